@@ -1,0 +1,39 @@
+//! The command line: one file per subcommand.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod iam;
+
+/// Rotates the keys of IAM service accounts for Kubernetes workloads.
+#[derive(Debug, Parser)]
+#[command(name = "keywheel", disable_version_flag = true)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the embedded IAM server.
+    Iam(iam::IamArgs),
+}
+
+/// Runs the chosen subcommand; a failure is one line on standard error and exit code 1.
+pub fn run(cli: Cli) -> ExitCode {
+    let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
+        Command::Iam(args) => iam::run(args).map_err(Into::into),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done about a closed standard error.
+            writeln!(std::io::stderr(), "keywheel: {error}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
