@@ -1,5 +1,17 @@
 //! Integration tests: one binary, one link.
-fn main() {
-    let args = libtest_mimic::Arguments::from_args();
-    libtest_mimic::run(&args, Vec::new()).exit();
+
+use std::process::ExitCode;
+
+use keywheel_testbed::Session;
+
+mod control_plane;
+
+fn main() -> ExitCode {
+    // Ends what the trials share, also on Ctrl-C.
+    let Ok(_session) = Session::begin() else { return ExitCode::FAILURE };
+    if std::env::var_os(control_plane::HOLD).is_some() {
+        return control_plane::hold().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    let trials = [control_plane::trials()].into_iter().flatten().collect();
+    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit_code()
 }
