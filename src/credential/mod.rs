@@ -1,1 +1,20 @@
-//! credential
+//! Key pairs, certificates and the credential files that clients read.
+//!
+//! Private material lives in [`SecretBytes`] or [`RsaKeyPair`] only: neither can be printed, logged or
+//! serialised, and no error of this module carries any of it.
+
+mod error;
+mod expiry;
+mod google_file;
+mod jwt;
+mod key_pair;
+mod secret_bytes;
+mod x509;
+
+pub use error::CredentialError;
+pub use expiry::Expiry;
+pub use google_file::{GoogleCredentials, GoogleFileFields};
+pub use jwt::{ASSERTION_BACKDATE, ASSERTION_MAX_LIFETIME, bearer_assertion};
+pub use key_pair::{RsaKeyPair, spki_pem, spki_sha256};
+pub use secret_bytes::SecretBytes;
+pub use x509::{ParsedCertificate, parse_certificate, self_signed};

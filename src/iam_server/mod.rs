@@ -1,1 +1,1 @@
-//! iam_server
+//! The embedded IAM server.
