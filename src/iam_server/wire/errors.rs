@@ -153,7 +153,9 @@ impl ApiError {
     fn legacy_reason(&self) -> &'static str {
         match self {
             Self::AccountExists { .. } => "alreadyExists",
-            Self::FailedPrecondition { .. } => "failedPrecondition",
+            Self::FailedPrecondition { .. } | Self::KeyLimit { flavour: KeyLimitError::Modern } => {
+                "failedPrecondition"
+            }
             _ => match self.code().0.as_u16() {
                 400 => "badRequest",
                 401 => "authError",

@@ -35,7 +35,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A test that runs on a runtime of its own.
-fn trial<F: Future<Output = ()>>(name: &str, run: fn() -> F) -> Trial {
+fn trial<F: Future<Output = ()> + 'static>(name: &str, run: fn() -> F) -> Trial {
     Trial::test(format!("wire::{name}"), move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run());
         Ok(())

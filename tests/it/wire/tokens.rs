@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::iam::{
-    CLOUD_PLATFORM, GOOGLE_TOKEN_URL, Iam, JWT_BEARER, account_path, assertion, email, jwt, key_path, keys_path,
-    now,
+    CLOUD_PLATFORM, GOOGLE_TOKEN_URL, Iam, JWT_BEARER, account_path, assertion, email, jwt, key_path,
+    keys_path, now,
 };
 use super::trial;
 

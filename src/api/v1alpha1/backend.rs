@@ -1,0 +1,225 @@
+//! `ClusterIamBackend` and `IamBackend`: where accounts live and how the operator logs in.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An IAM system that every allowed namespace may use. Its login Secret lies in the operator's
+/// cluster resource namespace (flag `--cluster-resource-namespace`).
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "keywheel.dev",
+    version = "v1alpha1",
+    kind = "ClusterIamBackend",
+    plural = "clusteriambackends",
+    shortname = "ciamb",
+    category = "keywheel",
+    status = "BackendStatus",
+    derive = "PartialEq",
+    doc = "An IAM system that service accounts of every allowed namespace may use.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(name = "Project", type_ = "string", json_path = ".status.projectId"),
+    printcolumn(name = "Identity", type_ = "string", json_path = ".status.identity"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterIamBackendSpec {
+    /// Keywheel's own IAM server (`keywheel iam`).
+    pub embedded: ClusterEmbedded,
+
+    /// Which namespaces may refer to this backend. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+
+    /// What the allowed namespaces may ask of this backend. Default: any account id, nothing adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<Tenants>,
+}
+
+/// An IAM system for the namespace it lies in, with a login of its own.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "keywheel.dev",
+    version = "v1alpha1",
+    kind = "IamBackend",
+    plural = "iambackends",
+    shortname = "iamb",
+    namespaced,
+    category = "keywheel",
+    status = "BackendStatus",
+    derive = "PartialEq",
+    doc = "An IAM system for the service accounts of one namespace, with a login Secret in that namespace.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(name = "Project", type_ = "string", json_path = ".status.projectId"),
+    printcolumn(name = "Identity", type_ = "string", json_path = ".status.identity"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct IamBackendSpec {
+    /// Keywheel's own IAM server, at the address that the controller was started with
+    /// (flag `--embedded-endpoint`).
+    pub embedded: Embedded,
+}
+
+/// The embedded IAM server, as a cluster administrator configures it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterEmbedded {
+    /// Base URL of the server, such as `http://keywheel-iam.keywheel-system.svc:8085`.
+    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https']")
+        .message("endpoint must be an http or https URL"))]
+    #[schemars(length(min = 1, max = 2048))]
+    pub endpoint: String,
+
+    /// How the operator logs in.
+    pub auth: SecretAuth,
+}
+
+/// The embedded IAM server, as a namespace's owner configures it: the address is the operator's to choose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Embedded {
+    /// How the operator logs in.
+    pub auth: SecretAuth,
+}
+
+/// A login that is kept in a Secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretAuth {
+    /// The Secret and its data key that hold a Google credentials file of type `service_account`. It lies in
+    /// the backend's namespace; for a `ClusterIamBackend` in the operator's cluster resource namespace.
+    pub secret_ref: SecretKeyRef,
+}
+
+/// One data key of a Secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Data key in the Secret. Default: `key.json`.
+    #[serde(default = "default_auth_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn default_auth_key() -> String {
+    "key.json".to_owned()
+}
+
+/// Namespaces chosen by name or by label. A namespace is allowed if either chooses it; neither set allows none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedNamespaces {
+    /// Names of namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub names: Vec<String>,
+
+    /// Labels of namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<NamespaceSelector>,
+}
+
+/// Labels that a namespace must carry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceSelector {
+    /// All of these labels, with these values. Empty: every namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// What namespaces may ask of a cluster-wide backend.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tenants {
+    /// A regular expression that the whole account id must match; `{namespace}` stands for the name of the
+    /// namespace, as in `{namespace}-[a-z0-9-]+`. Empty (default): any account id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub account_id_pattern: String,
+
+    /// Whether accounts that are already at the backend may be adopted. Default: false.
+    #[serde(default)]
+    pub adoption: bool,
+}
+
+/// What is known about a backend.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// E-mail of the login that the operator uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+
+    /// Project in which accounts are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+
+    /// What this backend can do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
+
+    /// How far the backend's clock is ahead of the operator's, in whole seconds, such as `-3s`. Rewritten only
+    /// when it moves by more than 30 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_skew: Option<String>,
+
+    /// `Ready`: the backend answers and the login is accepted. `ClockInSync`: both clocks agree within 5 min.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What a backend can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    /// Whether a key can be disabled before it is deleted.
+    pub disable_keys: bool,
+
+    /// Key algorithms that can be asked for.
+    pub algorithms: Vec<String>,
+
+    /// How many keys an account can have; absent where the backend names no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::api::v1alpha1::backend::count")]
+    pub key_limit: Option<u32>,
+
+    /// Whether a key can be proved by exchanging it for a token.
+    pub token_exchange: bool,
+}
+
+/// A count as the API server wants it: `format: uint32` would draw a warning.
+pub(crate) fn count(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "integer", "format": "int64", "minimum": 0 })
+}

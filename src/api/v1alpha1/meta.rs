@@ -1,0 +1,41 @@
+//! Labels, annotations and finalizers that Keywheel writes or reads on objects.
+
+/// Finalizer on all four kinds: nothing at the backend is forgotten with the object.
+pub const FINALIZER: &str = "keywheel.dev/finalizer";
+/// Label on every Secret of ours: finds them. It proves nothing; ownership is [`OWNER_UID`].
+pub const OWNED_LABEL: &str = "keywheel.dev/owned";
+/// Value of [`OWNED_LABEL`].
+pub const OWNED_VALUE: &str = "true";
+/// Label on staging Secrets, beside [`OWNED_LABEL`].
+pub const STAGING_LABEL: &str = "keywheel.dev/staging";
+/// Label that Velero reads: a staging Secret restored from a backup would hold a dead or foreign key.
+pub const EXCLUDE_FROM_BACKUP_LABEL: &str = "velero.io/exclude-from-backup";
+/// Type of staging Secrets.
+pub const STAGING_TYPE: &str = "keywheel.dev/staging";
+
+/// Name of the `ServiceAccountKey` that owns a Secret, in the Secret's namespace.
+pub const OWNER: &str = "keywheel.dev/owner";
+/// Uid of the `ServiceAccountKey` that owns a Secret.
+pub const OWNER_UID: &str = "keywheel.dev/owner-uid";
+/// The account whose key a Secret holds: `<project>/<unique id>`.
+pub const ACCOUNT: &str = "keywheel.dev/account";
+/// Id of the key whose credential a Secret holds.
+pub const KEY_ID: &str = "keywheel.dev/key-id";
+/// Number of the attempt that made the key.
+pub const ATTEMPT: &str = "keywheel.dev/attempt";
+/// Nonce of the attempt that made a staged key.
+pub const NONCE: &str = "keywheel.dev/nonce";
+/// When the credential was published, RFC 3339.
+pub const PUBLISHED_AT: &str = "keywheel.dev/published-at";
+/// The data keys that Keywheel writes, comma-separated; others are left alone.
+pub const ENTRIES: &str = "keywheel.dev/entries";
+/// SHA-256 over the data keys that Keywheel writes: tells an edit.
+pub const DATA_HASH: &str = "keywheel.dev/data-hash";
+/// Ids, phases, times and fingerprints of all older keys, as JSON; nothing private.
+pub const LEDGER: &str = "keywheel.dev/ledger";
+/// Reserved prefix of annotations and labels.
+pub const PREFIX: &str = "keywheel.dev/";
+
+/// Set by a person on a deleting object whose backend cannot be reached any more: lets the object go and
+/// names in an event what is left behind.
+pub const ABANDON: &str = "keywheel.dev/abandon";

@@ -1,0 +1,178 @@
+//! `ServiceAccount`: an account at an IAM backend.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A service account at an IAM backend.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "keywheel.dev",
+    version = "v1alpha1",
+    kind = "ServiceAccount",
+    plural = "serviceaccounts",
+    shortname = "iamsa",
+    namespaced,
+    category = "keywheel",
+    status = "ServiceAccountStatus",
+    derive = "PartialEq",
+    doc = "A service account at an IAM backend.",
+    validation = Rule::new(
+        "has(self.spec.accountId) || self.metadata.name.matches('^[a-z][-a-z0-9]{4,28}[a-z0-9]$')")
+        .message("without spec.accountId, metadata.name is the account id: 6 to 30 lower-case letters, \
+                  digits and hyphens, beginning with a letter and not ending with a hyphen"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Email", type_ = "string", json_path = ".status.email"),
+    printcolumn(name = "Disabled", type_ = "boolean", json_path = ".status.disabled", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(
+    validation = Rule::new("self.backendRef == oldSelf.backendRef").message("backendRef is immutable"),
+    validation = Rule::new("has(self.accountId) == has(oldSelf.accountId) && \
+        (!has(self.accountId) || self.accountId == oldSelf.accountId)").message("accountId is immutable")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountSpec {
+    /// The backend that holds the account. Immutable.
+    pub backend_ref: BackendRef,
+
+    /// Id of the account at the backend, the part of its e-mail before the `@`: 6 to 30 lower-case letters,
+    /// digits and hyphens. Immutable. Default: `metadata.name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 6, max = 30), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])$"))]
+    pub account_id: Option<String>,
+
+    /// Name for people, at most 100 bytes. Default: none, and an adopted account keeps its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub display_name: Option<String>,
+
+    /// Text for people, at most 160 bytes: an owner mark of up to 90 bytes follows it at the backend.
+    /// Default: none, and an adopted account keeps its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 160))]
+    pub description: Option<String>,
+
+    /// Whether the account is disabled at the backend: its keys then open nothing. Default: false.
+    #[serde(default)]
+    pub disabled: bool,
+
+    /// What to do about an account of this id that is already at the backend. Default: `Never`.
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
+
+    /// What becomes of the account when this object is deleted. Default: `Delete` if Keywheel created the
+    /// account, `Retain` if it was adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<AccountDeletionPolicy>,
+}
+
+/// Names a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendRef {
+    /// Kind of the backend. Default: `ClusterIamBackend`.
+    #[serde(default)]
+    pub kind: BackendKind,
+
+    /// Name of the backend; an `IamBackend` lies in this object's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// The two kinds of backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum BackendKind {
+    /// Cluster-wide.
+    #[default]
+    ClusterIamBackend,
+    /// In one namespace.
+    IamBackend,
+}
+
+/// What to do about an account that is already at the backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AdoptionPolicy {
+    /// Refuse, with reason `AccountExists`.
+    #[default]
+    Never,
+    /// Use it; create one if there is none.
+    IfExists,
+    /// Use it; refuse, with reason `AccountNotFound`, if there is none.
+    Required,
+}
+
+/// What becomes of an account when its object is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AccountDeletionPolicy {
+    /// Delete it at the backend.
+    Delete,
+    /// Disable it and leave it.
+    Disable,
+    /// Leave it as it is.
+    Retain,
+}
+
+/// How the account came to be this object's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AccountOrigin {
+    /// Keywheel created it for this object.
+    Created,
+    /// It was there before.
+    Adopted,
+}
+
+/// What is known about an account.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// E-mail of the account at the backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+
+    /// The backend's own id of the account. It differs after the account is deleted and made again, even
+    /// under the same e-mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<String>,
+
+    /// Full resource name at the backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_name: Option<String>,
+
+    /// Whether the account is disabled at the backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+
+    /// Whether Keywheel created the account or adopted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<AccountOrigin>,
+
+    /// When the account was created at the backend by this object; reads may lag behind for minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<jiff::Timestamp>,
+
+    /// How often the last step failed in a row; the wait before the next try grows with it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(schema_with = "crate::api::v1alpha1::backend::count")]
+    pub failures: u32,
+
+    /// When it last failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure_time: Option<jiff::Timestamp>,
+
+    /// `Ready`: the account is at the backend as the spec says. `Reconciling` and `Stalled`: only while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+pub(crate) fn is_zero(count: &u32) -> bool {
+    *count == 0
+}

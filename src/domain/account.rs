@@ -1,0 +1,469 @@
+//! The life of an account, as a pure function.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::conditions::{Conditions, Is, READY, RECONCILING, STALLED};
+use super::names::{join_mark, split_mark};
+use super::schedule::{add, audit_wait, between, whole_second_before};
+use super::{Event, Reason, Timing, Trouble};
+use crate::api::v1alpha1::{
+    AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, ServiceAccountSpec, ServiceAccountStatus,
+};
+
+/// What one pass has seen.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Name of the object; the account id where the spec names none.
+    pub name: String,
+    /// Uid of the object.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: Option<i64>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it carries our finalizer.
+    pub has_finalizer: bool,
+    /// Whether a person asked to let it go.
+    pub abandon: bool,
+    /// What people want.
+    pub spec: ServiceAccountSpec,
+    /// What was recorded.
+    pub status: ServiceAccountStatus,
+    /// The mark that an account of this object carries in its description.
+    pub owner_mark: String,
+    /// Whether calls can be made, and what this object may ask; `Err` says why not.
+    pub backend: Result<Grants, (Reason, String)>,
+    /// The account at the backend.
+    pub account: Option<Result<Option<Account>, Trouble>>,
+    /// Names of the keys that refer to this object; read when it is deleting.
+    pub keys: Option<Vec<String>>,
+    /// The backend's refusal of the step that this pass took.
+    pub refused: Option<Trouble>,
+}
+
+/// What the backend lets this object ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grants {
+    /// Whether an account that is already there may be adopted.
+    pub adoption: bool,
+    /// Whether the account id is one that this namespace may have; `Err` is the pattern.
+    pub account_id: Result<(), String>,
+}
+
+/// An account as the backend shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Full resource name.
+    pub name: String,
+    /// E-mail.
+    pub email: String,
+    /// The backend's own id.
+    pub unique_id: String,
+    /// Name for people.
+    pub display_name: String,
+    /// Text for people, our mark included.
+    pub description: String,
+    /// Whether it is disabled.
+    pub disabled: bool,
+}
+
+/// What a pass shall do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What to do now.
+    pub next: Next,
+    /// The status afterwards; written, guarded, if it differs from the one read.
+    pub status: ServiceAccountStatus,
+    /// When to look again if nothing happens.
+    pub requeue: Duration,
+    /// What to tell once it is done.
+    pub events: Vec<Event>,
+}
+
+/// What a pass shall do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Read the account at the backend.
+    NeedAccount,
+    /// List the keys that refer to this object.
+    NeedKeys,
+    /// One effect.
+    Act(Step),
+    /// Nothing but the status.
+    Wait,
+}
+
+/// One effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Add our finalizer.
+    AddFinalizer,
+    /// Let the object go.
+    RemoveFinalizer,
+    /// Only the status.
+    WriteStatus,
+    /// Create the account.
+    Create {
+        /// Its id.
+        account_id: String,
+        /// Name for people.
+        display_name: String,
+        /// Text for people with our mark.
+        description: String,
+    },
+    /// Change what people read.
+    Describe {
+        /// The account, by its unique id.
+        unique_id: String,
+        /// New name, if it changes.
+        display_name: Option<String>,
+        /// New text, if it changes.
+        description: Option<String>,
+    },
+    /// Disable or enable the account.
+    SetDisabled {
+        /// The account, by its unique id.
+        unique_id: String,
+        /// Whether it shall be disabled.
+        disabled: bool,
+    },
+    /// Delete the account.
+    Delete {
+        /// The account, by its unique id.
+        unique_id: String,
+    },
+}
+
+/// Id of the account at the backend.
+pub fn account_id(obs: &Observation) -> &str {
+    obs.spec.account_id.as_deref().unwrap_or(&obs.name)
+}
+
+/// Whether a text can be an account id: 6 to 30 lower-case letters, digits, hyphens.
+pub fn is_account_id(id: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (6..=30).contains(&id.len())
+        && id.chars().all(inner)
+        && id.starts_with(|c: char| c.is_ascii_lowercase())
+        && !id.ends_with('-')
+}
+
+/// Decides one pass.
+pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
+    let table = Table { obs, now: whole_second_before(now), timing };
+    if obs.deleting { table.deleting() } else { table.living() }
+}
+
+struct Table<'a> {
+    obs: &'a Observation,
+    now: Timestamp,
+    timing: &'a Timing,
+}
+
+impl Table<'_> {
+    fn living(&self) -> Plan {
+        let obs = self.obs;
+        if !obs.has_finalizer {
+            return self.act(Step::AddFinalizer);
+        }
+        let id = account_id(obs);
+        if !is_account_id(id) {
+            let message = format!(
+                "{id:?} is no account id: 6 to 30 lower-case letters, digits and hyphens, beginning with a letter \
+                 and not ending with a hyphen. Set spec.accountId in a new object"
+            );
+            return self.stalled(Reason::InvalidSpec, message);
+        }
+        let grants = match &obs.backend {
+            Ok(grants) => grants,
+            Err((reason, message)) => return self.waiting(*reason, message.clone()),
+        };
+        if let Err(pattern) = &grants.account_id {
+            let message = format!(
+                "The backend lets this namespace have account ids that match {pattern}; {id} does not"
+            );
+            return self.stalled(Reason::AccountIdNotAllowed, message);
+        }
+        if let Some(trouble) = &obs.refused {
+            return self.failed(trouble);
+        }
+        if let Some(until) = self.backing_off() {
+            return Plan { requeue: between(self.now, until), ..self.keep() };
+        }
+        match &obs.account {
+            None => Plan { next: Next::NeedAccount, ..self.keep() },
+            Some(Err(trouble)) => self.failed(trouble),
+            Some(Ok(None)) => self.absent(),
+            Some(Ok(Some(account))) => self.present(account, grants),
+        }
+    }
+
+    /// After a failure the next try waits, unless the spec was changed since.
+    fn backing_off(&self) -> Option<Timestamp> {
+        let status = &self.obs.status;
+        let same_spec = status.observed_generation == self.obs.generation;
+        let failed = status.last_failure_time.filter(|_| same_spec)?;
+        Some(add(failed, self.timing.retry(status.failures))).filter(|until| *until > self.now)
+    }
+
+    fn absent(&self) -> Plan {
+        let obs = self.obs;
+        if let Some(unique_id) = &obs.status.unique_id {
+            let fresh = obs.status.created_at.is_some_and(|at| between(at, self.now) <= self.timing.list_lag);
+            if fresh {
+                // Reads lag behind writes.
+                return Plan { requeue: self.timing.proof_base, ..self.keep() };
+            }
+            let message = format!(
+                "The account {} ({unique_id}) is gone. Restore it at the backend, or delete this object and apply \
+                 it again",
+                obs.status.email.as_deref().unwrap_or_default()
+            );
+            return self.stalled(Reason::AccountGone, message);
+        }
+        if obs.spec.adoption_policy == AdoptionPolicy::Required {
+            let message =
+                format!("There is no account {} to adopt; create it, or set adoptionPolicy", account_id(obs));
+            return self.waiting(Reason::AccountNotFound, message);
+        }
+        let description = join_mark(obs.spec.description.as_deref().unwrap_or_default(), &obs.owner_mark);
+        let note = format!("Account {} is created", account_id(obs));
+        let step = Step::Create {
+            account_id: account_id(obs).to_owned(),
+            display_name: obs.spec.display_name.clone().unwrap_or_default(),
+            description,
+        };
+        Plan { events: vec![Event::normal(Reason::AccountCreated, note)], ..self.act(step) }
+    }
+
+    fn present(&self, account: &Account, grants: &Grants) -> Plan {
+        let obs = self.obs;
+        let (_, mark) = split_mark(&account.description);
+        let ours = mark == Some(obs.owner_mark.as_str());
+        match &obs.status.unique_id {
+            Some(known) if *known != account.unique_id => {
+                let message = format!(
+                    "{} is now another account ({}, was {known}). Delete this object and apply it again",
+                    account.email, account.unique_id
+                );
+                return self.stalled(Reason::AccountRecreated, message);
+            }
+            Some(_) => {}
+            None if ours => {}
+            None if obs.spec.adoption_policy == AdoptionPolicy::Never => {
+                let message = format!(
+                    "{} is already there. Set adoptionPolicy: IfExists to take it over",
+                    account.email
+                );
+                return self.stalled(Reason::AccountExists, message);
+            }
+            None if !grants.adoption => {
+                let message = format!(
+                    "{} is already there, and the backend's tenants.adoption does not let namespaces adopt accounts",
+                    account.email
+                );
+                return self.stalled(Reason::AdoptionNotAllowed, message);
+            }
+            None => {}
+        }
+        let origin =
+            obs.status.origin.unwrap_or(if ours { AccountOrigin::Created } else { AccountOrigin::Adopted });
+        if let Some(step) = self.difference(account, origin) {
+            let note = format!("Account {} is changed as the spec says", account.email);
+            return Plan { events: vec![Event::normal(Reason::AccountUpdated, note)], ..self.act(step) };
+        }
+        let mut status = obs.status.clone();
+        let adopted = status.unique_id.is_none() && origin == AccountOrigin::Adopted;
+        if status.unique_id.is_none() && origin == AccountOrigin::Created {
+            status.created_at = Some(self.now);
+        }
+        status.email = Some(account.email.clone());
+        status.unique_id = Some(account.unique_id.clone());
+        status.resource_name = Some(account.name.clone());
+        status.disabled = Some(account.disabled);
+        status.origin = Some(origin);
+        status.failures = 0;
+        status.last_failure_time = None;
+        status.observed_generation = obs.generation;
+        let (reason, message) = if account.disabled {
+            (Reason::AccountDisabled, "The account is disabled, as the spec says: its keys open nothing")
+        } else {
+            (Reason::AccountReady, "The account is at the backend as the spec says")
+        };
+        Conditions::of(&mut status.conditions, obs.generation, self.now)
+            .set(READY, Is::True, reason, message)
+            .clear(STALLED)
+            .clear(RECONCILING);
+        let mut events = Vec::new();
+        if adopted {
+            events.push(Event::normal(
+                Reason::AccountAdopted,
+                format!("Account {} was there and is adopted", account.email),
+            ));
+        }
+        Plan { next: Next::Wait, status, requeue: audit_wait(self.timing, &obs.uid), events }
+    }
+
+    /// What differs from the spec. An adopted account keeps what the spec does not name.
+    fn difference(&self, account: &Account, origin: AccountOrigin) -> Option<Step> {
+        let spec = &self.obs.spec;
+        let (text, mark) = split_mark(&account.description);
+        let want_text = match (&spec.description, origin) {
+            (Some(text), _) => text.as_str(),
+            (None, AccountOrigin::Created) => "",
+            (None, AccountOrigin::Adopted) => text,
+        };
+        let want_mark = match origin {
+            AccountOrigin::Created => Some(self.obs.owner_mark.as_str()),
+            AccountOrigin::Adopted => mark,
+        };
+        let description = want_mark.map_or_else(|| want_text.to_owned(), |mark| join_mark(want_text, mark));
+        let display_name = match (&spec.display_name, origin) {
+            (Some(name), _) => name.as_str(),
+            (None, AccountOrigin::Created) => "",
+            (None, AccountOrigin::Adopted) => account.display_name.as_str(),
+        };
+        let display_name = (display_name != account.display_name).then(|| display_name.to_owned());
+        let description = (description != account.description).then_some(description);
+        let unique_id = account.unique_id.clone();
+        if display_name.is_some() || description.is_some() {
+            return Some(Step::Describe { unique_id, display_name, description });
+        }
+        (account.disabled != spec.disabled)
+            .then_some(Step::SetDisabled { unique_id, disabled: spec.disabled })
+    }
+
+    fn deleting(&self) -> Plan {
+        let obs = self.obs;
+        if !obs.has_finalizer {
+            return self.keep();
+        }
+        if obs.abandon {
+            let note = format!(
+                "Let go by annotation. Left at the backend: {}",
+                obs.status.email.as_deref().unwrap_or("no known account")
+            );
+            return Plan {
+                events: vec![Event::warning(Reason::Abandoned, note)],
+                ..self.act(Step::RemoveFinalizer)
+            };
+        }
+        match &obs.keys {
+            None => return Plan { next: Next::NeedKeys, ..self.keep() },
+            Some(keys) if !keys.is_empty() => {
+                let shown: Vec<&str> = keys.iter().take(10).map(String::as_str).collect();
+                let message = format!("{} keys refer to this account: {}", keys.len(), shown.join(", "));
+                return self.deletion_waits(Reason::WaitingForKeys, message, self.timing.audit);
+            }
+            Some(_) => {}
+        }
+        let policy = obs.spec.deletion_policy;
+        let retained = policy == Some(AccountDeletionPolicy::Retain)
+            || (policy.is_none() && obs.status.origin == Some(AccountOrigin::Adopted));
+        if retained {
+            return self.act(Step::RemoveFinalizer);
+        }
+        if let Err((reason, message)) = &obs.backend {
+            return if obs.status.unique_id.is_none() && *reason == Reason::BackendNotFound {
+                // Without a backend nothing can have been created.
+                self.act(Step::RemoveFinalizer)
+            } else {
+                self.deletion_waits(*reason, message.clone(), self.timing.retry_cap)
+            };
+        }
+        if let Some(trouble) = &obs.refused {
+            return self.deletion_fails(trouble);
+        }
+        if let Some(until) = self.backing_off() {
+            return Plan { requeue: between(self.now, until), ..self.keep() };
+        }
+        match &obs.account {
+            None => Plan { next: Next::NeedAccount, ..self.keep() },
+            Some(Err(trouble)) => self.deletion_fails(trouble),
+            Some(Ok(None)) => self.act(Step::RemoveFinalizer),
+            Some(Ok(Some(account))) => self.end(account),
+        }
+    }
+
+    fn end(&self, account: &Account) -> Plan {
+        let obs = self.obs;
+        let (_, mark) = split_mark(&account.description);
+        let ours = match &obs.status.unique_id {
+            Some(known) => *known == account.unique_id,
+            None => mark == Some(obs.owner_mark.as_str()),
+        };
+        let unique_id = account.unique_id.clone();
+        match obs.spec.deletion_policy {
+            _ if !ours => self.act(Step::RemoveFinalizer),
+            Some(AccountDeletionPolicy::Retain) => self.act(Step::RemoveFinalizer),
+            Some(AccountDeletionPolicy::Disable) if account.disabled => self.act(Step::RemoveFinalizer),
+            Some(AccountDeletionPolicy::Disable) => self.act(Step::SetDisabled { unique_id, disabled: true }),
+            Some(AccountDeletionPolicy::Delete) | None => {
+                let note = format!("Account {} is deleted", account.email);
+                let events = vec![Event::normal(Reason::AccountDeleted, note)];
+                Plan { events, ..self.act(Step::Delete { unique_id }) }
+            }
+        }
+    }
+
+    fn deletion_waits(&self, reason: Reason, message: String, requeue: Duration) -> Plan {
+        let mut status = self.obs.status.clone();
+        status.observed_generation = self.obs.generation;
+        Conditions::of(&mut status.conditions, self.obs.generation, self.now)
+            .set(READY, Is::False, reason, message)
+            .set(RECONCILING, Is::True, Reason::Deleting, "The object is being deleted");
+        Plan { next: Next::Wait, status, requeue, events: Vec::new() }
+    }
+
+    fn deletion_fails(&self, trouble: &Trouble) -> Plan {
+        let mut plan = self.deletion_waits(trouble.class.reason(), trouble.message.clone(), Duration::ZERO);
+        self.count_failure(&mut plan.status);
+        plan.requeue = self.timing.retry(plan.status.failures);
+        plan
+    }
+
+    fn count_failure(&self, status: &mut ServiceAccountStatus) {
+        let same_spec = self.obs.status.observed_generation == self.obs.generation;
+        status.failures = if same_spec { status.failures.saturating_add(1) } else { 1 };
+        status.last_failure_time = Some(self.now);
+    }
+
+    fn failed(&self, trouble: &Trouble) -> Plan {
+        let mut plan = self.waiting(trouble.class.reason(), trouble.message.clone());
+        self.count_failure(&mut plan.status);
+        plan.requeue = self.timing.retry(plan.status.failures);
+        plan
+    }
+
+    fn stalled(&self, reason: Reason, message: String) -> Plan {
+        let mut plan = self.waiting(reason, message.clone());
+        Conditions::of(&mut plan.status.conditions, self.obs.generation, self.now).set(
+            STALLED,
+            Is::True,
+            reason,
+            message,
+        );
+        plan
+    }
+
+    fn waiting(&self, reason: Reason, message: String) -> Plan {
+        let mut status = self.obs.status.clone();
+        status.observed_generation = self.obs.generation;
+        Conditions::of(&mut status.conditions, self.obs.generation, self.now)
+            .set(READY, Is::False, reason, message)
+            .clear(STALLED)
+            .clear(RECONCILING);
+        Plan { next: Next::Wait, status, requeue: self.timing.retry_cap, events: Vec::new() }
+    }
+
+    fn keep(&self) -> Plan {
+        let requeue = audit_wait(self.timing, &self.obs.uid);
+        Plan { next: Next::Wait, status: self.obs.status.clone(), requeue, events: Vec::new() }
+    }
+
+    fn act(&self, step: Step) -> Plan {
+        Plan { next: Next::Act(step), requeue: Duration::ZERO, ..self.keep() }
+    }
+}

@@ -1,0 +1,197 @@
+//! What is told about a backend, as a pure function.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::conditions::{CLOCK_IN_SYNC, Conditions, Is, READY, RECONCILING, STALLED};
+use super::schedule::{audit_wait, whole_second_before};
+use super::{Class, Event, Reason, Timing, Trouble};
+use crate::api::v1alpha1::{BackendStatus, Capabilities};
+
+/// How far the clock skew must move before the status says so.
+const SKEW_STEP: i64 = 30;
+
+/// What one pass has seen.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Uid of the object.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: Option<i64>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it carries our finalizer.
+    pub has_finalizer: bool,
+    /// Whether a person asked to let it go.
+    pub abandon: bool,
+    /// What was recorded.
+    pub status: BackendStatus,
+    /// Accounts that refer to it, as `namespace/name`; read when it is deleting.
+    pub accounts: Option<Vec<String>>,
+    /// The login and the backend's answer to it; `None` where it was not asked.
+    pub probe: Option<Probe>,
+    /// How many probes in a row failed before this one.
+    pub failures: u32,
+}
+
+/// Outcome of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// There is no usable login.
+    NoLogin {
+        /// Why.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// The backend did not answer, or refused.
+    Failed(Trouble),
+    /// It answered.
+    Answered {
+        /// E-mail of the login.
+        identity: String,
+        /// Project.
+        project: String,
+        /// What the backend can do.
+        capabilities: Capabilities,
+        /// How many seconds the backend's clock is ahead of ours.
+        skew_seconds: i64,
+    },
+}
+
+/// What a pass shall do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What to do now.
+    pub next: Next,
+    /// The status afterwards; written, guarded, if it differs from the one read.
+    pub status: BackendStatus,
+    /// When to look again.
+    pub requeue: Duration,
+    /// What to tell once it is done.
+    pub events: Vec<Event>,
+}
+
+/// What a pass shall do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Ask the backend.
+    NeedProbe,
+    /// List the accounts that refer to it.
+    NeedAccounts,
+    /// Add our finalizer.
+    AddFinalizer,
+    /// Let the object go.
+    RemoveFinalizer,
+    /// Nothing but the status.
+    Wait,
+}
+
+/// Decides one pass.
+pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
+    let now = whole_second_before(now);
+    let keep = |next| Plan { next, status: obs.status.clone(), requeue: Duration::ZERO, events: Vec::new() };
+    if obs.deleting {
+        return deleting(obs, now, timing);
+    }
+    if !obs.has_finalizer {
+        return keep(Next::AddFinalizer);
+    }
+    let Some(probe) = &obs.probe else { return keep(Next::NeedProbe) };
+    let mut status = obs.status.clone();
+    status.observed_generation = obs.generation;
+    let requeue = tell(&mut status, obs, probe, now, timing);
+    Plan { next: Next::Wait, status, requeue, events: Vec::new() }
+}
+
+fn tell(
+    status: &mut BackendStatus,
+    obs: &Observation,
+    probe: &Probe,
+    now: Timestamp,
+    timing: &Timing,
+) -> Duration {
+    let mut conditions: Vec<Condition> = std::mem::take(&mut status.conditions);
+    let mut c = Conditions::of(&mut conditions, obs.generation, now);
+    let requeue = match probe {
+        Probe::NoLogin { reason, message } => {
+            c.set(READY, Is::False, *reason, message);
+            timing.retry(obs.failures + 1)
+        }
+        Probe::Failed(trouble) => {
+            c.set(READY, Is::False, trouble.class.reason(), &trouble.message);
+            match trouble.class {
+                Class::Throttled { after: Some(after) } => after.max(timing.retry(obs.failures + 1)),
+                _ => timing.retry(obs.failures + 1),
+            }
+        }
+        Probe::Answered { identity, project, capabilities, skew_seconds } => {
+            c.set(READY, Is::True, Reason::BackendReady, "The backend answers and the login is accepted");
+            let apart = Duration::from_secs(skew_seconds.unsigned_abs()) > timing.max_skew;
+            if apart {
+                let message = format!(
+                    "The backend's clock is {skew_seconds}s ahead of ours: nothing is made or ended until it is set \
+                     right"
+                );
+                c.set(CLOCK_IN_SYNC, Is::False, Reason::ClockSkew, message);
+            } else {
+                c.set(CLOCK_IN_SYNC, Is::True, Reason::ClocksAgree, "Both clocks agree within 5 min");
+            }
+            status.identity = Some(identity.clone());
+            status.project_id = Some(project.clone());
+            status.capabilities = Some(capabilities.clone());
+            let told = status.clock_skew.as_deref().and_then(parse_seconds);
+            if told.is_none_or(|told| (told - skew_seconds).abs() > SKEW_STEP) {
+                status.clock_skew = Some(format!("{skew_seconds}s"));
+            }
+            let spread = u32::try_from(super::names::stable_hash(&obs.uid) % 64).unwrap_or(0);
+            timing.probe - timing.probe / 4 * spread / 64
+        }
+    };
+    status.conditions = conditions;
+    requeue
+}
+
+fn parse_seconds(text: &str) -> Option<i64> {
+    text.strip_suffix('s')?.parse().ok()
+}
+
+fn deleting(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
+    let mut status = obs.status.clone();
+    let act = |next, status| Plan { next, status, requeue: Duration::ZERO, events: Vec::new() };
+    if !obs.has_finalizer {
+        return Plan { requeue: timing.audit, ..act(Next::Wait, status) };
+    }
+    if obs.abandon {
+        let note = "Let go by annotation; accounts that still refer to it can no longer be ended";
+        return Plan {
+            events: vec![Event::warning(Reason::Abandoned, note)],
+            ..act(Next::RemoveFinalizer, status)
+        };
+    }
+    match &obs.accounts {
+        None => act(Next::NeedAccounts, status),
+        Some(accounts) if accounts.is_empty() => act(Next::RemoveFinalizer, status),
+        Some(accounts) => {
+            let shown: Vec<&str> = accounts.iter().take(10).map(String::as_str).collect();
+            let message = format!("{} accounts refer to this backend: {}", accounts.len(), shown.join(", "));
+            let lost = match &obs.probe {
+                None => return act(Next::NeedProbe, status),
+                Some(Probe::NoLogin { reason: Reason::BackendLoginLost, message }) => Some(message.clone()),
+                Some(_) => None,
+            };
+            status.observed_generation = obs.generation;
+            let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
+            match lost {
+                Some(lost) => c
+                    .set(READY, Is::False, Reason::BackendLoginLost, format!("{lost}. {message}"))
+                    .set(STALLED, Is::True, Reason::BackendLoginLost, lost),
+                None => c.set(READY, Is::False, Reason::WaitingForAccounts, message).clear(STALLED),
+            };
+            c.set(RECONCILING, Is::True, Reason::Deleting, "The object is being deleted");
+            Plan { requeue: audit_wait(timing, &obs.uid), ..act(Next::Wait, status) }
+        }
+    }
+}

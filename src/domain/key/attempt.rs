@@ -1,0 +1,197 @@
+//! Rules 8 and 9: the open attempt, and staged keys that no open attempt claims.
+
+use std::time::Duration;
+
+use super::observation::{KeyList, Proof, Refusal, Staged};
+use super::plan::{Need, Plan, Step, Table};
+use super::story::{self, Mood};
+use super::{Account, ledger};
+use crate::api::v1alpha1::{
+    KeyOrigin, KeyPhase, KeyReason, PendingAttempt, ServiceAccountKeyStatus, VerificationMode,
+};
+use crate::domain::Reason;
+use crate::domain::conditions::Is;
+use crate::domain::schedule::{Schedule, add, between};
+
+/// How many proofs in a row a key needs once it was refused: replicas of a backend differ for minutes.
+const PROOFS_AFTER_REFUSAL: u32 = 3;
+
+impl Table<'_> {
+    /// Rule 8: the open attempt.
+    pub(super) fn attempt(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        account: &Account,
+    ) -> Option<Plan> {
+        let obs = self.obs;
+        let pending = status.pending.as_ref()?;
+        if let Some(staged) = obs.staged.iter().find(|s| s.nonce == pending.nonce) {
+            return Some(self.staged(status, pending, staged, schedule, account)); // 8b, 8c
+        }
+        let ours = obs.own_intent.as_ref() == Some(&pending.nonce);
+        let in_vain = obs.sent_in_vain.as_ref() == Some(&pending.nonce);
+        match &obs.refused {
+            Some(refusal) if ours => return Some(self.refused(status, refusal)), // 8a, refused
+            _ if ours && !in_vain => {
+                return Some(self.act("8a", Step::Create { nonce: pending.nonce.clone() }, status.clone()));
+            }
+            _ => {}
+        }
+        // 8d: never sent again.
+        let settled = add(pending.started_at, self.timing.settle);
+        if in_vain || settled <= self.now {
+            let mut after = status.clone();
+            ledger::pending_to_lost(&mut after, self.timing);
+            after.failures = after.failures.saturating_add(1);
+            after.last_failure_time = Some(self.now);
+            story::tell(obs, &mut after, &Mood::Working, self.now);
+            return Some(self.act("8d", Step::WriteStatus, after));
+        }
+        let plan = self.wait("8d", status.clone(), &Mood::Working, schedule);
+        Some(Plan { requeue: plan.requeue.min(between(self.now, settled)), ..plan })
+    }
+
+    pub(super) fn refused(&self, status: &ServiceAccountKeyStatus, refusal: &Refusal) -> Plan {
+        let mut after = status.clone();
+        after.pending = None;
+        let (reason, message) = match refusal {
+            Refusal::ByBackend(trouble) => {
+                (trouble.class.reason(), format!("The backend refused to make a key: {}", trouble.message))
+            }
+            Refusal::Unstageable { message } => (
+                Reason::SecretRefused,
+                format!("The API server refused to store the new key, it was deleted: {message}"),
+            ),
+        };
+        self.fail("8a", after, reason, message)
+    }
+
+    /// Rules 8b and 8c: the staged key of the open attempt is proved, then published.
+    pub(super) fn staged(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        pending: &PendingAttempt,
+        staged: &Staged,
+        schedule: &Schedule,
+        account: &Account,
+    ) -> Plan {
+        let obs = self.obs;
+        let repairs = matches!(
+            pending.reason,
+            KeyReason::FirstKey | KeyReason::SecretMissing | KeyReason::SecretEdited
+        );
+        if schedule.suspend && !repairs {
+            let mood = Mood::Waiting(
+                Reason::Suspended,
+                "Rotation is suspended; the new key stays staged".to_owned(),
+            );
+            return self.wait("8c", status.clone(), &mood, schedule);
+        }
+        let refused_before = status.keys.iter().any(|k| k.phase == KeyPhase::Pending);
+        let times = if refused_before { PROOFS_AFTER_REFUSAL } else { 1 };
+        match (&obs.proof, obs.spec.verification.mode) {
+            (_, VerificationMode::None) => self.publish(status, pending, staged, account),
+            (Some(Proof::Accepted { times: n }), _) if *n >= times => {
+                self.publish(status, pending, staged, account)
+            }
+            (None | Some(Proof::Accepted { .. }), _) => {
+                self.need("8c", Need::Proof { nonce: pending.nonce.clone(), times }, status)
+            }
+            (Some(Proof::Refused { message }), _) => match &obs.keys {
+                None => self.need("8c", Need::Keys, status),
+                Some(list) if self.is_dead(list, staged) => {
+                    // 8b
+                    let mut after = status.clone();
+                    ledger::pending_to_lost(&mut after, self.timing);
+                    story::tell(obs, &mut after, &Mood::Working, self.now);
+                    self.act("8b", Step::WriteStatus, after)
+                }
+                Some(_) => self.not_yet_accepted(status, pending, staged, message, schedule),
+            },
+            (Some(Proof::Unavailable(trouble)), _) => {
+                let mut after = status.clone();
+                story::backend(obs, &mut after, Err(trouble), self.now);
+                let mood = Mood::Waiting(trouble.class.reason(), trouble.message.clone());
+                let plan = self.wait("8c", after, &mood, schedule);
+                Plan { requeue: plan.requeue.min(self.proof_wait(pending)), ..plan }
+            }
+        }
+    }
+
+    /// Whether a staged key is gone or disabled at the backend. Absence counts only once a list must show it.
+    pub(super) fn is_dead(&self, list: &KeyList, staged: &Staged) -> bool {
+        let KeyList::Listed { keys, backend_time } = list else { return false };
+        match keys.iter().find(|k| k.id == staged.key_id) {
+            Some(key) => key.disabled,
+            None => staged.created_at.is_some_and(|at| between(at, *backend_time) > self.timing.list_lag),
+        }
+    }
+
+    pub(super) fn not_yet_accepted(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        pending: &PendingAttempt,
+        staged: &Staged,
+        refusal: &str,
+        schedule: &Schedule,
+    ) -> Plan {
+        let obs = self.obs;
+        let mut after = status.clone();
+        let mut key = ledger::entry(&staged.key_id, KeyPhase::Pending, KeyOrigin::Rotation, pending.attempt);
+        key.minted_at = Some(pending.started_at);
+        key.created_at = staged.created_at;
+        key.expires_at = staged.expires_at;
+        key.reason = Some(pending.reason);
+        key.public_key_sha256.clone_from(&staged.public_key_sha256);
+        ledger::put(&mut after, key);
+        let timeout = obs.spec.verification.timeout.to_duration().unwrap_or(Duration::MAX);
+        let late = between(pending.started_at, self.now) >= timeout;
+        let reason = if late { Reason::VerificationTimeout } else { Reason::KeyNotYetAccepted };
+        let message =
+            format!("The backend does not accept the new key yet: {refusal}. The same key is tried again");
+        story::verified(obs, &mut after, Is::False, reason, &message, self.now);
+        let mood = if late { Mood::Waiting(reason, message) } else { Mood::Working };
+        let plan = self.wait("8c", after, &mood, schedule);
+        Plan { requeue: plan.requeue.min(self.proof_wait(pending)), ..plan }
+    }
+
+    /// As long again as the attempt is old, within bounds: few tries, and none much too late.
+    pub(super) fn proof_wait(&self, pending: &PendingAttempt) -> Duration {
+        between(pending.started_at, self.now).clamp(self.timing.proof_base, self.timing.proof_cap)
+    }
+
+    /// Rule 9.
+    pub(super) fn staged_by_none(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+    ) -> Option<Plan> {
+        let staged = self.obs.staged.first()?;
+        Some(self.adopt_or_unstage("9", status, staged, schedule.overlap))
+    }
+
+    /// A staged key that no open attempt claims: first into the ledger, then its staging Secret goes.
+    pub(super) fn adopt_or_unstage(
+        &self,
+        rule: &'static str,
+        status: &ServiceAccountKeyStatus,
+        staged: &Staged,
+        overlap: Duration,
+    ) -> Plan {
+        if ledger::find(status, &staged.key_id).is_some() {
+            let step = Step::Unstage { name: staged.name.clone(), uid: staged.uid.clone() };
+            return self.act(rule, step, status.clone());
+        }
+        let mut key = ledger::entry(&staged.key_id, KeyPhase::Overlap, KeyOrigin::Abandoned, staged.attempt);
+        key.minted_at = staged.created_at;
+        key.created_at = staged.created_at;
+        key.expires_at = staged.expires_at;
+        key.public_key_sha256.clone_from(&staged.public_key_sha256);
+        // A deposed process may have published it for a moment: it gets the full overlap.
+        key.disable_at = Some(add(self.now, overlap));
+        let mut after = status.clone();
+        ledger::put(&mut after, key);
+        self.act(rule, Step::WriteStatus, after)
+    }
+}

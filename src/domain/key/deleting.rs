@@ -1,0 +1,138 @@
+//! The rules of a deleting object: first nobody reads the credential any more, then the keys end, then the
+//! object goes. The Secret is read again before every step.
+
+use super::observation::{Observation, Secret};
+use super::plan::Table;
+use super::story::{self, Mood};
+use super::{Need, Plan, Step, ledger, retire};
+use crate::api::v1alpha1::{DeletionPolicy, KeyPhase, LedgerKey, ServiceAccountKeyStatus};
+use crate::domain::conditions::{Conditions, Is, READY, RECONCILING};
+use crate::domain::schedule::{add, between};
+use crate::domain::{Event, Reason};
+
+pub(super) fn plan(table: &Table<'_>) -> Plan {
+    let obs = table.obs;
+    let status = obs.status.clone().unwrap_or_default();
+    if !obs.has_finalizer {
+        return Plan { rule: "3", ..table.hold("3", status, &Mood::Working) };
+    }
+    if obs.abandon {
+        return abandon(table, status);
+    }
+    if status.pending.is_some() {
+        let mut after = status;
+        ledger::pending_to_lost(&mut after, table.timing);
+        tell(table, &mut after, Reason::Deleting, "The open attempt is given up");
+        return table.act("3", Step::WriteStatus, after);
+    }
+    if !obs.confirmed {
+        return table.need("3", Need::Confirm, &status);
+    }
+    if let Some(step) = secret_to_delete(obs) {
+        return table.act("3", step, status);
+    }
+    if status.lost.iter().any(|l| !l.fenced) {
+        return fence(table, status);
+    }
+    if let Some(staged) = obs.staged.first() {
+        return table.adopt_or_unstage("3", &status, staged, std::time::Duration::ZERO);
+    }
+    if let Some(key) = status.keys.iter().find(|k| must_end(obs, k)) {
+        return end(table, &status, key);
+    }
+    if !status.lost.is_empty() {
+        return settle(table, status);
+    }
+    let kept: Vec<&str> = status.keys.iter().map(|k| k.id.as_str()).collect();
+    let events = match kept.as_slice() {
+        [] => Vec::new(),
+        ids => vec![Event::normal(Reason::Deleting, format!("Retained at the backend: {}", ids.join(", ")))],
+    };
+    Plan { events, ..table.act("3", Step::RemoveFinalizer, status.clone()) }
+}
+
+/// The Secret goes first: pods must not read a dead credential. A retained or foreign one is left.
+fn secret_to_delete(obs: &Observation) -> Option<Step> {
+    match &obs.secret {
+        Secret::Ours(secret) if obs.spec.secret.deletion_policy == DeletionPolicy::Delete => {
+            Some(Step::DeleteSecret {
+                uid: secret.uid.clone(),
+                resource_version: secret.resource_version.clone(),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// With the Secret absent, or retained and rewritten, nobody can publish a lost key any more.
+fn fence(table: &Table<'_>, mut status: ServiceAccountKeyStatus) -> Plan {
+    for lost in &mut status.lost {
+        lost.fenced = true;
+    }
+    let step = match &table.obs.secret {
+        Secret::Ours(_) => {
+            let mark = status.lost.iter().map(|l| l.nonce.as_str()).collect::<Vec<_>>().join(",");
+            Step::Fence { mark }
+        }
+        Secret::Absent | Secret::Foreign { .. } => Step::WriteStatus,
+    };
+    table.act("3", step, status)
+}
+
+/// Which keys end: all, but the active one if the policy keeps it.
+fn must_end(obs: &Observation, key: &LedgerKey) -> bool {
+    obs.spec.deletion_policy == DeletionPolicy::Delete || key.phase != KeyPhase::Active
+}
+
+fn end(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> Plan {
+    if table.obs.account.reachable().is_none() {
+        let mut after = status.clone();
+        let message = format!(
+            "The backend cannot be asked to delete key {}; restore it, or let the object go with the annotation \
+             keywheel.dev/abandon",
+            key.id
+        );
+        let reason = match &table.obs.account {
+            super::AccountView::Unusable { reason, .. } => *reason,
+            super::AccountView::Usable(_) => Reason::BackendUnreachable,
+        };
+        tell(table, &mut after, reason, &message);
+        return Plan { ..table.hold_as_told("3", after) };
+    }
+    let ending = retire::delete(status, key);
+    let event = Event::normal(Reason::KeyDeleted, format!("Key {} is deleted with its object", key.id));
+    Plan { events: vec![event], ..table.act("3", ending.step, ending.status) }
+}
+
+fn settle(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
+    if let Some(plan) =
+        table.settle_lost(&status, &Mood::Broken(Reason::Deleting, "The object is being deleted".to_owned()))
+    {
+        return plan;
+    }
+    let until = status.lost.iter().map(|l| add(l.until, table.timing.list_lag)).max().unwrap_or(table.now);
+    let mut after = status;
+    tell(table, &mut after, Reason::Deleting, "A lost attempt is waited for");
+    story::waits_for_lost(table.obs, &mut after, until, table.now);
+    let wait = between(table.now, until) + std::time::Duration::from_secs(1);
+    Plan { requeue: wait, ..table.hold_as_told("3", after) }
+}
+
+/// A person lets the object go: the ids are named, nothing is touched.
+fn abandon(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
+    let ids: Vec<&str> = status.keys.iter().map(|k| k.id.as_str()).collect();
+    let note = format!(
+        "Let go by annotation. Left at the backend: {}; attempts without an answer: {}",
+        if ids.is_empty() { "no known key".to_owned() } else { ids.join(", ") },
+        status.lost.len() + usize::from(status.pending.is_some())
+    );
+    let event = Event::warning(Reason::Abandoned, note);
+    Plan { events: vec![event], ..table.act("3", Step::RemoveFinalizer, status.clone()) }
+}
+
+fn tell(table: &Table<'_>, status: &mut ServiceAccountKeyStatus, reason: Reason, message: &str) {
+    status.observed_generation = table.obs.generation;
+    Conditions::of(&mut status.conditions, table.obs.generation, table.now)
+        .set(READY, Is::False, reason, message)
+        .set(RECONCILING, Is::True, Reason::Deleting, "The object is being deleted");
+}

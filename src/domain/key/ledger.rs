@@ -1,0 +1,141 @@
+//! The ledger's own operations.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::v1alpha1::{
+    KeyOrigin, KeyPhase, KeyReason, LedgerKey, LostAttempt, PendingAttempt, ServiceAccountKeyStatus,
+};
+use crate::domain::Timing;
+use crate::domain::schedule::{add, sub};
+
+/// How much older than the list a key must be to be excluded by its time instead of by its id.
+const KNOWN_IDS_WINDOW: Duration = Duration::from_secs(3600);
+/// How late after its intent a create can leave, by the send rule.
+const SEND_MARGIN: Duration = Duration::from_secs(10);
+
+/// Stands for the nonce of attempts that nobody remembers because the status was lost.
+pub const REBUILT: &str = "rebuilt";
+
+/// A ledger entry with nothing but its identity.
+pub fn entry(id: &str, phase: KeyPhase, origin: KeyOrigin, attempt: u32) -> LedgerKey {
+    LedgerKey {
+        id: id.to_owned(),
+        phase,
+        origin,
+        reason: None,
+        attempt,
+        algorithm: None,
+        minted_at: None,
+        created_at: None,
+        published_at: None,
+        disable_at: None,
+        delete_at: None,
+        expires_at: None,
+        public_key_sha256: None,
+    }
+}
+
+/// The entry of a key.
+pub fn find<'a>(status: &'a ServiceAccountKeyStatus, id: &str) -> Option<&'a LedgerKey> {
+    status.keys.iter().find(|k| k.id == id)
+}
+
+/// The entry of a key, to change it.
+pub fn find_mut<'a>(status: &'a mut ServiceAccountKeyStatus, id: &str) -> Option<&'a mut LedgerKey> {
+    status.keys.iter_mut().find(|k| k.id == id)
+}
+
+/// The active key's entry.
+pub fn active(status: &ServiceAccountKeyStatus) -> Option<&LedgerKey> {
+    status.active_key_id.as_deref().and_then(|id| find(status, id))
+}
+
+/// Adds an entry, or replaces the one of the same key.
+pub fn put(status: &mut ServiceAccountKeyStatus, key: LedgerKey) {
+    match find_mut(status, &key.id) {
+        Some(existing) => *existing = key,
+        None => status.keys.push(key),
+    }
+}
+
+/// Moves a key into its overlap, which ends at `disable_at`.
+pub fn to_overlap(key: &mut LedgerKey, disable_at: Timestamp) {
+    key.phase = KeyPhase::Overlap;
+    key.disable_at = Some(disable_at);
+    key.delete_at = None;
+}
+
+/// The open attempt becomes lost: unfenced, with its own ids and window.
+pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, timing: &Timing) {
+    if let Some(pending) = status.pending.take() {
+        status.keys.retain(|k| k.phase != KeyPhase::Pending || k.attempt != pending.attempt);
+        status.lost.push(LostAttempt {
+            attempt: pending.attempt,
+            nonce: pending.nonce,
+            backend_time: pending.backend_time,
+            until: add(add(pending.backend_time, SEND_MARGIN), timing.horizon),
+            known_key_ids: pending.known_key_ids,
+            fenced: false,
+        });
+    }
+}
+
+/// Begins an attempt. Only ids young enough to be mistaken for its key are kept: older ones are excluded by
+/// their time.
+pub fn begin(
+    status: &mut ServiceAccountKeyStatus,
+    nonce: String,
+    reason: KeyReason,
+    now: Timestamp,
+    backend_time: Timestamp,
+    listed: &[super::ListedKey],
+) {
+    status.attempt = status.attempt.saturating_add(1);
+    let oldest = sub(backend_time, KNOWN_IDS_WINDOW);
+    status.pending = Some(PendingAttempt {
+        attempt: status.attempt,
+        nonce,
+        reason,
+        started_at: now,
+        backend_time,
+        known_key_ids: listed
+            .iter()
+            .filter(|k| k.created_at.is_none_or(|at| at >= oldest))
+            .map(|k| k.id.clone())
+            .collect(),
+    });
+}
+
+/// Whether the attempt that made a key was given up and nobody can say yet that its key stays unpublished.
+pub fn is_unfenced(status: &ServiceAccountKeyStatus, key: &LedgerKey) -> bool {
+    // A window that was rebuilt speaks of attempts whose numbers nobody knows.
+    status.lost.iter().any(|l| !l.fenced && (l.attempt == key.attempt || l.nonce == REBUILT))
+}
+
+/// Whether an older credential was put back: a key made later than the active one was published before.
+pub fn older_was_restored(status: &ServiceAccountKeyStatus) -> bool {
+    active(status)
+        .is_some_and(|a| status.keys.iter().any(|k| k.published_at.is_some() && k.attempt > a.attempt))
+}
+
+/// Failed attempts since `since`, as far as they may have left a key behind.
+pub fn burnt_since(status: &ServiceAccountKeyStatus, since: Timestamp) -> usize {
+    let lost = status.lost.iter().filter(|l| l.backend_time >= since).count();
+    let unpublished = status
+        .keys
+        .iter()
+        .filter(|k| k.origin != KeyOrigin::Rotation && k.minted_at.is_some_and(|at| at >= since))
+        .filter(|k| !status.lost.iter().any(|l| l.attempt == k.attempt))
+        .count();
+    lost + unpublished
+}
+
+/// How many keys in a row were made to repair drift, newest first, and when the newest was made.
+pub fn drift_streak(status: &ServiceAccountKeyStatus) -> (u32, Option<Timestamp>) {
+    let mut made: Vec<&LedgerKey> = status.keys.iter().filter(|k| k.published_at.is_some()).collect();
+    made.sort_by_key(|k| std::cmp::Reverse(k.attempt));
+    let streak = made.iter().take_while(|k| k.reason.is_some_and(KeyReason::is_drift)).count();
+    (u32::try_from(streak).unwrap_or(u32::MAX), made.first().and_then(|k| k.minted_at))
+}

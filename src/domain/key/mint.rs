@@ -1,0 +1,66 @@
+//! Rule 10: a key is needed, and the intent to make one is written.
+
+use jiff::Timestamp;
+
+use super::plan::{Plan, Step, Table};
+use super::story::{self, Mood};
+use super::{Account, ledger, need};
+use crate::api::v1alpha1::ServiceAccountKeyStatus;
+use crate::domain::schedule::{Schedule, between};
+use crate::domain::{Event, Reason};
+
+impl Table<'_> {
+    /// Rule 10: a key is needed.
+    pub(super) fn mint(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        account: &Account,
+    ) -> Option<Plan> {
+        let obs = self.obs;
+        let why = need::reason(obs, status, schedule, self.now)?;
+        match need::gate(obs, status, account, why, self.now, self.timing) {
+            need::Gate::Ask(ask) => Some(self.need("10", ask, status)),
+            need::Gate::MakeRoom(ending) => {
+                let note = "A disabled key is deleted before its time: the account has no room for a new one";
+                let event = Event::normal(Reason::KeyDeleted, note);
+                Some(Plan { events: vec![event], ..self.act("10", ending.step, ending.status) })
+            }
+            need::Gate::Failed { reason, message } => Some(self.fail("10", status.clone(), reason, message)),
+            need::Gate::NotBefore(until) => self.kept_waiting(status, schedule, until, None),
+            need::Gate::BackOff { until, message } => {
+                self.kept_waiting(status, schedule, until, Some(message))
+            }
+            need::Gate::Open { backend_time, listed } => {
+                let mut after = status.clone();
+                ledger::begin(&mut after, obs.fresh_nonce.clone(), why, self.now, backend_time, &listed);
+                after.account_unique_id = Some(account.unique_id.clone());
+                story::backend(obs, &mut after, Ok(()), self.now);
+                story::tell(obs, &mut after, &Mood::Working, self.now);
+                Some(self.act("10", Step::WriteStatus, after))
+            }
+        }
+    }
+
+    /// A key is needed and must not be made yet. An unfenced attempt is fenced meanwhile.
+    pub(super) fn kept_waiting(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        until: Timestamp,
+        message: Option<String>,
+    ) -> Option<Plan> {
+        if let Some(fence) = self.fence(status) {
+            return Some(fence);
+        }
+        let plan = match message {
+            Some(message) => {
+                let message = format!("{message}; no key is made before {until:.0}");
+                self.wait("10", status.clone(), &Mood::Waiting(Reason::BackingOff, message), schedule)
+            }
+            // The failure that made us wait has been told.
+            None => self.silent("10", status.clone(), schedule),
+        };
+        Some(Plan { requeue: plan.requeue.min(between(self.now, until)), ..plan })
+    }
+}

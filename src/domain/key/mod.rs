@@ -1,0 +1,36 @@
+//! The lifecycle of a key, as a pure function: [`plan`] of an [`Observation`].
+//!
+//! | module | what |
+//! |---|---|
+//! | [`observation`] | all that was read, as data |
+//! | [`plan`](mod@plan) | the decision table, rule by rule |
+//! | `deleting` | the rules of a deleting object |
+//! | `record` | rules 2 and 7: the status follows what is written elsewhere |
+//! | `attempt` | rules 8 and 9: the open attempt, and staged keys that none claims |
+//! | `mint`, `need` | rule 10: whether a key is needed, and the gates before one is made |
+//! | `publish` | rules 8c and 11: what the consumer Secret shall say |
+//! | `lost` | rules 12, 14, 15: attempts whose answer was lost |
+//! | `retire` | rule 13: which old key may be ended |
+//! | [`ledger`] | the ledger's own operations |
+//! | `story` | conditions that tell what a decision means |
+
+mod attempt;
+mod deleting;
+pub mod ledger;
+mod lost;
+mod mint;
+mod need;
+pub mod observation;
+pub mod plan;
+mod publish;
+mod record;
+mod retire;
+mod story;
+#[cfg(test)]
+mod tests;
+
+pub use observation::{
+    Account, AccountView, Credential, KeyList, ListedKey, Observation, Preflight, Proof, Published, Refusal,
+    Secret, Staged,
+};
+pub use plan::{Need, Next, Plan, Publication, Step, plan};

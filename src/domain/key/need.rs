@@ -1,0 +1,201 @@
+//! Whether a key is needed (first reason wins), and the gates before one is made.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::observation::{Account, Credential, KeyList, Observation, Preflight, Secret};
+use super::{ListedKey, Need, ledger, retire};
+use crate::api::v1alpha1::{KeyReason, ServiceAccountKeyStatus};
+use crate::domain::schedule::{Schedule, add, sub};
+use crate::domain::{Reason, Timing};
+
+/// Why a key is needed, if one is.
+pub fn reason(
+    obs: &Observation,
+    status: &ServiceAccountKeyStatus,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> Option<KeyReason> {
+    let Some(active) = ledger::active(status) else { return Some(KeyReason::FirstKey) };
+    match &obs.secret {
+        Secret::Absent => return Some(KeyReason::SecretMissing),
+        Secret::Ours(secret) if !holds(&secret.credential, active.public_key_sha256.as_deref()) => {
+            return Some(KeyReason::SecretEdited);
+        }
+        Secret::Ours(_) | Secret::Foreign { .. } => {}
+    }
+    if schedule.suspend {
+        return None;
+    }
+    if ledger::older_was_restored(status) {
+        return Some(KeyReason::OldCredentialRestored);
+    }
+    if active.algorithm.as_deref().is_some_and(|made| made != obs.spec.algorithm.as_str()) {
+        return Some(KeyReason::SpecChanged);
+    }
+    let due = status.next_rotation_time.is_some_and(|at| at <= now);
+    due.then(|| {
+        let expiring = active.expires_at.is_some_and(|end| {
+            status.next_rotation_time.is_some_and(|at| {
+                status
+                    .last_rotation_time
+                    .and_then(|last| schedule.next(last, &obs.uid))
+                    .is_none_or(|s| at < s)
+                    && at < end
+            })
+        });
+        if expiring { KeyReason::Expiring } else { KeyReason::Schedule }
+    })
+}
+
+/// Whether a credential is the private half of this key. Without a recorded fingerprint any is believed: it
+/// was read back from a Secret that is ours.
+fn holds(credential: &Credential, fingerprint: Option<&str>) -> bool {
+    match (credential, fingerprint) {
+        (Credential::Missing, _) => false,
+        (Credential::Readable { .. }, None) => true,
+        (Credential::Readable { public_key_sha256 }, Some(expected)) => public_key_sha256 == expected,
+    }
+}
+
+/// What stands between a needed key and its attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Gate {
+    /// Something must be read first.
+    Ask(Need),
+    /// A disabled key of ours makes room by its early end.
+    MakeRoom(Box<retire::Ending>),
+    /// Nothing is tried before this time; there is nothing new to tell.
+    NotBefore(Timestamp),
+    /// Nothing is tried before this time; says why.
+    BackOff {
+        /// Until when.
+        until: Timestamp,
+        /// For people.
+        message: String,
+    },
+    /// The try failed before anything was sent: counts as a failure.
+    Failed {
+        /// Why.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// An attempt may begin.
+    Open {
+        /// The backend's clock at the list.
+        backend_time: Timestamp,
+        /// The keys of that list.
+        listed: Vec<ListedKey>,
+    },
+}
+
+/// Passes the gates in order, cheapest first.
+pub fn gate(
+    obs: &Observation,
+    status: &ServiceAccountKeyStatus,
+    account: &Account,
+    why: KeyReason,
+    now: Timestamp,
+    timing: &Timing,
+) -> Gate {
+    if let Some(wait) = waits(obs, status, why, now, timing) {
+        return wait;
+    }
+    let repairs = matches!(why, KeyReason::SecretMissing | KeyReason::SecretEdited);
+    if repairs && !obs.confirmed {
+        return Gate::Ask(Need::Confirm);
+    }
+    let (listed, backend_time) = match &obs.keys {
+        None => return Gate::Ask(Need::Keys),
+        Some(KeyList::Unreadable(trouble)) => {
+            return Gate::Failed {
+                reason: trouble.class.reason(),
+                message: format!("The keys of the account cannot be listed: {}", trouble.message),
+            };
+        }
+        Some(KeyList::Listed { keys, backend_time }) => (keys, *backend_time),
+    };
+    if crate::domain::schedule::between(now.min(backend_time), now.max(backend_time)) > timing.max_skew {
+        return Gate::Failed { reason: Reason::ClockSkew, message: clock_message(now, backend_time) };
+    }
+    if let Some(full) = slots(obs, status, account, listed) {
+        return full;
+    }
+    match &obs.preflight {
+        None => Gate::Ask(Need::Preflight),
+        Some(Preflight::Refused { message }) => Gate::Failed {
+            reason: Reason::SecretRefused,
+            message: format!("The API server would not store the Secret: {message}"),
+        },
+        Some(Preflight::Accepted) => Gate::Open { backend_time, listed: listed.clone() },
+    }
+}
+
+/// For people: the two clocks.
+pub fn clock_message(ours: Timestamp, theirs: Timestamp) -> String {
+    format!("The backend's clock says {theirs:.0}, ours {ours:.0}: set the wrong one right")
+}
+
+fn waits(
+    obs: &Observation,
+    status: &ServiceAccountKeyStatus,
+    why: KeyReason,
+    now: Timestamp,
+    timing: &Timing,
+) -> Option<Gate> {
+    let cap = usize::try_from(timing.burn_cap).unwrap_or(usize::MAX);
+    // A spec that was changed since the failure may have removed its cause.
+    let same_spec = status.observed_generation == obs.generation;
+    if let (true, Some(failed)) = (same_spec, status.last_failure_time) {
+        let until = add(failed, timing.backoff(status.failures));
+        if until > now {
+            return Some(Gate::NotBefore(until));
+        }
+    }
+    if status.lost.len() >= cap {
+        let until = status.lost.iter().map(|l| add(l.until, timing.list_lag)).min().unwrap_or(now);
+        let message = format!("{} attempts to make a key ended without an answer", status.lost.len());
+        return Some(Gate::BackOff { until: until.max(add(now, Duration::from_secs(1))), message });
+    }
+    if ledger::burnt_since(status, sub(now, timing.burn_window)) >= cap {
+        let message = format!("{cap} attempts to make a key failed within {:?}", timing.burn_window);
+        return Some(Gate::BackOff { until: add(now, timing.backoff_cap), message });
+    }
+    let (repairs, last) = ledger::drift_streak(status);
+    if let (true, Some(last)) = (why.is_drift() && repairs > 0, last) {
+        let until = add(last, timing.drift_wait(repairs));
+        if until > now {
+            let message = format!("The Secret was changed by somebody else {repairs} times in a row");
+            return Some(Gate::BackOff { until, message });
+        }
+    }
+    None
+}
+
+/// `None` if another key fits.
+fn slots(
+    obs: &Observation,
+    status: &ServiceAccountKeyStatus,
+    account: &Account,
+    listed: &[ListedKey],
+) -> Option<Gate> {
+    let limit = usize::try_from(account.key_limit?).unwrap_or(usize::MAX);
+    if listed.len() + status.lost.len() < limit {
+        return None;
+    }
+    if let Some(ending) = retire::early(obs, status) {
+        return Some(if obs.confirmed { Gate::MakeRoom(Box::new(ending)) } else { Gate::Ask(Need::Confirm) });
+    }
+    let ids: Vec<&str> = listed.iter().map(|k| k.id.as_str()).collect();
+    Some(Gate::Failed {
+        reason: Reason::QuotaExhausted,
+        message: format!(
+            "The account has {} of {limit} keys and {} attempts without an answer; delete one of: {}",
+            listed.len(),
+            status.lost.len(),
+            ids.join(", ")
+        ),
+    })
+}

@@ -1,0 +1,243 @@
+//! Everything that a decision about a key rests on, as plain data. Reading it is the controller's business.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::v1alpha1::{ServiceAccountKeySpec, ServiceAccountKeyStatus};
+use crate::domain::{Reason, Trouble};
+
+/// What one pass has seen.
+///
+/// Read order: consumer Secret, then the object, then staging Secrets. What a pass learned from its own calls
+/// is in the fields that are `Option`: absent means not asked yet.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Name of the object.
+    pub name: String,
+    /// Uid of the object.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: Option<i64>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it carries our finalizer.
+    pub has_finalizer: bool,
+    /// Whether a person asked to let it go (annotation `keywheel.dev/abandon`).
+    pub abandon: bool,
+    /// What people want.
+    pub spec: ServiceAccountKeySpec,
+    /// What was recorded; `None` if nothing ever was, or it was wiped.
+    pub status: Option<ServiceAccountKeyStatus>,
+    /// The consumer Secret.
+    pub secret: Secret,
+    /// Staging Secrets of this object.
+    pub staged: Vec<Staged>,
+    /// The account, by its own controller's word.
+    pub account: AccountView,
+    /// The keys at the backend.
+    pub keys: Option<KeyList>,
+    /// Whether the API server would store what we are about to make.
+    pub preflight: Option<Preflight>,
+    /// Whether the backend accepts the staged key of the open attempt.
+    pub proof: Option<Proof>,
+    /// Whether the Secret was read again, after the object, and had not changed.
+    pub confirmed: bool,
+    /// Nonce of the attempt whose intent this very pass wrote: it alone may be sent.
+    pub own_intent: Option<String>,
+    /// Nonce of the attempt that this very process sent without learning its outcome.
+    pub sent_in_vain: Option<String>,
+    /// The backend's definite refusal of the create that this pass sent, or the API server's of its staging.
+    pub refused: Option<Refusal>,
+    /// A random name for an attempt that may be begun now.
+    pub fresh_nonce: String,
+}
+
+/// The consumer Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// It is not there.
+    Absent,
+    /// It is there and not ours to write; says why.
+    Foreign {
+        /// Why it is not ours.
+        why: String,
+    },
+    /// It is ours.
+    Ours(Published),
+}
+
+/// A consumer Secret of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its uid: every write to it carries it.
+    pub uid: String,
+    /// Its resource version: every write to it carries it.
+    pub resource_version: String,
+    /// The key it says to publish.
+    pub key_id: Option<String>,
+    /// The attempt that made that key.
+    pub attempt: u32,
+    /// When that key was published.
+    pub published_at: Option<Timestamp>,
+    /// `project/unique id` of the account whose key it is.
+    pub account: Option<String>,
+    /// What it says about older keys.
+    pub ledger: Vec<crate::api::v1alpha1::LedgerKey>,
+    /// The credential that can be read back from it.
+    pub credential: Credential,
+    /// Whether entries, labels and annotations are as the spec asks.
+    pub as_specified: bool,
+}
+
+/// The private half in a Secret, by its public half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// No entry holds a readable private key.
+    Missing,
+    /// Some entry holds the private key with this public half (SHA-256 of its SPKI, hex).
+    Readable {
+        /// Fingerprint of the public half.
+        public_key_sha256: String,
+    },
+}
+
+/// A staging Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// Name of the Secret.
+    pub name: String,
+    /// Its uid: a delete carries it.
+    pub uid: String,
+    /// Nonce of the attempt.
+    pub nonce: String,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// Key whose credential it holds.
+    pub key_id: String,
+    /// `project/unique id` of the account.
+    pub account: String,
+    /// Fingerprint of the key's public half; absent if the credential in it is unreadable.
+    pub public_key_sha256: Option<String>,
+    /// When the key was created, by the backend's clock.
+    pub created_at: Option<Timestamp>,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The account as its `ServiceAccount` object shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountView {
+    /// It can have keys.
+    Usable(Account),
+    /// It cannot, and says why. What it already has may still be ended if the backend is named.
+    Unusable {
+        /// Why.
+        reason: Reason,
+        /// For people.
+        message: String,
+        /// Present if calls to the backend are still possible.
+        account: Option<Account>,
+    },
+}
+
+impl AccountView {
+    /// The account, if calls about it can be made.
+    pub fn reachable(&self) -> Option<&Account> {
+        match self {
+            Self::Usable(account) => Some(account),
+            Self::Unusable { account, .. } => account.as_ref(),
+        }
+    }
+}
+
+/// An account and what its backend can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Project.
+    pub project: String,
+    /// E-mail.
+    pub email: String,
+    /// The backend's own id: differs after the account is made again under the same e-mail.
+    pub unique_id: String,
+    /// Whether a key can be disabled before it is deleted.
+    pub can_disable: bool,
+    /// Algorithms on offer.
+    pub algorithms: Vec<String>,
+    /// How many keys fit.
+    pub key_limit: Option<u32>,
+    /// By how much the backend's clock differs from ours, either way.
+    pub clock_skew: Option<Duration>,
+}
+
+/// Answer of a list of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyList {
+    /// The keys that people and operators made; those of the backend itself left out.
+    Listed {
+        /// The keys.
+        keys: Vec<ListedKey>,
+        /// The backend's clock when it answered.
+        backend_time: Timestamp,
+    },
+    /// No list. Never counts as absence.
+    Unreadable(Trouble),
+}
+
+/// A key as the backend lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedKey {
+    /// Id.
+    pub id: String,
+    /// When it was created, by the backend's clock.
+    pub created_at: Option<Timestamp>,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is disabled.
+    pub disabled: bool,
+    /// Whether its pair was made at the backend, not uploaded.
+    pub made_by_backend: bool,
+}
+
+/// Answer of the dry runs before an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Preflight {
+    /// Both Secrets would be stored, or the API server could not say.
+    Accepted,
+    /// One would not be stored.
+    Refused {
+        /// What the API server said.
+        message: String,
+    },
+}
+
+/// Answer of a token exchange with a staged key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A token came, as many times in a row as were asked for.
+    Accepted {
+        /// How many times in a row.
+        times: u32,
+    },
+    /// The key itself was refused.
+    Refused {
+        /// What the backend said.
+        message: String,
+    },
+    /// Nothing was learned about the key: the network, the backend or the account failed.
+    Unavailable(Trouble),
+}
+
+/// A definite refusal of the attempt that this pass began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The backend refused to make a key.
+    ByBackend(Trouble),
+    /// The API server refused to stage the key, which was then deleted at the backend, unseen by anyone.
+    Unstageable {
+        /// What the API server said.
+        message: String,
+    },
+}

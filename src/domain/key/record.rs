@@ -1,0 +1,164 @@
+//! Rules 2 and 7: the status follows what is written elsewhere.
+
+use super::observation::{Published, Secret};
+use super::plan::{Need, Plan, Step, Table};
+use super::story::{self, Mood};
+use super::{Account, Credential, ledger};
+use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LostAttempt, ServiceAccountKeyStatus, VerificationMode};
+use crate::domain::conditions::Is;
+use crate::domain::schedule::{Schedule, add};
+use crate::domain::{Event, Reason};
+
+impl Table<'_> {
+    /// Rule 2. Without a status nobody knows which keys are ours but the Secret and the staging Secrets; and an
+    /// attempt may be under way that nobody remembers.
+    pub(super) fn rebuild(&self) -> Option<Plan> {
+        let obs = self.obs;
+        let evidence = matches!(obs.secret, Secret::Ours(_)) || !obs.staged.is_empty();
+        if obs.status.is_some() || !obs.has_finalizer || !evidence {
+            return None;
+        }
+        let overlap = obs.spec.rotation.clone().unwrap_or_default().overlap.to_duration().unwrap_or_default();
+        let mut status = ServiceAccountKeyStatus::default();
+        let mut highest = obs.staged.iter().map(|s| s.attempt).max().unwrap_or(0);
+        if let Secret::Ours(secret) = &obs.secret {
+            for older in &secret.ledger {
+                let mut key = older.clone();
+                ledger::to_overlap(&mut key, add(self.now, overlap));
+                highest = highest.max(key.attempt);
+                ledger::put(&mut status, key);
+            }
+            if let Some(id) = &secret.key_id {
+                let mut key = ledger::entry(id, KeyPhase::Active, KeyOrigin::Rotation, secret.attempt);
+                key.published_at = secret.published_at;
+                ledger::put(&mut status, key);
+                highest = highest.max(secret.attempt);
+                status.active_key_id = Some(id.clone());
+                status.secret_name = Some(story::secret_name(obs));
+                status.last_rotation_time = secret.published_at;
+            }
+        }
+        status.attempt = highest.saturating_add(1);
+        status.lost.push(LostAttempt {
+            attempt: status.attempt,
+            nonce: ledger::REBUILT.to_owned(),
+            backend_time: obs.created_at,
+            until: add(self.now, self.timing.horizon),
+            known_key_ids: Vec::new(),
+            fenced: false,
+        });
+        story::tell(obs, &mut status, &Mood::Working, self.now);
+        let note = "The status was lost and is rebuilt from the Secret; older keys get a full overlap again";
+        let event = Event::warning(Reason::StatusRebuilt, note);
+        Some(Plan { events: vec![event], ..self.act("2", Step::WriteStatus, status) })
+    }
+
+    /// Rule 7: what the Secret publishes is a fact; the status follows.
+    pub(super) fn record(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        account: &Account,
+    ) -> Option<Plan> {
+        let Secret::Ours(secret) = &self.obs.secret else { return None };
+        let id = secret.key_id.as_ref().filter(|id| Some(*id) != status.active_key_id.as_ref())?;
+        let pending = status.pending.as_ref().filter(|p| p.attempt == secret.attempt);
+        let known = ledger::find(status, id);
+        let lost = status.lost.iter().any(|l| l.attempt == secret.attempt);
+        if pending.is_none() && known.is_none() && !lost {
+            return None; // an annotation that nobody of us wrote: rule 11 sets it right
+        }
+        if pending.is_none() && !self.obs.confirmed {
+            return Some(self.need("7", Need::Confirm, status));
+        }
+        if let Some(disabled) = known.filter(|k| k.phase == KeyPhase::Disabled) {
+            let mut after = status.clone();
+            if let Some(key) = ledger::find_mut(&mut after, &disabled.id) {
+                ledger::to_overlap(key, add(self.now, schedule.overlap));
+            }
+            let note = format!("Key {id} is enabled again: the Secret publishes it");
+            let event = Event::warning(Reason::KeyEnabled, note);
+            return Some(Plan {
+                events: vec![event],
+                ..self.act("7", Step::EnableKey { id: id.clone() }, after)
+            });
+        }
+        let after = self.recorded(status, schedule, account, secret, id);
+        let note = format!("Secret {} publishes key {id}", story::secret_name(self.obs));
+        let event = Event::normal(Reason::KeyPublished, note);
+        Some(Plan { events: vec![event], ..self.act("7", Step::WriteStatus, after) })
+    }
+
+    pub(super) fn recorded(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        account: &Account,
+        secret: &Published,
+        id: &str,
+    ) -> ServiceAccountKeyStatus {
+        let obs = self.obs;
+        let mut after = status.clone();
+        let published_at = secret.published_at.unwrap_or(self.now);
+        let pending = status.pending.as_ref().filter(|p| p.attempt == secret.attempt);
+        let staged = obs.staged.iter().find(|s| s.key_id == id);
+
+        if let Some(old) = status.active_key_id.as_deref().and_then(|old| ledger::find_mut(&mut after, old)) {
+            ledger::to_overlap(old, add(published_at, schedule.overlap));
+            after.rotations = after.rotations.saturating_add(1);
+        }
+        let restored = pending.is_none() && ledger::find(status, id).is_some();
+        let mut key = ledger::find(status, id)
+            .cloned()
+            .unwrap_or_else(|| ledger::entry(id, KeyPhase::Active, KeyOrigin::Rotation, secret.attempt));
+        key.phase = KeyPhase::Active;
+        key.disable_at = None;
+        key.delete_at = None;
+        key.published_at = Some(published_at);
+        if let Some(pending) = pending {
+            key.minted_at = Some(pending.started_at);
+            key.reason = Some(pending.reason);
+            key.algorithm = Some(obs.spec.algorithm.as_str().to_owned());
+        }
+        if let Some(staged) = staged {
+            key.created_at = staged.created_at;
+            key.expires_at = staged.expires_at;
+            key.public_key_sha256.clone_from(&staged.public_key_sha256);
+        } else if let Credential::Readable { public_key_sha256 } = &secret.credential {
+            key.public_key_sha256 = Some(public_key_sha256.clone());
+        }
+        let (created_at, expires_at) = (key.created_at, key.expires_at);
+        ledger::put(&mut after, key);
+
+        after.active_key_id = Some(id.to_owned());
+        after.secret_name = Some(story::secret_name(obs));
+        after.secret_resource_version = Some(secret.resource_version.clone());
+        after.account_unique_id = Some(account.unique_id.clone());
+        if pending.is_some() {
+            after.pending = None;
+        }
+        after.lost.retain(|l| l.attempt != secret.attempt);
+        for older in after.lost.iter_mut().filter(|l| l.attempt < secret.attempt) {
+            older.fenced = true;
+        }
+        if !restored {
+            after.last_rotation_time = Some(published_at);
+        }
+        after.failures = 0;
+        after.last_failure_time = None;
+        after.next_rotation_time = after
+            .last_rotation_time
+            .and_then(|last| schedule.next_rotation(last, &obs.uid, created_at, expires_at));
+        if pending.is_some() {
+            let (is, reason, message) = match obs.spec.verification.mode {
+                VerificationMode::TokenExchange => {
+                    (Is::True, Reason::KeyAccepted, "The backend accepted the key before it was published")
+                }
+                VerificationMode::None => (Is::Unknown, Reason::NotVerified, "verification.mode is None"),
+            };
+            story::verified(obs, &mut after, is, reason, message, self.now);
+        }
+        story::tell(obs, &mut after, &Mood::Settled, self.now);
+        after
+    }
+}

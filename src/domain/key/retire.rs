@@ -1,0 +1,95 @@
+//! Rule 13: the one destructive path. Orphans and abandoned keys pass through it like any other.
+
+use jiff::Timestamp;
+
+use super::observation::{Observation, Published, Secret};
+use super::{Account, Step, ledger};
+use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
+use crate::domain::schedule::Schedule;
+
+/// An ending that is due.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// The effect.
+    pub step: Step,
+    /// The status that records it.
+    pub status: ServiceAccountKeyStatus,
+}
+
+/// The ending that is due, if any: disabled keys past `deleteAt` first, then overlaps past `disableAt`.
+pub fn due(
+    obs: &Observation,
+    status: &ServiceAccountKeyStatus,
+    account: &Account,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> Option<Ending> {
+    if schedule.suspend {
+        return None;
+    }
+    let secret = publishing(obs, status)?;
+    let ended = |key: &&LedgerKey| may_end(secret, status, key);
+    let disabled = status.keys.iter().filter(|k| k.phase == KeyPhase::Disabled && is_past(k.delete_at, now));
+    let over = status.keys.iter().filter(|k| k.phase == KeyPhase::Overlap && is_past(k.disable_at, now));
+    let key = disabled.chain(over).find(ended)?;
+    Some(end(status, key, account, schedule, now))
+}
+
+/// The oldest disabled key, deleted before its time because the account has no room.
+pub fn early(obs: &Observation, status: &ServiceAccountKeyStatus) -> Option<Ending> {
+    let secret = publishing(obs, status)?;
+    let key = status
+        .keys
+        .iter()
+        .filter(|k| k.phase == KeyPhase::Disabled && may_end(secret, status, k))
+        .min_by_key(|k| k.attempt)?;
+    Some(delete(status, key))
+}
+
+/// The Secret, if it publishes the active key: otherwise nothing is ended.
+fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Option<&'a Published> {
+    match &obs.secret {
+        Secret::Ours(secret) if secret.key_id.is_some() && secret.key_id == status.active_key_id => {
+            Some(secret)
+        }
+        _ => None,
+    }
+}
+
+fn may_end(secret: &Published, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> bool {
+    secret.key_id.as_ref() != Some(&key.id)
+        && status.active_key_id.as_ref() != Some(&key.id)
+        && !ledger::is_unfenced(status, key)
+}
+
+fn is_past(time: Option<Timestamp>, now: Timestamp) -> bool {
+    time.is_some_and(|t| t <= now)
+}
+
+fn end(
+    status: &ServiceAccountKeyStatus,
+    key: &LedgerKey,
+    account: &Account,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> Ending {
+    if key.phase == KeyPhase::Disabled || !account.can_disable {
+        return delete(status, key);
+    }
+    let mut after = status.clone();
+    if let Some(entry) = ledger::find_mut(&mut after, &key.id) {
+        entry.phase = KeyPhase::Disabled;
+        entry.delete_at = Some(crate::domain::schedule::add(now, schedule.delete_after));
+    }
+    Ending { step: Step::DisableKey { id: key.id.clone() }, status: after }
+}
+
+/// Deletes a key and drops it from the ledger.
+pub fn delete(status: &ServiceAccountKeyStatus, key: &LedgerKey) -> Ending {
+    let mut after = status.clone();
+    after.keys.retain(|k| k.id != key.id);
+    if after.active_key_id.as_ref() == Some(&key.id) {
+        after.active_key_id = None;
+    }
+    Ending { step: Step::DeleteKey { id: key.id.clone() }, status: after }
+}

@@ -1,0 +1,181 @@
+//! Conditions: what a decision means to the people who look at the object.
+
+use jiff::Timestamp;
+
+use super::observation::{Observation, Secret};
+use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeyStatus};
+use crate::domain::conditions::{
+    BACKEND_REACHABLE, Conditions, Is, KEY_VERIFIED, QUOTA_EXHAUSTED, READY, RECONCILING, ROTATING,
+    SECRET_PUBLISHED, STALLED, SUSPECT_KEYS, WAITING_FOR_LOST_ATTEMPT,
+};
+use crate::domain::{Class, Reason, Trouble};
+
+/// What there is to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mood {
+    /// Nothing to do until a known time.
+    Settled,
+    /// A step of a change is done or under way.
+    Working,
+    /// Cannot go on now; a published key stays good.
+    Waiting(Reason, String),
+    /// Cannot go on, and what is published cannot be vouched for.
+    Broken(Reason, String),
+    /// Will not go on until a person changes something.
+    Stalled(Reason, String),
+}
+
+/// Writes the conditions that follow from a decision, and the generation they speak of.
+pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood, now: Timestamp) {
+    let published = publishes(obs, status);
+    let secret_name = secret_name(obs);
+    let first = status.active_key_id.is_none();
+    let open = status.pending.is_some();
+    let suspects: Vec<String> = status.suspects.iter().map(|s| s.id.clone()).collect();
+    let refused = status.keys.iter().any(|k| k.phase == KeyPhase::Pending);
+    let busy = if first { Reason::Creating } else { Reason::Rotating };
+    let waiting_for_proof = refused.then_some(Reason::KeyNotYetAccepted);
+    status.observed_generation = obs.generation;
+
+    let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
+    match mood {
+        Mood::Stalled(reason, message) => {
+            c.set(READY, Is::False, *reason, message)
+                .set(STALLED, Is::True, *reason, message)
+                .clear(RECONCILING);
+        }
+        Mood::Broken(reason, message) => {
+            c.set(READY, Is::False, *reason, message).clear(STALLED).clear(RECONCILING);
+        }
+        Mood::Waiting(reason, message) if !published => {
+            c.set(READY, Is::False, *reason, message).clear(STALLED);
+        }
+        Mood::Settled | Mood::Working | Mood::Waiting(..) => {
+            c.clear(STALLED);
+            if published {
+                c.set(
+                    READY,
+                    Is::True,
+                    Reason::KeyPublished,
+                    format!("Secret {secret_name} publishes the key"),
+                );
+            } else {
+                let message = "A key is being made; it is published once the backend accepts it";
+                c.set(READY, Is::False, waiting_for_proof.unwrap_or(busy), message);
+            }
+        }
+    }
+    if open {
+        c.set(RECONCILING, Is::True, busy, "An attempt to make a key is under way");
+    } else {
+        c.clear(RECONCILING);
+    }
+    if open && !first {
+        c.set(
+            ROTATING,
+            Is::True,
+            Reason::Rotating,
+            "The published key stays valid until the new one is proved",
+        );
+    } else {
+        c.clear(ROTATING);
+    }
+    match mood {
+        Mood::Waiting(Reason::QuotaExhausted, message) => {
+            c.set(QUOTA_EXHAUSTED, Is::True, Reason::QuotaExhausted, message);
+        }
+        Mood::Settled | Mood::Working => {
+            c.clear(QUOTA_EXHAUSTED);
+        }
+        _ => {}
+    }
+    if published {
+        c.set(
+            SECRET_PUBLISHED,
+            Is::True,
+            Reason::KeyPublished,
+            format!("Secret {secret_name} holds the active key"),
+        );
+    } else if !first {
+        let (reason, message) = match &obs.secret {
+            Secret::Absent => (Reason::SecretMissing, format!("Secret {secret_name} is gone")),
+            Secret::Foreign { why } => (Reason::SecretConflict, why.clone()),
+            Secret::Ours(_) => {
+                (Reason::SecretEdited, format!("Secret {secret_name} does not hold the active key"))
+            }
+        };
+        c.set(SECRET_PUBLISHED, Is::False, reason, message);
+    }
+    if suspects.is_empty() {
+        c.clear(SUSPECT_KEYS);
+    } else {
+        let message = format!(
+            "These keys may have been made by an attempt whose answer was lost; they are never touched. Delete at \
+             the backend those that nobody uses: {}",
+            suspects.join(", ")
+        );
+        c.set(SUSPECT_KEYS, Is::True, Reason::SuspectKeys, message);
+    }
+}
+
+/// The backend answered, or did not.
+pub fn backend(
+    obs: &Observation,
+    status: &mut ServiceAccountKeyStatus,
+    answer: Result<(), &Trouble>,
+    now: Timestamp,
+) {
+    let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
+    match answer {
+        Err(trouble) if matches!(trouble.class, Class::Unknown | Class::Throttled { .. }) => {
+            c.set(BACKEND_REACHABLE, Is::False, trouble.class.reason(), &trouble.message);
+        }
+        Ok(()) | Err(_) => {
+            c.set(BACKEND_REACHABLE, Is::True, Reason::BackendReady, "The backend answers");
+        }
+    }
+}
+
+/// What is known about the newest key's proof.
+pub fn verified(
+    obs: &Observation,
+    status: &mut ServiceAccountKeyStatus,
+    is: Is,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+) {
+    Conditions::of(&mut status.conditions, obs.generation, now).set(KEY_VERIFIED, is, reason, message);
+}
+
+/// A deleting object explains why it is still there.
+pub fn waits_for_lost(
+    obs: &Observation,
+    status: &mut ServiceAccountKeyStatus,
+    until: Timestamp,
+    now: Timestamp,
+) {
+    let message = format!(
+        "An attempt to make a key ended without an answer; its key may appear until {until:.0}. The object is \
+         removed after that, or at once with the annotation keywheel.dev/abandon"
+    );
+    Conditions::of(&mut status.conditions, obs.generation, now).set(
+        WAITING_FOR_LOST_ATTEMPT,
+        Is::True,
+        Reason::WaitingForLostAttempt,
+        message,
+    );
+}
+
+/// Whether the Secret that was read publishes the key that the status names.
+pub fn publishes(obs: &Observation, status: &ServiceAccountKeyStatus) -> bool {
+    match &obs.secret {
+        Secret::Ours(secret) => secret.key_id.is_some() && secret.key_id == status.active_key_id,
+        Secret::Absent | Secret::Foreign { .. } => false,
+    }
+}
+
+/// Name of the consumer Secret.
+pub fn secret_name(obs: &Observation) -> String {
+    obs.spec.secret.name.clone().unwrap_or_else(|| obs.name.clone())
+}

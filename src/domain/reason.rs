@@ -1,0 +1,207 @@
+//! The closed set of reasons: the same word in condition, event and documentation.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:expr])+ $name:ident $kind:ident),+ $(,)?) => {
+        /// Why something is as it is. PascalCase, stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)+];
+
+            /// The word itself.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => stringify!($name),)+ }
+            }
+
+            /// What it means, as the documentation prints it.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc),+),)+ }
+            }
+
+            /// Whether it is good news, a step on the way, or a failure.
+            pub fn kind(self) -> Kind {
+                match self { $(Reason::$name => Kind::$kind,)+ }
+            }
+        }
+    };
+}
+
+/// What a reason stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// All is well.
+    Good,
+    /// Under way; nothing to do.
+    Progress,
+    /// Something is wrong.
+    Failure,
+}
+
+reasons! {
+    /// The Secret publishes a key that the backend accepts.
+    KeyPublished Good,
+    /// The backend accepted the key.
+    KeyAccepted Good,
+    /// `verification.mode` is `None`: the key was published unproved.
+    NotVerified Good,
+    /// The account is at the backend as the spec says.
+    AccountReady Good,
+    /// The account is at the backend and disabled, as the spec says.
+    AccountDisabled Good,
+    /// The backend answers and the login is accepted.
+    BackendReady Good,
+    /// Both clocks agree.
+    ClocksAgree Good,
+    /// An account was created at the backend.
+    AccountCreated Good,
+    /// An account that was already at the backend was taken over.
+    AccountAdopted Good,
+    /// An account was changed at the backend to what the spec says.
+    AccountUpdated Good,
+    /// An account was deleted at the backend.
+    AccountDeleted Good,
+    /// A key was made at the backend.
+    KeyCreated Good,
+    /// A key was disabled at the end of its overlap.
+    KeyDisabled Good,
+    /// A disabled key was enabled again because the Secret publishes it.
+    KeyEnabled Good,
+    /// A key was deleted at the backend.
+    KeyDeleted Good,
+    /// The Secret was rewritten from the published key: its entries, labels or annotations had changed.
+    SecretRepaired Good,
+    /// The status was written anew from the Secret's annotations.
+    StatusRebuilt Good,
+    /// The first key is being made.
+    Creating Progress,
+    /// A new key is being made; the old one stays published until it is proved.
+    Rotating Progress,
+    /// The object is being deleted.
+    Deleting Progress,
+    /// The backend has not accepted the new key yet; it is tried again. Fresh keys take up to minutes.
+    KeyNotYetAccepted Progress,
+    /// Rotation is suspended: nothing is made, disabled or deleted.
+    Suspended Progress,
+    /// The account is kept until no `ServiceAccountKey` refers to it. Delete those that the message names.
+    WaitingForKeys Progress,
+    /// The backend is kept until no `ServiceAccount` refers to it. Delete those that the message names.
+    WaitingForAccounts Progress,
+    /// An attempt to make a key ended without an answer; it is watched until its key can no longer appear.
+    WaitingForLostAttempt Failure,
+    /// The spec asks for something impossible; the message says what. Correct the spec.
+    InvalidSpec Failure,
+    /// The cron expression in `rotation.schedule` is not valid, or never fires.
+    InvalidSchedule Failure,
+    /// `rotation.timeZone` is no time zone of the IANA database.
+    InvalidTimeZone Failure,
+    /// A duration in the spec is not valid.
+    InvalidDuration Failure,
+    /// `rotation.overlap` is not shorter than the time between two rotations.
+    OverlapTooLong Failure,
+    /// The backend does not offer the key algorithm. Choose one that its status lists.
+    AlgorithmUnsupported Failure,
+    /// The Secret's name is taken by an object that is not ours. Choose another name or remove that Secret.
+    SecretConflict Failure,
+    /// The Secret was deleted by somebody else; a new key is made and published.
+    SecretMissing Failure,
+    /// The Secret no longer holds the credential; a new key is made and published.
+    SecretEdited Failure,
+    /// The API server refused to store the Secret (permission, quota, admission): no key is made before it can.
+    SecretRefused Failure,
+    /// The `ServiceAccount` does not exist in this namespace. Create it.
+    AccountMissing Failure,
+    /// The `ServiceAccount` is not ready; its own conditions say why.
+    AccountNotReady Failure,
+    /// The `ServiceAccount` is being deleted: no key is made for it.
+    AccountDeleting Failure,
+    /// The account is already at the backend. Set `adoptionPolicy: IfExists` to take it over.
+    AccountExists Failure,
+    /// There is no such account at the backend, and `adoptionPolicy: Required` forbids to create one.
+    AccountNotFound Failure,
+    /// The account was deleted at the backend behind our back. Restore it there, or delete this object and
+    /// apply it again.
+    AccountGone Failure,
+    /// Another account has taken this e-mail at the backend. Delete this object and apply it again.
+    AccountRecreated Failure,
+    /// The backend's `tenants.adoption` does not let namespaces adopt accounts.
+    AdoptionNotAllowed Failure,
+    /// The account id does not match the backend's `tenants.accountIdPattern`.
+    AccountIdNotAllowed Failure,
+    /// The backend that the spec names does not exist.
+    BackendNotFound Failure,
+    /// The backend does not allow this namespace.
+    NamespaceNotAllowed Failure,
+    /// The backend did not answer, or answered with an error of its own.
+    BackendUnreachable Failure,
+    /// The backend asked to come back later.
+    BackendThrottled Failure,
+    /// The Secret with the backend's login is missing, or has no such data key.
+    LoginMissing Failure,
+    /// The Secret with the backend's login does not hold a usable credentials file.
+    LoginInvalid Failure,
+    /// The backend refused the login.
+    LoginRefused Failure,
+    /// The login Secret is gone while objects still wait for their deletion. Restore it, or let the objects go
+    /// with the annotation `keywheel.dev/abandon`.
+    BackendLoginLost Failure,
+    /// The login lacks a permission; the message names it.
+    PermissionMissing Failure,
+    /// The backend no longer knows what it was asked for.
+    NotFoundAtBackend Failure,
+    /// The account has no room for another key: the message lists the keys. Delete one.
+    QuotaExhausted Failure,
+    /// The state of the account forbids the call, as an organization's policy does.
+    PreconditionFailed Failure,
+    /// The backend did not understand or does not support the request.
+    RequestRefused Failure,
+    /// The backend has refused the new key for longer than `verification.timeout`. The same key is tried on.
+    VerificationTimeout Failure,
+    /// The backend's clock and the operator's differ by more than 5 min: nothing is made or ended.
+    ClockSkew Failure,
+    /// No key is made for a while: too many attempts without a result, or somebody keeps changing the Secret.
+    BackingOff Failure,
+    /// Keys exist that could be ours and cannot be proved so: they are listed and never touched.
+    SuspectKeys Failure,
+    /// The object was let go with `keywheel.dev/abandon`; the message names what is left at the backend.
+    Abandoned Failure,
+    /// The object cannot be read: a field has a type that this version does not know.
+    InvalidObject Failure,
+    /// A pass over this object failed inside Keywheel. Other objects go on.
+    InternalError Failure,
+}
+
+impl Reason {
+    /// The reason that a condition carries.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|r| r.as_str() == word)
+    }
+
+    /// Whether it is a step on the way, not a failure.
+    pub fn is_progress(self) -> bool {
+        self.kind() == Kind::Progress
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_parse_back() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::parse(reason.as_str()), Some(*reason));
+        }
+    }
+}

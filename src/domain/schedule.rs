@@ -1,0 +1,255 @@
+//! When the wheel turns: periods, cron in a time zone, jitter that is stable per object, expiry.
+
+use std::time::Duration;
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::names::stable_hash;
+use super::{Reason, Timing};
+use crate::api::v1alpha1::{InvalidSpan, Rotation, Span};
+
+/// How many firings of a cron expression are looked at to find its shortest period.
+const FIRINGS: usize = 48;
+
+/// How long a disabled key is kept where the spec does not say.
+const DELETE_AFTER: Duration = Duration::from_secs(168 * 3600);
+
+/// When keys are replaced.
+#[derive(Clone, Debug)]
+pub enum Rhythm {
+    /// Never.
+    None,
+    /// So long after the last publication.
+    Every(Duration),
+    /// At the times of a cron expression, read in a time zone.
+    Cron(Box<Cron>, TimeZone),
+}
+
+/// A rotation, parsed and checked.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    rhythm: Rhythm,
+    jitter: Duration,
+    /// How long the previous key stays enabled.
+    pub overlap: Duration,
+    /// How long a disabled key is kept.
+    pub delete_after: Duration,
+    /// Whether scheduled rotations and all endings are stopped.
+    pub suspend: bool,
+}
+
+/// Why a rotation is impossible.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRotation {
+    /// A duration does not parse.
+    #[error("rotation.{field}: {source}")]
+    Duration {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        source: InvalidSpan,
+    },
+    /// Two ways to say when.
+    #[error("rotation.every and rotation.schedule exclude each other: remove one")]
+    BothKinds,
+    /// A time zone without a schedule.
+    #[error("rotation.timeZone needs rotation.schedule")]
+    ZoneWithoutSchedule,
+    /// The cron expression does not parse.
+    #[error("rotation.schedule {schedule:?} is no cron expression of five fields: {source}")]
+    Cron {
+        /// The expression.
+        schedule: String,
+        /// What is wrong with it.
+        source: Box<CronRefusal>,
+    },
+    /// The cron expression has no next time.
+    #[error("rotation.schedule {schedule:?} never fires")]
+    NeverFires {
+        /// The expression.
+        schedule: String,
+    },
+    /// The time zone is unknown.
+    #[error("rotation.timeZone {zone:?} is not in the IANA time zone database; write it like Europe/Oslo")]
+    TimeZone {
+        /// The name.
+        zone: String,
+    },
+    /// Two rotations would overlap.
+    #[error(
+        "rotation.{field} ({length:?}) must be shorter than the shortest time between two rotations ({period:?})"
+    )]
+    TooLong {
+        /// The field.
+        field: &'static str,
+        /// Its length.
+        length: Duration,
+        /// The shortest period.
+        period: Duration,
+    },
+    /// A period too short to turn in.
+    #[error("rotation.every must be at least 10s")]
+    TooOften,
+}
+
+/// A refusal of the cron parser, comparable in tests.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CronRefusal(String);
+
+impl InvalidRotation {
+    /// The reason that people see.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Duration { .. } => Reason::InvalidDuration,
+            Self::BothKinds | Self::ZoneWithoutSchedule | Self::TooOften => Reason::InvalidSpec,
+            Self::Cron { .. } | Self::NeverFires { .. } => Reason::InvalidSchedule,
+            Self::TimeZone { .. } => Reason::InvalidTimeZone,
+            Self::TooLong { .. } => Reason::OverlapTooLong,
+        }
+    }
+}
+
+fn length(field: &'static str, span: &Span) -> Result<Duration, InvalidRotation> {
+    span.to_duration().map_err(|source| InvalidRotation::Duration { field, source })
+}
+
+impl Schedule {
+    /// Checks a rotation. `now` anchors the search for the shortest period of a cron expression.
+    pub fn parse(rotation: &Rotation, now: Timestamp) -> Result<Self, InvalidRotation> {
+        let jitter = length("jitter", &rotation.jitter)?;
+        let overlap = length("overlap", &rotation.overlap)?;
+        let delete_after =
+            rotation.delete_after.as_ref().map_or(Ok(DELETE_AFTER), |d| length("deleteAfter", d))?;
+        let rhythm = rhythm(rotation)?;
+        let schedule = Self { rhythm, jitter, overlap, delete_after, suspend: rotation.suspend };
+        schedule.check_period(now, rotation)?;
+        Ok(schedule)
+    }
+
+    fn check_period(&self, now: Timestamp, rotation: &Rotation) -> Result<(), InvalidRotation> {
+        let period = match &self.rhythm {
+            Rhythm::None => return Ok(()),
+            Rhythm::Every(period) => *period,
+            Rhythm::Cron(cron, zone) => shortest_gap(cron, zone, now).ok_or_else(|| {
+                InvalidRotation::NeverFires { schedule: rotation.schedule.clone().unwrap_or_default() }
+            })?,
+        };
+        if period < Duration::from_secs(10) {
+            return Err(InvalidRotation::TooOften);
+        }
+        for (field, length) in [("overlap", self.overlap), ("jitter", self.jitter)] {
+            if length >= period {
+                return Err(InvalidRotation::TooLong { field, length, period });
+            }
+        }
+        Ok(())
+    }
+
+    /// The next rotation after one at `last`, for the object with this uid. `None`: never.
+    pub fn next(&self, last: Timestamp, uid: &str) -> Option<Timestamp> {
+        let due = match &self.rhythm {
+            Rhythm::None => return None,
+            Rhythm::Every(period) => add(last, *period),
+            // The last rotation came late by the jitter; counted from there it could not skip a firing.
+            Rhythm::Cron(cron, zone) => next_firing(cron, zone, last)?,
+        };
+        Some(add(due, self.offset(uid)))
+    }
+
+    /// This object's share of the jitter: always the same, so that a restart moves nothing.
+    fn offset(&self, uid: &str) -> Duration {
+        let seconds = self.jitter.as_secs();
+        if seconds == 0 { Duration::ZERO } else { Duration::from_secs(stable_hash(uid) % seconds) }
+    }
+
+    /// When the next key must be made: by schedule, or early enough before the active one expires.
+    pub fn next_rotation(
+        &self,
+        last: Timestamp,
+        uid: &str,
+        created_at: Option<Timestamp>,
+        expires_at: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let before_expiry = expires_at.map(|end| {
+            let life = created_at.map_or(Duration::ZERO, |start| between(start, end));
+            sub(end, self.overlap.max(life / 3))
+        });
+        [self.next(last, uid), before_expiry].into_iter().flatten().min()
+    }
+}
+
+fn rhythm(rotation: &Rotation) -> Result<Rhythm, InvalidRotation> {
+    match (&rotation.every, &rotation.schedule) {
+        (Some(_), Some(_)) => Err(InvalidRotation::BothKinds),
+        (_, None) if rotation.time_zone.is_some() => Err(InvalidRotation::ZoneWithoutSchedule),
+        (Some(every), None) => Ok(Rhythm::Every(length("every", every)?)),
+        (None, Some(schedule)) => {
+            let name = rotation.time_zone.as_deref().unwrap_or("UTC");
+            let zone =
+                TimeZone::get(name).map_err(|_| InvalidRotation::TimeZone { zone: name.to_owned() })?;
+            let cron = CronParser::builder()
+                .seconds(Seconds::Disallowed)
+                .year(Year::Disallowed)
+                .build()
+                .parse(schedule)
+                .map_err(|e| InvalidRotation::Cron {
+                    schedule: schedule.clone(),
+                    source: Box::new(CronRefusal(e.to_string())),
+                })?;
+            Ok(Rhythm::Cron(Box::new(cron), zone))
+        }
+        (None, None) => Ok(Rhythm::None),
+    }
+}
+
+fn next_firing(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
+    cron.find_next_occurrence(&after.to_zoned(zone.clone()), false).ok().map(|z| z.timestamp())
+}
+
+fn shortest_gap(cron: &Cron, zone: &TimeZone, from: Timestamp) -> Option<Duration> {
+    let mut last = next_firing(cron, zone, from)?;
+    let mut shortest = None;
+    for _ in 0..FIRINGS {
+        let Some(next) = next_firing(cron, zone, last) else { break };
+        let gap = between(last, next);
+        shortest = Some(shortest.map_or(gap, |s: Duration| s.min(gap)));
+        last = next;
+    }
+    Some(shortest.unwrap_or(Duration::MAX))
+}
+
+/// A time plus a length; the end of time if there is no such time.
+pub fn add(time: Timestamp, length: Duration) -> Timestamp {
+    SignedDuration::try_from(length).ok().and_then(|d| time.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// A time minus a length; the beginning of time if there is no such time.
+pub fn sub(time: Timestamp, length: Duration) -> Timestamp {
+    SignedDuration::try_from(length).ok().and_then(|d| time.checked_sub(d).ok()).unwrap_or(Timestamp::MIN)
+}
+
+/// How long after `from` `to` is; zero if it is before.
+pub fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
+}
+
+/// The whole second at or after a time: a published key is never counted as older than it is.
+pub fn whole_second_after(time: Timestamp) -> Timestamp {
+    if time.subsec_nanosecond() == 0 { time } else { add(whole_second_before(time), Duration::from_secs(1)) }
+}
+
+/// The whole second at or before a time.
+pub fn whole_second_before(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// When to look again although nothing is known to be due: at most an audit period, earlier by a share that is
+/// stable per object, so that audits are spread.
+pub fn audit_wait(timing: &Timing, uid: &str) -> Duration {
+    let share = u32::try_from(stable_hash(uid) % 256).unwrap_or(0);
+    timing.audit - timing.audit / 4 * share / 256
+}

@@ -1,0 +1,66 @@
+//! What went wrong at a backend, as far as decisions need to know it.
+
+use std::time::Duration;
+
+use super::Reason;
+
+/// Classes of failure. A 403 is not a 404, and a timeout is not a no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// No answer, or one that does not say whether the request was applied.
+    Unknown,
+    /// The backend said to come back later.
+    Throttled {
+        /// How long it asked us to wait.
+        after: Option<Duration>,
+    },
+    /// Our login was refused.
+    Unauthenticated,
+    /// Our login may not do this.
+    Forbidden,
+    /// It is not there.
+    NotFound,
+    /// It is already there.
+    AlreadyExists,
+    /// The state of the account forbids it: the key limit, an organization's policy.
+    Precondition,
+    /// The backend does not understand or does not support the request.
+    Invalid,
+}
+
+impl Class {
+    /// Whether the backend answered that the request was not applied.
+    pub fn is_definite_refusal(self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+
+    /// The reason that people see.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Unknown => Reason::BackendUnreachable,
+            Self::Throttled { .. } => Reason::BackendThrottled,
+            Self::Unauthenticated => Reason::LoginRefused,
+            Self::Forbidden => Reason::PermissionMissing,
+            Self::NotFound => Reason::NotFoundAtBackend,
+            Self::AlreadyExists => Reason::AccountExists,
+            Self::Precondition => Reason::PreconditionFailed,
+            Self::Invalid => Reason::RequestRefused,
+        }
+    }
+}
+
+/// A failure at a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind.
+    pub class: Class,
+    /// What the backend said, for people; nothing private.
+    pub message: String,
+}
+
+impl Trouble {
+    /// A failure.
+    pub fn new(class: Class, message: impl Into<String>) -> Self {
+        Self { class, message: message.into() }
+    }
+}
