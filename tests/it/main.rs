@@ -1,5 +1,11 @@
 //! Integration tests: one binary, one link.
+
+#[cfg(test)]
+mod wire;
+
 fn main() {
     let args = libtest_mimic::Arguments::from_args();
-    libtest_mimic::run(&args, Vec::new()).exit();
+    let mut trials = Vec::new();
+    trials.extend(wire::trials());
+    libtest_mimic::run(&args, trials).exit();
 }
