@@ -1,12 +1,154 @@
 //! `keywheel iam`: the embedded IAM server.
 
-use clap::Args;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use jiff::SignedDuration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::iam_server::{IamServerError, KeyLimitError, Settings, SettingsError, parse_duration, serve};
 
 /// Options of the embedded IAM server.
 #[derive(Debug, Args)]
-pub struct IamArgs {}
+pub struct IamArgs {
+    /// Address to listen on; with port 0 the kernel chooses a port.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8085")]
+    listen: SocketAddr,
 
-/// Runs the server until it is told to stop.
-pub fn run(_args: IamArgs) -> Result<(), std::io::Error> {
-    Ok(())
+    /// File that gets the bound address, as http://ip:port, once the server answers.
+    #[arg(long, value_name = "FILE")]
+    address_file: Option<PathBuf>,
+
+    /// Base of the URLs in credential files, if clients reach the server under another address than the bound one.
+    #[arg(long, value_name = "URL")]
+    external_url: Option<String>,
+
+    /// The database; made if it is not there.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+
+    /// Ids of the projects that exist, separated by commas or in several options.
+    #[arg(long = "project", value_name = "ID", value_delimiter = ',', default_value = "keywheel")]
+    projects: Vec<String>,
+
+    /// File for the credential of keywheel-admin in the first project, which may call the API. Written, readable by
+    /// its owner only, if it is not there; otherwise left alone.
+    #[arg(long, value_name = "FILE")]
+    admin_key_file: Option<PathBuf>,
+
+    /// Keys that one account can have.
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    key_limit: usize,
+
+    /// The answer to a key too many: 400 without details, or the 429 of former years.
+    #[arg(long, value_enum, default_value_t)]
+    key_limit_error: KeyLimitError,
+
+    /// How long the token endpoint refuses a new key, such as 5s.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    key_activation_delay: SignedDuration,
+
+    /// How far the server's clock is ahead of the machine's, such as 10m; behind it if negative.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = parse_duration,
+        default_value = "0s",
+        allow_hyphen_values = true
+    )]
+    clock_offset: SignedDuration,
+
+    /// Whether requests with unknown fields are refused with 400.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    strict: bool,
+
+    /// For tests only: serve /faults and /settings, with which anybody can make requests fail, hang or lose their
+    /// answers, and shift the server's clock.
+    #[arg(long)]
+    enable_fault_api: bool,
+
+    /// File that gets one JSON line for each request, without bodies and credentials.
+    #[arg(long, value_name = "FILE")]
+    request_log: Option<PathBuf>,
+}
+
+/// Why the server ended with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum IamError {
+    /// The runtime could not be started.
+    #[error("the asynchronous runtime could not be started")]
+    Runtime(#[source] io::Error),
+    /// The signals that end the server cannot be waited for.
+    #[error("signals cannot be received")]
+    Signals(#[source] io::Error),
+    /// The server itself.
+    #[error(transparent)]
+    Server(#[from] IamServerError),
+}
+
+impl From<SettingsError> for IamError {
+    fn from(error: SettingsError) -> Self {
+        Self::Server(error.into())
+    }
+}
+
+impl From<IamArgs> for Settings {
+    fn from(args: IamArgs) -> Self {
+        Self {
+            listen: args.listen,
+            address_file: args.address_file,
+            external_url: args.external_url,
+            data: args.data,
+            projects: args.projects,
+            admin_key_file: args.admin_key_file,
+            key_limit: args.key_limit,
+            key_limit_error: args.key_limit_error,
+            key_activation_delay: args.key_activation_delay,
+            clock_offset: args.clock_offset,
+            strict: args.strict,
+            enable_fault_api: args.enable_fault_api,
+            request_log: args.request_log,
+        }
+    }
+}
+
+/// Runs the server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`IamError`].
+pub fn run(args: IamArgs) -> Result<(), IamError> {
+    log_to_stderr();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(IamError::Runtime)?;
+    runtime.block_on(async {
+        // Before anything is served, so that no signal is missed.
+        let terminate = signal(SignalKind::terminate()).map_err(IamError::Signals)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(IamError::Signals)?;
+        serve(args.into(), first_of(terminate, interrupt)).await?;
+        Ok(())
+    })
+}
+
+/// Logs to standard error, `info` and up unless `RUST_LOG` says otherwise. Does nothing where logging is set up.
+fn log_to_stderr() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init().ok();
+}
+
+async fn first_of(mut one: Signal, mut other: Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
 }

@@ -1,1 +1,181 @@
-//! The embedded IAM server.
+//! The embedded IAM server: the account and key methods of Google IAM v1, the OAuth2 token endpoint and the public key
+//! endpoints, over a durable store.
+//!
+//! It is meant for clusters without a cloud, and for tests that need a backend which really verifies. Callers prove
+//! who they are with the same credentials as at Google; only accounts that are marked as administrators may call the
+//! API. What it does not have answers 501, never a fake success.
+
+mod accounts;
+mod admin;
+mod caller;
+mod clock;
+mod connection;
+mod exchange;
+mod faults;
+mod keys;
+mod model;
+mod public_keys;
+mod random;
+mod request_log;
+mod settings;
+mod signed_token;
+mod store;
+mod token;
+mod wire;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use admin::{ADMIN_ACCOUNT, AdminError};
+pub use settings::{KeyLimitError, Settings, SettingsError, parse_duration};
+pub use store::StoreError;
+
+use clock::Clock;
+use connection::{CuttableListener, Scissors};
+use faults::Faults;
+use request_log::RequestLog;
+use settings::Tunables;
+use store::Store;
+
+/// How long open requests have to end after the server was told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Why the server did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum IamServerError {
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The administrator could not be set up.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the server's own cannot be written.
+    #[error("cannot write {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Serving failed.
+    #[error("the server stopped")]
+    Serve(#[source] io::Error),
+}
+
+/// Everything that a request needs.
+struct Server {
+    settings: Settings,
+    /// Base of the server's own URLs, without a slash at the end.
+    base_url: String,
+    store: Store,
+    clock: Clock,
+    tunables: Tunables,
+    faults: Faults,
+    log: Option<RequestLog>,
+}
+
+/// Serves until `stop` is done; open requests then have three seconds to end.
+///
+/// The address file is written when the first request would be answered, the admin key file before that.
+///
+/// # Errors
+/// [`IamServerError`].
+pub async fn serve(
+    settings: Settings,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), IamServerError> {
+    settings.check()?;
+    let address = settings.listen;
+    let listen_error = |source| IamServerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+    let bound = format!("http://{}", listener.local_addr().map_err(listen_error)?);
+    let server = Arc::new(open(settings, &bound)?);
+    let now = server.clock.now();
+    server.store.write(move |store| store.purge_deleted(now)).await?;
+    if let (Some(path), Some(project)) = (&server.settings.admin_key_file, server.settings.projects.first()) {
+        admin::ensure(&server, project, path).await?;
+    }
+    if server.settings.enable_fault_api {
+        tracing::warn!("the fault API is on: whoever can reach the server can make it fail");
+    }
+
+    let router = Router::new().fallback(handle).with_state(Arc::clone(&server));
+    let service = router.into_make_service_with_connect_info::<Scissors>();
+    let stopping = CancellationToken::new();
+    let graceful = axum::serve(CuttableListener(listener), service)
+        .with_graceful_shutdown(stopping.clone().cancelled_owned());
+    if let Some(path) = &server.settings.address_file {
+        // The socket listens since it was bound: who reads this file gets an answer.
+        admin::write_whole(path, &bound)
+            .map_err(|source| IamServerError::File { path: path.clone(), source })?;
+    }
+    tracing::info!(address = bound, url = server.base_url, "serving");
+
+    let end = async {
+        stop.await;
+        stopping.cancel();
+        tokio::time::sleep(STOP_GRACE).await;
+    };
+    tokio::select! {
+        outcome = graceful => outcome.map_err(IamServerError::Serve)?,
+        () = end => tracing::warn!("requests were still open when the server stopped"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn open(settings: Settings, bound: &str) -> Result<Server, IamServerError> {
+    let store = Store::open(&settings.data)?;
+    let log = settings
+        .request_log
+        .as_deref()
+        .map(|path| {
+            RequestLog::open(path).map_err(|source| IamServerError::File { path: path.to_owned(), source })
+        })
+        .transpose()?;
+    let base_url = settings.external_url.as_deref().unwrap_or(bound).trim_end_matches('/').to_owned();
+    Ok(Server {
+        base_url,
+        store,
+        clock: Clock::new(settings.clock_offset),
+        tunables: Tunables::new(settings.key_activation_delay),
+        faults: Faults::default(),
+        log,
+        settings,
+    })
+}
+
+/// Carries a request out in a task of its own: what was begun is finished and logged even if the client goes away.
+async fn handle(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    request: Request,
+) -> Response {
+    match tokio::spawn(exchange::run(server, scissors, request)).await {
+        Ok(response) => response,
+        Err(error) => exchange::internal_error(error),
+    }
+}

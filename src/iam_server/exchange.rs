@@ -1,0 +1,404 @@
+//! One request from its arrival to its answer: who calls, which fault hits, what is done, what is logged.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::caller::{authenticate, bearer};
+use super::connection::Scissors;
+use super::faults::{Action, Fault};
+use super::model::email;
+use super::request_log::Entry;
+use super::settings::TunablesBody;
+use super::token::{Form, TokenError};
+use super::wire::enums::EnumEncoding;
+use super::wire::errors::ApiError;
+use super::wire::query::Query;
+use super::wire::requests::{CreateAccount, parse};
+use super::wire::route::{ApiCall, Operation, Route, Target};
+use super::{Server, accounts, keys, public_keys, token};
+
+/// The longest body; a certificate has 2 KiB.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// What is answered.
+struct Reply {
+    status: StatusCode,
+    body: Value,
+    cache: &'static str,
+    challenge: bool,
+}
+
+/// Answers are not to be kept, but for public keys.
+const NO_STORE: &str = "no-store";
+
+impl Reply {
+    fn ok(body: Value) -> Self {
+        Self { status: StatusCode::OK, body, cache: NO_STORE, challenge: false }
+    }
+}
+
+impl From<ApiError> for Reply {
+    fn from(error: ApiError) -> Self {
+        let status = error.code().0;
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            log_internal(&error);
+        }
+        let challenge = matches!(error, ApiError::Unauthenticated);
+        Self { status, body: error.body(), cache: NO_STORE, challenge }
+    }
+}
+
+impl From<TokenError> for Reply {
+    fn from(error: TokenError) -> Self {
+        let status = error.code().0;
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            log_internal(&error);
+        }
+        Self { status, body: error.body(), cache: NO_STORE, challenge: false }
+    }
+}
+
+/// The caller is told nothing, so the log must say it: every cause, none of which holds key material.
+fn log_internal(error: &dyn Error) {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        causes.push(next.to_string());
+        cause = next.source();
+    }
+    tracing::error!(causes = causes.join(": "), "internal error");
+}
+
+/// What happens to the answer.
+enum Outcome {
+    Answer(Reply),
+    /// Carried out, but the answer is lost.
+    Dropped(Reply),
+    /// Not carried out, and no answer.
+    Hangup,
+}
+
+/// Carries a request out and writes its log line.
+pub(super) async fn run(server: Arc<Server>, scissors: Scissors, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let route = Route::parse(&parts.method, parts.uri.path());
+    let query = Query::parse(parts.uri.query());
+    let mut entry = begin(&server, &parts, &route, &query);
+    let outcome = match to_bytes(body, MAX_BODY_BYTES).await {
+        Ok(body) => answer(&server, route, &parts, &query, &body, &mut entry).await,
+        Err(_) => {
+            Outcome::Answer(ApiError::invalid("The request body cannot be read or is too long.").into())
+        }
+    };
+    let reply = match outcome {
+        Outcome::Answer(reply) => Some(reply),
+        Outcome::Dropped(reply) => {
+            scissors.cut();
+            Some(reply)
+        }
+        Outcome::Hangup => {
+            scissors.cut();
+            None
+        }
+    };
+    entry.status = reply.as_ref().map(|reply| reply.status.as_u16());
+    finish(&server, &entry);
+    respond(&server, reply)
+}
+
+fn begin(server: &Server, parts: &Parts, route: &Route, query: &Query) -> Entry {
+    let mut shown: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in query.for_log() {
+        shown.entry(name).or_default().push(value);
+    }
+    Entry {
+        time: server.clock.now(),
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: shown,
+        auth: bearer(&parts.headers).0,
+        caller: None,
+        operation: operation_name(route).to_owned(),
+        status: None,
+        user_agent: parts
+            .headers
+            .get(header::USER_AGENT)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+        fault: None,
+    }
+}
+
+fn operation_name(route: &Route) -> &'static str {
+    match route {
+        Route::Api(call) => call.operation.name,
+        Route::Token => Operation::TOKEN.name,
+        Route::PublicKeys { .. } => "public_keys",
+        Route::Faults(_) => "faults",
+        Route::Settings(_) => "settings",
+        Route::Unbuilt(_) => "unbuilt",
+        Route::Unknown => "unknown",
+    }
+}
+
+fn finish(server: &Server, entry: &Entry) {
+    tracing::debug!(
+        operation = entry.operation,
+        status = entry.status,
+        caller = entry.caller,
+        fault = entry.fault,
+        "{} {}",
+        entry.method,
+        entry.path
+    );
+    if let Some(log) = &server.log
+        && let Err(error) = log.append(entry)
+    {
+        tracing::error!(%error, "the request log cannot be written");
+    }
+}
+
+async fn answer(
+    server: &Server,
+    route: Route,
+    parts: &Parts,
+    query: &Query,
+    body: &Bytes,
+    entry: &mut Entry,
+) -> Outcome {
+    let reply = match route {
+        Route::Api(call) => return api(server, call, parts, query, body, entry).await,
+        Route::Token => return token_endpoint(server, body, entry).await,
+        Route::PublicKeys { format, email } => match public_keys::show(server, format, email).await {
+            Ok(body) => Reply { cache: public_keys::CACHE_CONTROL, ..Reply::ok(body) },
+            Err(error) => error.into(),
+        },
+        Route::Faults(method) if server.settings.enable_fault_api => faults(server, &method, body),
+        Route::Settings(method) if server.settings.enable_fault_api => settings(server, &method, body),
+        Route::Unbuilt(what) => ApiError::Unimplemented { what }.into(),
+        Route::Faults(_) | Route::Settings(_) | Route::Unknown => ApiError::UnknownPath.into(),
+    };
+    Outcome::Answer(reply)
+}
+
+async fn api(
+    server: &Server,
+    call: ApiCall,
+    parts: &Parts,
+    query: &Query,
+    body: &Bytes,
+    entry: &mut Entry,
+) -> Outcome {
+    match authenticate(server, &parts.headers).await {
+        Ok(caller) => {
+            entry.caller = Some(caller.account.email.clone());
+            if let Err(error) = caller.allow(call.operation.permission) {
+                return Outcome::Answer(error.into());
+            }
+        }
+        Err(error) => return Outcome::Answer(error.into()),
+    }
+    let fault = if server.faults.is_empty() {
+        None
+    } else {
+        let about = account_of(server, &call, body).await;
+        server.faults.take(call.operation, about.as_deref())
+    };
+    entry.fault = fault.as_ref().map(Action::name);
+    let injected = |status, canonical, message| ApiError::Injected { status, canonical, message }.into();
+    let act = async { dispatch(server, call, query, body).await.map_or_else(Reply::from, Reply::ok) };
+    with_fault(fault, injected, act).await
+}
+
+/// Lets a fault do its work around an action.
+async fn with_fault(
+    fault: Option<Action>,
+    injected: impl FnOnce(StatusCode, String, String) -> Reply,
+    act: impl Future<Output = Reply>,
+) -> Outcome {
+    match fault {
+        None => Outcome::Answer(act.await),
+        Some(Action::Fail { status, canonical, message }) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Outcome::Answer(injected(status, canonical, message))
+        }
+        Some(Action::Delay { millis }) => {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            Outcome::Answer(act.await)
+        }
+        Some(Action::DropBefore) => Outcome::Hangup,
+        Some(Action::ApplyThenDrop) => Outcome::Dropped(act.await),
+    }
+}
+
+/// The address of the account that a call is about, as far as it is known before the call is carried out.
+async fn account_of(server: &Server, call: &ApiCall, body: &Bytes) -> Option<String> {
+    match &call.target {
+        Target::Project(project) => {
+            let request: CreateAccount = parse(body, false).ok()?;
+            Some(email(&request.account_id?, project))
+        }
+        Target::Account(at) | Target::Key(at, _) => {
+            let wanted = at.clone();
+            let found = server.store.read(move |store| accounts::lookup(store, &wanted)).await.ok().flatten();
+            Some(found.map_or_else(|| at.account.clone(), |account| account.email))
+        }
+    }
+}
+
+async fn dispatch(server: &Server, call: ApiCall, query: &Query, body: &Bytes) -> Result<Value, ApiError> {
+    let encoding = query.encoding()?;
+    let known: &[&str] = match call.operation {
+        Operation::ACCOUNTS_LIST => &["pageSize", "pageToken"],
+        Operation::KEYS_LIST => &["keyTypes"],
+        Operation::KEYS_GET => &["publicKeyType"],
+        _ => &[],
+    };
+    query.allow_only(known, server.settings.strict)?;
+    match (call.operation, call.target) {
+        (operation, Target::Project(project)) => match operation {
+            Operation::ACCOUNTS_CREATE => accounts::create(server, &project, body).await,
+            Operation::ACCOUNTS_LIST => accounts::list(server, &project, query).await,
+            _ => Err(ApiError::UnknownPath),
+        },
+        (operation, Target::Account(at)) => on_account(server, operation, at, query, body, encoding).await,
+        (operation, Target::Key(at, id)) => match operation {
+            Operation::KEYS_GET => keys::get(server, at, id, query, encoding).await,
+            Operation::KEYS_DELETE => keys::delete(server, at, id).await,
+            Operation::KEYS_DISABLE => keys::disable(server, at, id, body).await,
+            Operation::KEYS_ENABLE => keys::enable(server, at, id, body).await,
+            _ => Err(ApiError::UnknownPath),
+        },
+    }
+}
+
+async fn on_account(
+    server: &Server,
+    operation: Operation,
+    at: super::wire::route::AccountPath,
+    query: &Query,
+    body: &Bytes,
+    encoding: EnumEncoding,
+) -> Result<Value, ApiError> {
+    match operation {
+        Operation::ACCOUNTS_GET => accounts::get(server, at).await,
+        Operation::ACCOUNTS_PATCH => accounts::patch(server, at, body).await,
+        Operation::ACCOUNTS_UPDATE => accounts::update(server, at, body).await,
+        Operation::ACCOUNTS_DELETE => accounts::delete(server, at).await,
+        Operation::ACCOUNTS_UNDELETE => accounts::undelete(server, at, body).await,
+        Operation::ACCOUNTS_DISABLE => accounts::set_disabled(server, at, body, operation, true).await,
+        Operation::ACCOUNTS_ENABLE => accounts::set_disabled(server, at, body, operation, false).await,
+        Operation::KEYS_CREATE => keys::create(server, at, body, encoding).await,
+        Operation::KEYS_LIST => keys::list(server, at, query, encoding).await,
+        Operation::KEYS_UPLOAD => keys::upload(server, at, body, encoding).await,
+        _ => Err(ApiError::UnknownPath),
+    }
+}
+
+async fn token_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Outcome {
+    let parsed = Form::parse(body).token();
+    let issuer = parsed.as_ref().ok().and_then(|token| token.claims().iss.clone());
+    let fault = server.faults.take(Operation::TOKEN, issuer.as_deref());
+    entry.fault = fault.as_ref().map(Action::name);
+    let injected = |status, code, message| TokenError::Injected { status, code, message }.into();
+    let exchanged = async {
+        match parsed {
+            Ok(parsed) => token::exchange(server, parsed).await.map_or_else(Reply::from, Reply::ok),
+            Err(error) => error.into(),
+        }
+    };
+    let outcome = with_fault(fault, injected, exchanged).await;
+    if let Outcome::Answer(reply) | Outcome::Dropped(reply) = &outcome
+        && reply.status == StatusCode::OK
+    {
+        entry.caller = issuer;
+    }
+    outcome
+}
+
+fn faults(server: &Server, method: &Method, body: &Bytes) -> Reply {
+    match *method {
+        Method::GET => {}
+        Method::PUT => {
+            let added = read::<Fault>(body).and_then(|fault| {
+                server.faults.add(fault).map_err(|error| ApiError::invalid(error.to_string()))
+            });
+            if let Err(error) = added {
+                return error.into();
+            }
+        }
+        Method::DELETE => server.faults.clear(),
+        _ => return ApiError::UnknownPath.into(),
+    }
+    Reply::ok(json!({ "faults": server.faults.show() }))
+}
+
+fn settings(server: &Server, method: &Method, body: &Bytes) -> Reply {
+    match *method {
+        Method::GET => {}
+        Method::PUT => {
+            let changed = read::<TunablesBody>(body).and_then(|body| {
+                server
+                    .tunables
+                    .apply(&body, &server.clock)
+                    .map_err(|error| ApiError::invalid(error.to_string()))
+            });
+            if let Err(error) = changed {
+                return error.into();
+            }
+        }
+        _ => return ApiError::UnknownPath.into(),
+    }
+    match serde_json::to_value(server.tunables.show(&server.clock)) {
+        Ok(shown) => Reply::ok(shown),
+        Err(error) => ApiError::from(error).into(),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| ApiError::invalid(error.to_string()))
+}
+
+/// Writes the answer. Without one the connection is cut already, and nothing of this is sent.
+fn respond(server: &Server, reply: Option<Reply>) -> Response {
+    let Some(reply) = reply else { return Response::new(Body::empty()) };
+    let mut response = Response::new(Body::from(reply.body.to_string()));
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(reply.cache));
+    if reply.challenge {
+        let challenge = HeaderValue::from_static("Bearer realm=\"https://accounts.google.com/\"");
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    // Set here, or the HTTP library would date the answer with the machine's clock.
+    if let Some(date) = http_date(server.clock.now()) {
+        headers.insert(header::DATE, date);
+    }
+    response
+}
+
+fn http_date(time: Timestamp) -> Option<HeaderValue> {
+    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()?;
+    HeaderValue::from_str(&text).ok()
+}
+
+/// The answer to a request whose task ended early.
+pub(super) fn internal_error(error: tokio::task::JoinError) -> Response {
+    let reply = Reply::from(ApiError::from(error));
+    let mut response = Response::new(Body::from(reply.body.to_string()));
+    *response.status_mut() = reply.status;
+    response
+}

@@ -1,0 +1,298 @@
+//! The methods of service account keys.
+
+use axum::body::Bytes;
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
+use rsa::RsaPublicKey;
+use rsa::pkcs8::DecodePublicKey as _;
+use rsa::traits::PublicKeyParts as _;
+use serde_json::{Value, json};
+
+use super::Server;
+use super::accounts::find;
+use super::model::{Account, Key, Origin};
+use super::random;
+use super::store::{Ask as _, Write};
+use super::wire::enums::{DisableReason, EnumEncoding, KeyAlgorithm, KeyType, PrivateKeyType, PublicKeyType};
+use super::wire::errors::ApiError;
+use super::wire::query::Query;
+use super::wire::render;
+use super::wire::requests::{self, CreateKey, DisableKey, Empty, UploadKey};
+use super::wire::route::{AccountPath, Operation};
+use crate::credential::{
+    Expiry, GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes, parse_certificate, self_signed,
+    spki_pem,
+};
+
+/// The only size that a key may have: the API can name 1024 and 2048, and 1024 is not offered.
+const KEY_BITS: usize = 2048;
+
+/// A key that was just made, with the file that shows its private half for the only time.
+pub struct Made {
+    /// The account.
+    pub account: Account,
+    /// The key as it is stored.
+    pub key: Key,
+    /// The Google credentials file.
+    pub file: SecretBytes,
+}
+
+/// `keys.create`. Every call makes another key: nothing recognises a repeated request.
+pub async fn create(
+    server: &Server,
+    at: AccountPath,
+    body: &Bytes,
+    encoding: EnumEncoding,
+) -> Result<Value, ApiError> {
+    let request: CreateKey = requests::parse(body, server.settings.strict)?;
+    if request.private_key_type == Some(PrivateKeyType::Pkcs12) {
+        return Err(ApiError::Unimplemented { what: "TYPE_PKCS12_FILE".to_owned() });
+    }
+    if request.key_algorithm == Some(KeyAlgorithm::Rsa1024) {
+        return Err(ApiError::Unimplemented { what: "KEY_ALG_RSA_1024".to_owned() });
+    }
+    let projects = server.settings.projects.clone();
+    let account = server.store.read(move |store| find(store, &projects, &at, Operation::KEYS_CREATE)).await?;
+    let made = make(server, account, server.tunables.activation_delay()).await?;
+    Ok(render::created_key(&made.account, &made.key, &made.file, encoding))
+}
+
+/// Makes a key for an account and stores its public half.
+///
+/// # Errors
+/// [`ApiError::AccountMissing`] if the account went away meanwhile, [`ApiError::KeyLimit`], and internal ones.
+pub async fn make(
+    server: &Server,
+    account: Account,
+    activation_delay: SignedDuration,
+) -> Result<Made, ApiError> {
+    // The slow part happens outside of the transaction; the limit is counted inside.
+    let created = server.clock.now();
+    let not_before = whole_seconds(created)?;
+    let id = random::key_id()?;
+    let base = server.base_url.clone();
+    let (key, file) = tokio::task::spawn_blocking({
+        let account = account.clone();
+        move || {
+            let pair = RsaKeyPair::generate_2048()?;
+            let certificate = self_signed(&pair, &account.unique_id, not_before, Expiry::Never)?;
+            let file = GoogleCredentials::new(file_fields(&account, &id, &base), pair.to_pkcs8_pem()?);
+            let key = Key {
+                id,
+                account: account.unique_id,
+                origin: Origin::Server,
+                public_pem: pair.public_pem(),
+                certificate_pem: certificate,
+                not_before,
+                not_after: Expiry::Never,
+                disabled: false,
+                created,
+                activation_delay,
+            };
+            Ok::<_, ApiError>((key, file.render()?))
+        }
+    })
+    .await??;
+    let stored = key.clone();
+    let (limit, flavour) = (server.settings.key_limit, server.settings.key_limit_error);
+    let account = server
+        .store
+        .write(move |store| {
+            let account = still_there(store, &account)?;
+            if store.keys_of(&account.unique_id)?.len() >= limit {
+                return Err(ApiError::KeyLimit { flavour });
+            }
+            store.put_key(&stored)?;
+            Ok(account)
+        })
+        .await?;
+    Ok(Made { account, key, file })
+}
+
+fn still_there(store: &Write<'_>, account: &Account) -> Result<Account, ApiError> {
+    store
+        .account(&account.unique_id)?
+        .filter(|account| account.deleted.is_none())
+        .ok_or(ApiError::AccountMissing)
+}
+
+/// Everything but the private key of a credentials file that sends its clients to this server.
+fn file_fields(account: &Account, key_id: &str, base: &str) -> GoogleFileFields {
+    let encoded_email = account.email.replace('@', "%40");
+    GoogleFileFields {
+        project_id: account.project.clone(),
+        private_key_id: key_id.to_owned(),
+        client_email: account.email.clone(),
+        client_id: account.unique_id.clone(),
+        auth_uri: format!("{base}/o/oauth2/auth"),
+        token_uri: format!("{base}/token"),
+        auth_provider_x509_cert_url: format!("{base}/oauth2/v1/certs"),
+        client_x509_cert_url: format!("{base}/robot/v1/metadata/x509/{encoded_email}"),
+        // Another value would make Google's clients refuse the file.
+        universe_domain: "googleapis.com".to_owned(),
+    }
+}
+
+fn whole_seconds(time: Timestamp) -> Result<Timestamp, ApiError> {
+    Ok(time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor))?)
+}
+
+/// `keys.upload`: the public half of a pair that was made elsewhere, in a certificate whose validity it takes over.
+pub async fn upload(
+    server: &Server,
+    at: AccountPath,
+    body: &Bytes,
+    encoding: EnumEncoding,
+) -> Result<Value, ApiError> {
+    let request: UploadKey = requests::parse(body, server.settings.strict)?;
+    let text = request.certificate()?;
+    let refuse = |reason: String| {
+        ApiError::invalid(format!(
+            "public_key_data must be an X.509 v3 certificate with an RSA key: {reason}"
+        ))
+    };
+    let certificate = parse_certificate(&text).map_err(|error| refuse(error.to_string()))?;
+    let public = RsaPublicKey::from_public_key_der(&certificate.spki_der)
+        .map_err(|error| refuse(error.to_string()))?;
+    if public.n().bits() != KEY_BITS {
+        return Err(refuse(format!("{} bits, not {KEY_BITS}", public.n().bits())));
+    }
+    let certificate_pem = String::from_utf8(text).map_err(|error| refuse(error.to_string()))?;
+    let mut key = Key {
+        id: random::key_id()?,
+        account: String::new(),
+        origin: Origin::User,
+        public_pem: spki_pem(&certificate.spki_der)?,
+        certificate_pem,
+        not_before: certificate.not_before,
+        not_after: certificate.not_after,
+        disabled: false,
+        created: server.clock.now(),
+        activation_delay: server.tunables.activation_delay(),
+    };
+    let projects = server.settings.projects.clone();
+    let (limit, flavour) = (server.settings.key_limit, server.settings.key_limit_error);
+    let (account, key) = server
+        .store
+        .write(move |store| {
+            let account = find(store, &projects, &at, Operation::KEYS_UPLOAD)?;
+            key.account.clone_from(&account.unique_id);
+            if store.keys_of(&account.unique_id)?.len() >= limit {
+                return Err(ApiError::KeyLimit { flavour });
+            }
+            store.put_key(&key)?;
+            Ok((account, key))
+        })
+        .await?;
+    Ok(Value::Object(render::key(&account, &key, encoding)))
+}
+
+/// `keys.get`; the public half only in the form that was asked for.
+pub async fn get(
+    server: &Server,
+    at: AccountPath,
+    id: String,
+    query: &Query,
+    encoding: EnumEncoding,
+) -> Result<Value, ApiError> {
+    let form = query.enums("publicKeyType")?.pop().unwrap_or(PublicKeyType::None);
+    let projects = server.settings.projects.clone();
+    let (account, key) = server
+        .store
+        .read(move |store| {
+            let account = find(store, &projects, &at, Operation::KEYS_GET)?;
+            let key = store.key(&account.unique_id, &id)?.ok_or(ApiError::KeyMissing)?;
+            Ok::<_, ApiError>((account, key))
+        })
+        .await?;
+    Ok(match form {
+        PublicKeyType::None => Value::Object(render::key(&account, &key, encoding)),
+        PublicKeyType::X509Pem => {
+            render::key_with_public_data(&account, &key, &key.certificate_pem, encoding)
+        }
+        PublicKeyType::Raw => render::key_with_public_data(&account, &key, &key.public_pem, encoding),
+    })
+}
+
+/// `keys.list`: no pages, no halves.
+pub async fn list(
+    server: &Server,
+    at: AccountPath,
+    query: &Query,
+    encoding: EnumEncoding,
+) -> Result<Value, ApiError> {
+    let types: Vec<KeyType> = query.enums("keyTypes")?;
+    for (index, kind) in types.iter().enumerate() {
+        if *kind == KeyType::Unspecified {
+            return Err(ApiError::invalid("KEY_TYPE_UNSPECIFIED is not a filter for 'key_types'."));
+        }
+        if types.iter().take(index).any(|earlier| earlier == kind) {
+            return Err(ApiError::invalid("'key_types' must not repeat a type."));
+        }
+    }
+    let projects = server.settings.projects.clone();
+    let (account, keys) = server
+        .store
+        .read(move |store| {
+            let account = find(store, &projects, &at, Operation::KEYS_LIST)?;
+            let keys = store.keys_of(&account.unique_id)?;
+            Ok::<_, ApiError>((account, keys))
+        })
+        .await?;
+    // All keys here are user-managed: the server keeps none of its own for an account.
+    let shown: Vec<Value> = if types.is_empty() || types.contains(&KeyType::UserManaged) {
+        keys.iter().map(|key| Value::Object(render::key(&account, key, encoding))).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(if shown.is_empty() { json!({}) } else { json!({ "keys": shown }) })
+}
+
+/// `keys.delete`. Access tokens that the key has earned live on until they end.
+pub async fn delete(server: &Server, at: AccountPath, id: String) -> Result<Value, ApiError> {
+    let projects = server.settings.projects.clone();
+    server
+        .store
+        .write(move |store| {
+            let account = find(store, &projects, &at, Operation::KEYS_DELETE)?;
+            if store.remove_key(&account.unique_id, &id)? { Ok(json!({})) } else { Err(ApiError::KeyMissing) }
+        })
+        .await
+}
+
+/// `keys.disable`; doing it twice changes nothing.
+pub async fn disable(server: &Server, at: AccountPath, id: String, body: &Bytes) -> Result<Value, ApiError> {
+    let request: DisableKey = requests::parse(body, server.settings.strict)?;
+    match request.service_account_key_disable_reason {
+        None | Some(DisableReason::Unspecified | DisableReason::UserInitiated) => {}
+        Some(_) => return Err(ApiError::invalid("Only the server itself can give that disable reason.")),
+    }
+    set_disabled(server, at, id, Operation::KEYS_DISABLE, true).await
+}
+
+/// `keys.enable`; doing it twice changes nothing.
+pub async fn enable(server: &Server, at: AccountPath, id: String, body: &Bytes) -> Result<Value, ApiError> {
+    let _: Empty = requests::parse(body, server.settings.strict)?;
+    set_disabled(server, at, id, Operation::KEYS_ENABLE, false).await
+}
+
+async fn set_disabled(
+    server: &Server,
+    at: AccountPath,
+    id: String,
+    operation: Operation,
+    disabled: bool,
+) -> Result<Value, ApiError> {
+    let projects = server.settings.projects.clone();
+    server
+        .store
+        .write(move |store| {
+            let account = find(store, &projects, &at, operation)?;
+            let mut key = store.key(&account.unique_id, &id)?.ok_or(ApiError::KeyMissing)?;
+            if key.disabled != disabled {
+                key.disabled = disabled;
+                store.put_key(&key)?;
+            }
+            Ok(json!({}))
+        })
+        .await
+}

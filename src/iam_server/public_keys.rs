@@ -1,0 +1,59 @@
+//! The public halves of an account's keys, for whoever checks its signatures.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rsa::RsaPublicKey;
+use rsa::pkcs8::DecodePublicKey as _;
+use rsa::traits::PublicKeyParts as _;
+use serde_json::{Map, Value, json};
+
+use super::Server;
+use super::model::{Key, project_of_email};
+use super::store::Ask as _;
+use super::wire::errors::ApiError;
+use super::wire::route::PublicKeyFormat;
+
+/// How long verifiers may keep an answer: Google tells them to look again every 15 minutes.
+pub const CACHE_CONTROL: &str = "public, max-age=900, must-revalidate";
+
+/// The keys whose signatures count now: disabled, deleted and expired ones are not shown, nor are those of a disabled
+/// account.
+///
+/// # Errors
+/// [`ApiError::AccountMissing`] for an unknown or deleted account.
+pub async fn show(server: &Server, format: PublicKeyFormat, email: String) -> Result<Value, ApiError> {
+    let now = server.clock.now();
+    let keys = server
+        .store
+        .read(move |store| {
+            let project = project_of_email(&email).ok_or(ApiError::AccountMissing)?;
+            let account = store.account_by_email(project, &email)?.ok_or(ApiError::AccountMissing)?;
+            let mut keys = store.keys_of(&account.unique_id)?;
+            keys.retain(|key| account.is_usable() && key.is_usable(now));
+            Ok::<_, ApiError>(keys)
+        })
+        .await?;
+    Ok(match format {
+        PublicKeyFormat::X509 => by_id(&keys, |key| &key.certificate_pem),
+        PublicKeyFormat::Raw => by_id(&keys, |key| &key.public_pem),
+        PublicKeyFormat::Jwk => json!({ "keys": keys.iter().filter_map(jwk).collect::<Vec<_>>() }),
+    })
+}
+
+fn by_id(keys: &[Key], text: impl Fn(&Key) -> &String) -> Value {
+    let entries: Map<String, Value> =
+        keys.iter().map(|key| (key.id.clone(), Value::from(text(key).as_str()))).collect();
+    Value::Object(entries)
+}
+
+fn jwk(key: &Key) -> Option<Value> {
+    let public = RsaPublicKey::from_public_key_pem(&key.public_pem).ok()?;
+    Some(json!({
+        "kty": "RSA",
+        "alg": "RS256",
+        "use": "sig",
+        "kid": key.id,
+        "n": URL_SAFE_NO_PAD.encode(public.n().to_bytes_be()),
+        "e": URL_SAFE_NO_PAD.encode(public.e().to_bytes_be()),
+    }))
+}

@@ -1,0 +1,344 @@
+//! From a method and a path to what is meant.
+
+use axum::http::Method;
+use percent_encoding::percent_decode_str;
+
+/// A method of the API, as faults and the request log name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Operation {
+    /// Such as `keys.create`.
+    pub name: &'static str,
+    /// The permission that it needs; empty for the token endpoint.
+    pub permission: &'static str,
+}
+
+macro_rules! operations {
+    ($($constant:ident = $name:literal, $permission:literal;)*) => {
+        impl Operation {
+            $(#[doc = concat!("`", $name, "`")]
+            pub const $constant: Self = Self { name: $name, permission: $permission };)*
+
+            /// All that faults can be aimed at.
+            pub const ALL: &'static [Self] = &[$(Self::$constant),*];
+        }
+    };
+}
+
+operations! {
+    ACCOUNTS_CREATE = "accounts.create", "iam.serviceAccounts.create";
+    ACCOUNTS_GET = "accounts.get", "iam.serviceAccounts.get";
+    ACCOUNTS_LIST = "accounts.list", "iam.serviceAccounts.list";
+    ACCOUNTS_PATCH = "accounts.patch", "iam.serviceAccounts.update";
+    ACCOUNTS_UPDATE = "accounts.update", "iam.serviceAccounts.update";
+    ACCOUNTS_DELETE = "accounts.delete", "iam.serviceAccounts.delete";
+    ACCOUNTS_UNDELETE = "accounts.undelete", "iam.serviceAccounts.undelete";
+    ACCOUNTS_DISABLE = "accounts.disable", "iam.serviceAccounts.disable";
+    ACCOUNTS_ENABLE = "accounts.enable", "iam.serviceAccounts.enable";
+    KEYS_CREATE = "keys.create", "iam.serviceAccountKeys.create";
+    KEYS_GET = "keys.get", "iam.serviceAccountKeys.get";
+    KEYS_LIST = "keys.list", "iam.serviceAccountKeys.list";
+    KEYS_DELETE = "keys.delete", "iam.serviceAccountKeys.delete";
+    KEYS_DISABLE = "keys.disable", "iam.serviceAccountKeys.disable";
+    KEYS_ENABLE = "keys.enable", "iam.serviceAccountKeys.enable";
+    KEYS_UPLOAD = "keys.upload", "iam.serviceAccountKeys.upload";
+    TOKEN = "token", "";
+}
+
+impl Operation {
+    /// By name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|operation| operation.name == name)
+    }
+}
+
+/// Where an account is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountPath {
+    /// A project id, or `-`: the one that the account names.
+    pub project: String,
+    /// An e-mail address or a unique id.
+    pub account: String,
+}
+
+impl AccountPath {
+    /// Whether the project was left open.
+    pub fn is_wildcard(&self) -> bool {
+        self.project == "-"
+    }
+}
+
+/// A call of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiCall {
+    /// Which method.
+    pub operation: Operation,
+    /// On what.
+    pub target: Target,
+}
+
+/// What an API call is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The accounts of a project.
+    Project(String),
+    /// One account, or its collection of keys.
+    Account(AccountPath),
+    /// One key.
+    Key(AccountPath, String),
+}
+
+/// How the public key endpoints write keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicKeyFormat {
+    /// Certificates by key id.
+    X509,
+    /// A JWK set.
+    Jwk,
+    /// PEM keys by key id.
+    Raw,
+}
+
+/// What a request means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// A method of the API.
+    Api(ApiCall),
+    /// The OAuth2 token endpoint.
+    Token,
+    /// The public keys of an account.
+    PublicKeys {
+        /// How they are written.
+        format: PublicKeyFormat,
+        /// Whose.
+        email: String,
+    },
+    /// The fault API.
+    Faults(Method),
+    /// The settings that change at run time.
+    Settings(Method),
+    /// Google has it, this server does not.
+    Unbuilt(String),
+    /// Nothing.
+    Unknown,
+}
+
+impl Route {
+    /// Reads a request line.
+    pub fn parse(method: &Method, path: &str) -> Self {
+        let Some(segments) = decode(path) else { return Self::Unknown };
+        let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match parts.as_slice() {
+            ["token"] | ["o", "oauth2", "token"] | ["oauth2", "v4", "token"] if method == Method::POST => {
+                Self::Token
+            }
+            ["faults"] => Self::Faults(method.clone()),
+            ["settings"] => Self::Settings(method.clone()),
+            ["robot" | "service_accounts", "v1", "metadata", "x509", email] if method == Method::GET => {
+                Self::public_keys(PublicKeyFormat::X509, email)
+            }
+            ["robot" | "service_accounts", "v1", "metadata", "raw", email] if method == Method::GET => {
+                Self::public_keys(PublicKeyFormat::Raw, email)
+            }
+            ["robot", "v1", "metadata", "jwk", email] | ["service_accounts", "v1", "jwk", email]
+                if method == Method::GET =>
+            {
+                Self::public_keys(PublicKeyFormat::Jwk, email)
+            }
+            ["v1", "projects", project, "serviceAccounts", rest @ ..] => {
+                Self::service_accounts(method, project, rest)
+            }
+            other => unbuilt(method, other),
+        }
+    }
+
+    fn public_keys(format: PublicKeyFormat, email: &str) -> Self {
+        Self::PublicKeys { format, email: email.to_owned() }
+    }
+
+    fn service_accounts(method: &Method, project: &str, rest: &[&str]) -> Self {
+        let at = |account: &str| AccountPath { project: project.to_owned(), account: account.to_owned() };
+        let (operation, target) = match (method.as_str(), rest) {
+            ("POST", []) => (Operation::ACCOUNTS_CREATE, Target::Project(project.to_owned())),
+            ("GET", []) => (Operation::ACCOUNTS_LIST, Target::Project(project.to_owned())),
+            ("GET", [account]) if !has_verb(account) => {
+                (Operation::ACCOUNTS_GET, Target::Account(at(account)))
+            }
+            ("PATCH", [account]) => (Operation::ACCOUNTS_PATCH, Target::Account(at(account))),
+            ("PUT", [account]) => (Operation::ACCOUNTS_UPDATE, Target::Account(at(account))),
+            ("DELETE", [account]) => (Operation::ACCOUNTS_DELETE, Target::Account(at(account))),
+            ("POST", [last]) => {
+                let Some((account, verb)) = last.rsplit_once(':') else { return Self::Unknown };
+                let operation = match verb {
+                    "undelete" => Operation::ACCOUNTS_UNDELETE,
+                    "disable" => Operation::ACCOUNTS_DISABLE,
+                    "enable" => Operation::ACCOUNTS_ENABLE,
+                    "getIamPolicy"
+                    | "setIamPolicy"
+                    | "testIamPermissions"
+                    | "signBlob"
+                    | "signJwt"
+                    | "generateAccessToken"
+                    | "generateIdToken" => {
+                        return Self::Unbuilt(format!("serviceAccounts.{verb}"));
+                    }
+                    _ => return Self::Unknown,
+                };
+                (operation, Target::Account(at(account)))
+            }
+            ("GET", [account, "keys"]) => (Operation::KEYS_LIST, Target::Account(at(account))),
+            ("POST", [account, "keys"]) => (Operation::KEYS_CREATE, Target::Account(at(account))),
+            ("POST", [account, "keys:upload"]) => (Operation::KEYS_UPLOAD, Target::Account(at(account))),
+            ("GET", [account, "keys", key]) if !has_verb(key) => {
+                (Operation::KEYS_GET, Target::Key(at(account), (*key).to_owned()))
+            }
+            ("DELETE", [account, "keys", key]) => {
+                (Operation::KEYS_DELETE, Target::Key(at(account), (*key).to_owned()))
+            }
+            ("POST", [account, "keys", last]) => {
+                let (key, operation) = match last.rsplit_once(':') {
+                    Some((key, "disable")) => (key, Operation::KEYS_DISABLE),
+                    Some((key, "enable")) => (key, Operation::KEYS_ENABLE),
+                    _ => return Self::Unknown,
+                };
+                (operation, Target::Key(at(account), key.to_owned()))
+            }
+            _ => return Self::Unknown,
+        };
+        Self::Api(ApiCall { operation, target })
+    }
+}
+
+fn has_verb(segment: &str) -> bool {
+    segment.contains(':')
+}
+
+/// Splits a path and decodes its segments; `None` for one that is not UTF-8.
+fn decode(path: &str) -> Option<Vec<String>> {
+    path.strip_prefix('/')?
+        .split('/')
+        .map(|segment| percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned))
+        .collect()
+}
+
+/// The rest of what Google's hosts serve, as far as clients of this server could ask for it.
+fn unbuilt(method: &Method, parts: &[&str]) -> Route {
+    let what = match parts {
+        ["v1", "token"] => "The token exchange of workload identity federation",
+        ["oauth2", "v1", "certs"] => "The certificates of ID tokens",
+        ["o", "oauth2", "auth"] => "The login page",
+        ["v1", "roles", ..]
+        | ["v1", "projects" | "organizations", _, "roles", ..]
+        | ["v1", "permissions:queryTestablePermissions" | "roles:queryGrantableRoles"] => "The roles API",
+        ["v1", "iamPolicies:lintPolicy" | "iamPolicies:queryAuditableServices"] => "The policy linter",
+        ["v1", "projects", _, "locations", ..] | ["v1", "locations", ..] => {
+            "Workload identity pools and policy analysis"
+        }
+        ["v1", "projects", _, "services" | "services:batchEnable", ..] | ["v1", "operations", ..] => {
+            "The Service Usage API"
+        }
+        ["v1" | "v3", "projects", ..] | ["v3", ..] => "The Resource Manager API",
+        ["v2", "projects" | "organizations" | "folders", ..] => "The organization policy API",
+        ["computeMetadata", ..] => "The metadata server",
+        _ => return Route::Unknown,
+    };
+    Route::Unbuilt(format!("{what} ({method} /{})", parts.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAIL: &str = "b@p1.iam.gserviceaccount.com";
+
+    fn api(method: &Method, path: &str) -> (&'static str, Target) {
+        match Route::parse(method, path) {
+            Route::Api(call) => (call.operation.name, call.target),
+            other => panic!("{path} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_path() {
+        let at = AccountPath { project: "p1".into(), account: MAIL.into() };
+        let base = format!("/v1/projects/p1/serviceAccounts/{MAIL}");
+        let table = [
+            (Method::POST, "/v1/projects/p1/serviceAccounts".to_owned(), "accounts.create"),
+            (Method::GET, "/v1/projects/p1/serviceAccounts".to_owned(), "accounts.list"),
+            (Method::GET, base.clone(), "accounts.get"),
+            (Method::PATCH, base.clone(), "accounts.patch"),
+            (Method::PUT, base.clone(), "accounts.update"),
+            (Method::DELETE, base.clone(), "accounts.delete"),
+            (Method::POST, format!("{base}:undelete"), "accounts.undelete"),
+            (Method::POST, format!("{base}:disable"), "accounts.disable"),
+            (Method::POST, format!("{base}:enable"), "accounts.enable"),
+            (Method::GET, format!("{base}/keys"), "keys.list"),
+            (Method::POST, format!("{base}/keys"), "keys.create"),
+            (Method::POST, format!("{base}/keys:upload"), "keys.upload"),
+            (Method::GET, format!("{base}/keys/k"), "keys.get"),
+            (Method::DELETE, format!("{base}/keys/k"), "keys.delete"),
+            (Method::POST, format!("{base}/keys/k:disable"), "keys.disable"),
+            (Method::POST, format!("{base}/keys/k:enable"), "keys.enable"),
+        ];
+        for (method, path, name) in &table {
+            let (found, target) = api(method, path);
+            assert_eq!(found, *name);
+            match target {
+                Target::Project(project) => assert_eq!(project, "p1"),
+                Target::Account(found) => assert_eq!(found, at),
+                Target::Key(found, key) => assert_eq!((found, key.as_str()), (at.clone(), "k")),
+            }
+        }
+        // All but the token endpoint, which lies elsewhere.
+        assert_eq!(table.len() + 1, Operation::ALL.len());
+        for operation in Operation::ALL {
+            assert_eq!(Operation::named(operation.name), Some(*operation));
+        }
+    }
+
+    #[test]
+    fn addresses_may_be_encoded() {
+        let (_, target) = api(&Method::GET, "/v1/projects/-/serviceAccounts/b%40p1.iam.gserviceaccount.com");
+        assert_eq!(target, Target::Account(AccountPath { project: "-".into(), account: MAIL.into() }));
+    }
+
+    #[test]
+    fn public_keys_have_two_homes() {
+        for (path, format) in [
+            ("/robot/v1/metadata/x509/b%40p1", PublicKeyFormat::X509),
+            ("/robot/v1/metadata/jwk/b@p1", PublicKeyFormat::Jwk),
+            ("/robot/v1/metadata/raw/b@p1", PublicKeyFormat::Raw),
+            ("/service_accounts/v1/metadata/x509/b@p1", PublicKeyFormat::X509),
+            ("/service_accounts/v1/metadata/raw/b@p1", PublicKeyFormat::Raw),
+            ("/service_accounts/v1/jwk/b@p1", PublicKeyFormat::Jwk),
+        ] {
+            let email = "b@p1".to_owned();
+            assert_eq!(Route::parse(&Method::GET, path), Route::PublicKeys { format, email });
+        }
+        assert_eq!(Route::parse(&Method::GET, "/service_accounts/v1/metadata/jwk/b@p1"), Route::Unknown);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_apart_from_what_does_not_exist() {
+        let unbuilt = |method: &Method, path: &str| matches!(Route::parse(method, path), Route::Unbuilt(_));
+        assert!(unbuilt(&Method::POST, &format!("/v1/projects/p1/serviceAccounts/{MAIL}:getIamPolicy")));
+        assert!(unbuilt(
+            &Method::POST,
+            &format!("/v1/projects/-/serviceAccounts/{MAIL}:generateAccessToken")
+        ));
+        assert!(unbuilt(&Method::POST, "/v1/projects/p1:getIamPolicy"));
+        assert!(unbuilt(&Method::GET, "/v1/projects/p1/roles/r"));
+        assert!(unbuilt(&Method::POST, "/v1/token"));
+        for (method, path) in [
+            (Method::GET, "/"),
+            (Method::GET, "/token"),
+            (Method::GET, "/v9/projects/p1"),
+            (Method::PATCH, "/v1/projects/p1/serviceAccounts/a/keys/k"),
+            (Method::POST, "/v1/projects/p1/serviceAccounts/a:explode"),
+            (Method::POST, "/v1/projects/p1/serviceAccounts/a"),
+            (Method::GET, "/v1/projects/p1/serviceAccounts/a:disable"),
+            (Method::GET, "/v1/projects/p1/serviceAccounts/%ff"),
+        ] {
+            assert_eq!(Route::parse(&method, path), Route::Unknown, "{method} {path}");
+        }
+    }
+}
