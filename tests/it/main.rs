@@ -1,11 +1,18 @@
 //! Integration tests: one binary, one link.
 
-#[cfg(test)]
+use std::process::ExitCode;
+
+use keywheel_testbed::Session;
+
+mod control_plane;
 mod wire;
 
-fn main() {
-    let args = libtest_mimic::Arguments::from_args();
-    let mut trials = Vec::new();
-    trials.extend(wire::trials());
-    libtest_mimic::run(&args, trials).exit();
+fn main() -> ExitCode {
+    // Ends what the trials share, also on Ctrl-C.
+    let Ok(_session) = Session::begin() else { return ExitCode::FAILURE };
+    if std::env::var_os(control_plane::HOLD).is_some() {
+        return control_plane::hold().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    let trials = [wire::trials(), control_plane::trials()].into_iter().flatten().collect();
+    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit_code()
 }
