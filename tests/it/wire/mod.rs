@@ -1,6 +1,8 @@
 //! The embedded IAM server on the wire: its real binary, asked by plain HTTP, by Google's Rust client and by Google's
 //! Python library.
 
+#![cfg(test)]
+
 mod accounts;
 mod durability;
 mod faults;

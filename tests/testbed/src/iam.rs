@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::{self, End, Process, Scratch};
+use crate::process::{self, Detached, End, Process, Scratch};
 use crate::{http, keywheel, ports, wait};
 
 /// A failure around the IAM server.
@@ -107,8 +107,8 @@ pub struct Mark(usize);
 pub struct Request {
     /// The operation, for instance `keys.create`.
     pub operation: String,
-    /// The HTTP status of the answer.
-    pub status: u16,
+    /// The HTTP status of the answer, also of one that a fault dropped; none if nothing was done.
+    pub status: Option<u16>,
     /// Who asked: an e-mail address; empty where nobody was logged in.
     pub caller: String,
     /// The whole line.
@@ -282,8 +282,13 @@ impl IamServer {
         &mut self.options
     }
 
+    /// Its process, as others can recognize it.
+    pub fn identities(&self) -> Vec<Detached> {
+        self.process.iter().map(Process::identity).collect()
+    }
+
     /// Lets it run on after this process; only sensible with [`IamOptions::folder`].
-    pub fn detach(mut self) -> Option<process::Detached> {
+    pub fn detach(mut self) -> Option<Detached> {
         self.process.take().map(Process::detach)
     }
 
@@ -305,7 +310,7 @@ fn parse(line: &str) -> Result<Request, Error> {
         serde_json::from_str(line).map_err(|source| Error::Line { line: line.to_owned(), source })?;
     let text = |name: &str| raw.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let status = raw.get("status").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-    Ok(Request { operation: text("operation"), status: status.unwrap_or(0), caller: text("caller"), raw })
+    Ok(Request { operation: text("operation"), status, caller: text("caller"), raw })
 }
 
 #[cfg(test)]
@@ -315,7 +320,7 @@ mod tests {
     #[test]
     fn a_request_line_keeps_what_is_not_known_here() {
         let request = parse(r#"{"operation":"keys.create","status":200,"caller":"a@b","more":1}"#).unwrap();
-        assert_eq!((request.operation.as_str(), request.status), ("keys.create", 200));
+        assert_eq!((request.operation.as_str(), request.status), ("keys.create", Some(200)));
         assert_eq!((request.caller.as_str(), &request.raw["more"]), ("a@b", &Value::from(1)));
         assert_eq!(parse(r#"{"operation":"token"}"#).unwrap().caller, "");
         assert!(matches!(parse("{"), Err(Error::Line { .. })));

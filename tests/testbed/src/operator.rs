@@ -171,6 +171,11 @@ impl Operator {
         self.process.log()
     }
 
+    /// Its process, as others can recognize it.
+    pub fn identities(&self) -> Vec<Detached> {
+        vec![self.process.identity()]
+    }
+
     /// Lets it run on after this process; only sensible with [`OperatorOptions::folder`].
     pub fn detach(self) -> Detached {
         self.process.detach()

@@ -1,7 +1,7 @@
 //! Python with unmodified client libraries, in a virtual environment of its own, and the token exchange by google-auth.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -39,8 +39,8 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A script ended in a way that is neither yes nor no.
-    #[error("{script} answered neither yes nor no: {output}")]
+    /// A script ended without an answer to the question.
+    #[error("{script} gave no answer: {output}")]
     Unclear {
         /// The script.
         script: PathBuf,
@@ -141,6 +141,38 @@ impl Exchange {
     }
 }
 
+/// A key as the backend sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BackendKey {
+    /// The key's id.
+    pub id: String,
+    /// Whether the backend refuses it for now.
+    pub disabled: bool,
+}
+
+/// Lists the account's user-managed keys at the backend, logged in with the credentials file.
+pub fn list_keys(
+    credentials: &Path,
+    base: &str,
+    project: &str,
+    email: &str,
+) -> Result<Vec<BackendKey>, Error> {
+    let script = repo::python().join("list_keys.py");
+    let output = Command::new(interpreter()?)
+        .arg(&script)
+        .arg(credentials)
+        .args([base, project, email])
+        .output()
+        .map_err(|source| Error::Run { script: script.clone(), source })?;
+    let keys = serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success());
+    keys.ok_or_else(|| unclear(script, &output))
+}
+
+fn unclear(script: PathBuf, output: &Output) -> Error {
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    Error::Unclear { script, output: String::from_utf8_lossy(&text).into_owned() }
+}
+
 #[derive(Deserialize)]
 struct ExchangeOutput {
     token_length: Option<u64>,
@@ -165,10 +197,7 @@ pub fn exchange(credentials: &Path) -> Result<Exchange, Error> {
             Ok(Exchange::Accepted { token_length, expiry })
         }
         (Some(1), Some(ExchangeOutput { refused: Some(reason), .. })) => Ok(Exchange::Refused { reason }),
-        _ => {
-            let text = [output.stdout, output.stderr].concat();
-            Err(Error::Unclear { script, output: String::from_utf8_lossy(&text).into_owned() })
-        }
+        _ => Err(unclear(script, &output)),
     }
 }
 

@@ -261,6 +261,11 @@ impl ControlPlane {
         Audit::new(&self.folder().join("audit.log"))
     }
 
+    /// Its processes in the order of their start, as others can recognize them.
+    pub fn identities(&self) -> Vec<Detached> {
+        self.processes.0.iter().map(Process::identity).collect()
+    }
+
     /// Lets the processes run on after this value and this process; returns them in the order of their start.
     ///
     /// Only sensible with [`Options::folder`]: a scratch folder vanishes with this value.

@@ -9,7 +9,10 @@ use keywheel_testbed::session::Session;
 use keywheel_testbed::shared::chain;
 use keywheel_testbed::tools::{Tool, Toolbox};
 
+mod demo;
 mod generate;
+mod layers;
+mod verify;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -18,6 +21,10 @@ usage: keywheel-testbed COMMAND
 
   tools [NAME..]      build the control plane's programs that are missing (all, or those named)
   control-plane       start etcd and kube-apiserver with Keywheel's resources, until Ctrl-C
+  demo                tell and check the whole story once; nothing is left running
+  demo-up, demo-down  leave the demo's stage running; end it
+  test [FILTER..]     run every test layer and add up what passed
+  verify              check format, lints, generated files, the chart and the dependencies
   generate [--check]  write crds/, the chart's copies of them and deploy/; or fail if they would change";
 
 fn main() -> ExitCode {
@@ -26,6 +33,11 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["tools", names @ ..] => in_session(|| tools(names)),
         ["control-plane"] => in_session(hold),
+        ["demo"] => in_session(demo::run),
+        ["demo-up"] => in_session(demo::up),
+        ["demo-down"] => in_session(demo::down),
+        ["test", filter @ ..] => in_session(|| layers::run(filter)),
+        ["verify"] => in_session(verify::run),
         ["generate"] => in_session(|| generate::run(generate::Mode::Write)),
         ["generate", "--check"] => in_session(|| generate::run(generate::Mode::Check)),
         _ => {

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,13 @@ pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
 use crate::session;
+
+mod detached;
+mod scratch;
+
+pub use detached::Detached;
+pub use scratch::Scratch;
+pub(crate) use scratch::remove_folder;
 
 /// How long the wait for a process looks away between two looks.
 const LOOK: Duration = Duration::from_millis(5);
@@ -174,6 +181,25 @@ impl Process {
         Ok(Self { live, log: log.to_path_buf(), owned: true })
     }
 
+    /// Starts `command` with its standard output for us to read and its standard error on ours; there is no log file.
+    pub fn spawn_reading(name: &str, mut command: Command, end: End) -> Result<(Self, ChildStdout), Error> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+        let mut output = None;
+        let live = session::register_child(|| {
+            let mut child = command.spawn()?;
+            output = child.stdout.take();
+            Ok(Live { name: name.to_owned(), pid: child.id(), end, child: Mutex::new(child) })
+        });
+        let failed = |source| Error::Spawn {
+            name: name.to_owned(),
+            program: command.get_program().to_string_lossy().into_owned(),
+            source,
+        };
+        let live = live.map_err(failed)?;
+        let output = output.ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+        Ok((Self { live, log: PathBuf::new(), owned: true }, output))
+    }
+
     /// The name given at the start.
     pub fn name(&self) -> &str {
         &self.live.name
@@ -184,7 +210,7 @@ impl Process {
         self.live.pid
     }
 
-    /// Where both outputs go.
+    /// Where both outputs go; empty after [`Self::spawn_reading`].
     pub fn log_path(&self) -> &Path {
         &self.log
     }
@@ -236,6 +262,15 @@ impl Process {
         Err(Error::Stubborn { name: self.name().to_owned(), waited: timeout, tail: self.tail() })
     }
 
+    /// Waits for the end, however long it takes.
+    pub fn wait_for_end(&self) -> Result<ExitStatus, Error> {
+        loop {
+            if let Some(status) = self.wait(Duration::from_hours(1))? {
+                return Ok(status);
+            }
+        }
+    }
+
     /// Waits for the end without sending anything; `None` if the process outlives `timeout`.
     pub fn wait(&self, timeout: Duration) -> Result<Option<ExitStatus>, Error> {
         self.live.wait_until(Instant::now() + timeout)
@@ -265,11 +300,16 @@ impl Process {
         }
     }
 
+    /// The process as others can recognize it.
+    pub fn identity(&self) -> Detached {
+        Detached::of(self.name(), self.pid())
+    }
+
     /// Lets the process run on when this process ends.
     pub fn detach(mut self) -> Detached {
         self.owned = false;
         session::forget_child(&self.live);
-        Detached::of(self.name(), self.pid())
+        self.identity()
     }
 }
 
@@ -279,119 +319,6 @@ impl Drop for Process {
             self.live.end();
             session::forget_child(&self.live);
         }
-    }
-}
-
-/// A process that runs on without us: its id, and when it started, so that a reused id is never signalled.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Detached {
-    /// What it is, for messages.
-    pub name: String,
-    /// The process id.
-    pub pid: u32,
-    /// When the process with this id started, in the operating system's own words; empty if it is not known.
-    pub started: String,
-}
-
-impl Detached {
-    fn of(name: &str, pid: u32) -> Self {
-        Self { name: name.to_owned(), pid, started: start_of(pid).unwrap_or_default() }
-    }
-
-    /// Whether the same process still runs.
-    pub fn alive(&self) -> bool {
-        !self.started.is_empty() && start_of(self.pid).as_deref() == Some(&self.started)
-    }
-
-    /// Ends the process: SIGTERM, and SIGKILL after `grace`. True if it is gone afterwards.
-    pub fn end(&self, grace: Duration) -> bool {
-        for (signal, patience) in [(Signal::TERM, grace), (Signal::KILL, Duration::from_secs(5))] {
-            if !self.alive() {
-                return true;
-            }
-            let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return true };
-            // A failure shows below: the process is still there.
-            kill_process(pid, signal).ok();
-            let deadline = Instant::now() + patience;
-            while self.alive() && Instant::now() < deadline {
-                std::thread::sleep(LOOK);
-            }
-        }
-        !self.alive()
-    }
-}
-
-/// When the process with this id started; `None` if there is none, or only its unread exit status is left.
-fn start_of(pid: u32) -> Option<String> {
-    if let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        // The second field is the name in parentheses and may hold anything; the fields after it are plain:
-        // state, parent, and as the twentieth the start time in clock ticks since boot.
-        let after_name = stat.rsplit_once(')')?.1;
-        let mut fields = after_name.split_ascii_whitespace();
-        let state = fields.next()?;
-        return (state != "Z").then(|| fields.nth(18).map(str::to_owned)).flatten();
-    }
-    if Path::new("/proc/self/stat").exists() {
-        return None;
-    }
-    // No /proc: the other Unix systems.
-    let ps = Command::new("ps").args(["-o", "stat=,lstart=", "-p", &pid.to_string()]).output().ok()?;
-    let line = String::from_utf8_lossy(&ps.stdout).trim().to_owned();
-    let (state, started) = line.split_once(' ')?;
-    (!state.starts_with('Z')).then(|| started.trim().to_owned())
-}
-
-/// A folder of our own (mode 0700) that is removed with everything in it when it is dropped.
-///
-/// With `KEYWHEEL_TESTBED_KEEP` set it stays, and its path is printed at the end.
-#[derive(Debug)]
-pub struct Scratch {
-    path: PathBuf,
-    owned: bool,
-}
-
-impl Scratch {
-    /// A new folder in the system's folder for temporary files; the name starts with `keywheel-PREFIX-`.
-    pub fn new(prefix: &str) -> Result<Self, Error> {
-        let make = |source| Error::Make { path: std::env::temp_dir(), source };
-        let dir = tempfile::Builder::new().prefix(&format!("keywheel-{prefix}-")).tempdir().map_err(make)?;
-        let path = dir.keep();
-        session::register_folder(path.clone());
-        Ok(Self { path, owned: true })
-    }
-
-    /// A folder at a given place that stays.
-    pub fn lasting(path: &Path) -> Result<Self, Error> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|source| Error::Make { path: path.to_path_buf(), source })?;
-        Ok(Self { path: path.to_path_buf(), owned: false })
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if self.owned {
-            remove_folder(&self.path);
-            session::forget_folder(&self.path);
-        }
-    }
-}
-
-pub(crate) fn remove_folder(path: &Path) {
-    if std::env::var_os("KEYWHEEL_TESTBED_KEEP").is_some() {
-        crate::progress::say(&format!("kept: {}", path.display()));
-    } else {
-        // A folder that stays behind in the system's temporary folder is no reason to fail a test.
-        std::fs::remove_dir_all(path).ok();
     }
 }
 
@@ -465,15 +392,6 @@ mod tests {
         assert!(detached.alive(), "and was not signalled");
         assert!(detached.end(Duration::from_secs(5)));
         live.kill9().unwrap();
-    }
-
-    #[test]
-    fn a_scratch_folder_vanishes() {
-        let scratch = Scratch::new("test").unwrap();
-        let path = scratch.path().to_path_buf();
-        std::fs::write(path.join("file"), "x").unwrap();
-        drop(scratch);
-        assert!(!path.exists());
     }
 
     #[test]

@@ -1,0 +1,49 @@
+# `make` or `make help` lists the targets. Needed: Rust, Go, Python 3, make.
+# The work is done by one Rust program, tests/testbed; this file gives it short names.
+
+CARGO ?= cargo
+TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
+
+.DEFAULT_GOAL := help
+.PHONY: help build release test verify tools demo demo-up demo-down generate fmt clean testbed
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build keywheel and the test bed (debug)
+	$(CARGO) build --workspace --bins
+
+release: ## Build keywheel as it is released
+	$(CARGO) build --release --bin keywheel
+
+test: testbed ## Run every test layer; FILTER=words runs the tests with these words in their names
+	@$(TESTBED) test $(FILTER)
+
+verify: testbed ## Check format, lints, generated files, the chart, licences and advisories
+	@$(TESTBED) verify
+
+tools: testbed ## Build the control plane's programs that are missing into the user's cache; TOOLS=names for some
+	@$(TESTBED) tools $(TOOLS)
+
+demo: testbed ## Watch a key being made, used, rotated and retired on a real control plane; leaves nothing running
+	@$(TESTBED) demo
+
+demo-up: testbed ## Start the same and leave it running; prints the KUBECONFIG line
+	@$(TESTBED) demo-up
+
+demo-down: testbed ## End what demo-up left running
+	@$(TESTBED) demo-down
+
+generate: build ## Write crds/, the chart's copies of them, and deploy/
+	@$(TESTBED) generate
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+clean: ## Remove what was built here; the cache of the control plane's programs stays
+	$(CARGO) clean
+
+# With the whole workspace's features, so that nothing is built twice.
+testbed:
+	@$(CARGO) build --workspace --bin keywheel-testbed
