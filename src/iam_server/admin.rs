@@ -54,7 +54,8 @@ pub enum AdminError {
 }
 
 /// Sees to it that the administrator exists and that its credential lies in the file. A file that is there is left
-/// alone, but it must be of use: a server that nobody can administrate does not start.
+/// alone, but its key must be one of this store: a server that nobody can administrate does not start. An
+/// administrator or key that somebody has disabled stays disabled.
 ///
 /// # Errors
 /// [`AdminError`].

@@ -8,29 +8,30 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::caller::{authenticate, bearer};
 use super::connection::Scissors;
-use super::faults::{Action, Fault};
+use super::faults::Action;
 use super::model::email;
 use super::request_log::Entry;
-use super::settings::TunablesBody;
 use super::token::{Form, TokenError};
 use super::wire::enums::EnumEncoding;
 use super::wire::errors::ApiError;
 use super::wire::query::Query;
 use super::wire::requests::{CreateAccount, parse};
 use super::wire::route::{ApiCall, Operation, Route, Target};
-use super::{Server, accounts, keys, public_keys, token};
+use super::{Server, accounts, control, keys, public_keys, token};
 
 /// The longest body; a certificate has 2 KiB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is answered.
 struct Reply {
@@ -96,9 +97,9 @@ pub(super) async fn run(server: Arc<Server>, scissors: Scissors, request: Reques
     let route = Route::parse(&parts.method, parts.uri.path());
     let query = Query::parse(parts.uri.query());
     let mut entry = begin(&server, &parts, &route, &query);
-    let outcome = match to_bytes(body, MAX_BODY_BYTES).await {
-        Ok(body) => answer(&server, route, &parts, &query, &body, &mut entry).await,
-        Err(_) => {
+    let outcome = match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, MAX_BODY_BYTES)).await {
+        Ok(Ok(body)) => answer(&server, route, &parts, &query, &body, &mut entry).await,
+        Ok(Err(_)) | Err(_) => {
             Outcome::Answer(ApiError::invalid("The request body cannot be read or is too long.").into())
         }
     };
@@ -185,8 +186,12 @@ async fn answer(
             Ok(body) => Reply { cache: public_keys::CACHE_CONTROL, ..Reply::ok(body) },
             Err(error) => error.into(),
         },
-        Route::Faults(method) if server.settings.enable_fault_api => faults(server, &method, body),
-        Route::Settings(method) if server.settings.enable_fault_api => settings(server, &method, body),
+        Route::Faults(method) if server.settings.enable_fault_api => {
+            control::faults(server, &method, body).map_or_else(Reply::from, Reply::ok)
+        }
+        Route::Settings(method) if server.settings.enable_fault_api => {
+            control::settings(server, &method, body).map_or_else(Reply::from, Reply::ok)
+        }
         Route::Unbuilt(what) => ApiError::Unimplemented { what }.into(),
         Route::Faults(_) | Route::Settings(_) | Route::Unknown => ApiError::UnknownPath.into(),
     };
@@ -326,49 +331,6 @@ async fn token_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Out
         entry.caller = issuer;
     }
     outcome
-}
-
-fn faults(server: &Server, method: &Method, body: &Bytes) -> Reply {
-    match *method {
-        Method::GET => {}
-        Method::PUT => {
-            let added = read::<Fault>(body).and_then(|fault| {
-                server.faults.add(fault).map_err(|error| ApiError::invalid(error.to_string()))
-            });
-            if let Err(error) = added {
-                return error.into();
-            }
-        }
-        Method::DELETE => server.faults.clear(),
-        _ => return ApiError::UnknownPath.into(),
-    }
-    Reply::ok(json!({ "faults": server.faults.show() }))
-}
-
-fn settings(server: &Server, method: &Method, body: &Bytes) -> Reply {
-    match *method {
-        Method::GET => {}
-        Method::PUT => {
-            let changed = read::<TunablesBody>(body).and_then(|body| {
-                server
-                    .tunables
-                    .apply(&body, &server.clock)
-                    .map_err(|error| ApiError::invalid(error.to_string()))
-            });
-            if let Err(error) = changed {
-                return error.into();
-            }
-        }
-        _ => return ApiError::UnknownPath.into(),
-    }
-    match serde_json::to_value(server.tunables.show(&server.clock)) {
-        Ok(shown) => Reply::ok(shown),
-        Err(error) => ApiError::from(error).into(),
-    }
-}
-
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::invalid(error.to_string()))
 }
 
 /// Writes the answer. Without one the connection is cut already, and nothing of this is sent.

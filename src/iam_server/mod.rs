@@ -10,6 +10,7 @@ mod admin;
 mod caller;
 mod clock;
 mod connection;
+mod control;
 mod exchange;
 mod faults;
 mod keys;

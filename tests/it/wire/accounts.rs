@@ -77,6 +77,9 @@ async fn malformed() {
         .await
         .error(400, "INVALID_ARGUMENT");
     iam.post(ACCOUNTS, json!([])).await.error(400, "INVALID_ARGUMENT");
+    let long = json!({"accountId": "x".repeat(1024 * 1024)});
+    let error = iam.post(ACCOUNTS, long).await.error(400, "INVALID_ARGUMENT");
+    assert!(error["message"].as_str().unwrap().contains("too long"), "{error}");
     iam.get(&account_path(&email("billing"))).await.error(404, "NOT_FOUND");
 }
 

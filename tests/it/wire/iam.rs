@@ -98,7 +98,8 @@ impl Iam {
             fs::read_to_string(file("address")).map_err(|_| "no address file")
         });
         let url = url.unwrap();
-        Self { process, folder, flags, url, http: reqwest::Client::new(), bearer: OnceCell::new() }
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        Self { process, folder, flags, url, http, bearer: OnceCell::new() }
     }
 
     /// Ends it with SIGKILL, and starts another one on the same data.

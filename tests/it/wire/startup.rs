@@ -16,7 +16,7 @@ pub fn trials() -> Vec<Trial> {
         trial("startup::the_admin_key_is_private_and_made_once", admin_key),
         trial("startup::a_lost_admin_key_is_replaced", lost_admin_key),
         trial("startup::a_foreign_admin_key_is_refused", foreign_admin_key),
-        trial("startup::a_data_file_has_one_server", one_server),
+        trial("startup::a_data_file_and_an_address_have_one_server", one_server),
         trial("startup::bad_settings_are_refused", bad_settings),
         trial("startup::sigterm_ends_it_cleanly", sigterm),
     ]
@@ -79,7 +79,17 @@ async fn foreign_admin_key() {
 async fn one_server() {
     let iam = Iam::start(&[]);
     let text = refused(&["--data", iam.file("iam.redb").to_str().unwrap()]);
-    assert!(text.contains("iam.redb"), "{text}");
+    assert!(text.contains("iam.redb") && text.contains("already open"), "{text}");
+    // Nor does an address; what the system said is in the message.
+    let folder = Scratch::new("wire").unwrap();
+    let data = folder.path().join("iam.redb");
+    let output = keywheel_iam()
+        .args(["--listen", iam.url.trim_start_matches("http://"), "--data", data.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("127.0.0.1:") && text.contains("Address already in use"), "{text}");
     iam.account("billing").await;
 }
 
