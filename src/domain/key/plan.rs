@@ -304,14 +304,14 @@ impl Table<'_> {
         });
         let rotation = status.next_rotation_time.filter(|_| !schedule.suspend);
         let windows = status.lost.iter().map(|l| add(l.until, self.timing.list_lag + Duration::from_secs(1)));
-        let audit = audit_wait(self.timing, &self.obs.uid);
         endings
             .chain(rotation)
             .chain(windows)
+            // What is overdue and was not done waits for something else, which wakes us or has its own time.
+            .map(|at| if at <= self.now { self.timing.settle } else { between(self.now, at) })
             .min()
-            // What is overdue and was not done waits for something else; a second keeps it from spinning.
-            .map_or(audit, |at| between(self.now, at).max(Duration::from_secs(1)))
-            .min(audit)
+            .unwrap_or(Duration::MAX)
+            .min(audit_wait(self.timing, &self.obs.uid))
     }
 
     /// A failed try: counted, told, tried again after the backoff.
