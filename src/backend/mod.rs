@@ -1,1 +1,123 @@
-//! backend
+//! IAM systems behind one trait. Knows no custom resource.
+//!
+//! Every mutating call is one request on the wire: no client below this trait retries one. Whether a failed
+//! call was applied is the caller's question; [`BackendError::class`] answers it.
+
+mod embedded;
+mod error;
+mod google;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+pub use embedded::{Embedded, connect};
+pub use error::{BackendError, ExchangeError};
+
+use crate::credential::{GoogleFileFields, SecretBytes};
+use crate::domain::account::Account;
+use crate::domain::key::ListedKey;
+
+/// What a backend is and can do. Never changes while a login is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Project in which accounts are made.
+    pub project: String,
+    /// E-mail of our login.
+    pub identity: String,
+    /// Whether a key can be disabled before it is deleted.
+    pub can_disable: bool,
+    /// Algorithms on offer.
+    pub algorithms: Vec<String>,
+    /// How many keys fit on an account.
+    pub key_limit: Option<u32>,
+    /// Whether a key can be proved by a token exchange.
+    pub token_exchange: bool,
+}
+
+/// An account to be made.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// Its id.
+    pub account_id: String,
+    /// Name for people.
+    pub display_name: String,
+    /// Text for people, owner mark included.
+    pub description: String,
+}
+
+/// What changes about an account; absent fields stay.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    /// New name.
+    pub display_name: Option<String>,
+    /// New text.
+    pub description: Option<String>,
+}
+
+/// The one answer that carries a private half.
+pub struct MintedKey {
+    /// Id of the key.
+    pub id: String,
+    /// The credential, as the backend gave it.
+    pub credential: SecretBytes,
+    /// When it was created, by the backend's clock.
+    pub created_at: Option<Timestamp>,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Keys of an account at one moment of the backend's clock.
+#[derive(Clone, Debug)]
+pub struct KeyListing {
+    /// The keys that people and operators made.
+    pub keys: Vec<ListedKey>,
+    /// `Date` of the answer.
+    pub backend_time: Timestamp,
+}
+
+/// An IAM system, logged in to. Accounts are named by their unique id wherever one is known: an e-mail may
+/// come to mean another account.
+#[async_trait]
+pub trait IamBackend: Send + Sync {
+    /// What it is and can do.
+    fn facts(&self) -> &Facts;
+
+    /// The parts of a credential file that are not secret, for a key of this backend.
+    fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> GoogleFileFields;
+
+    /// Asks for something harmless: proves reachability and login, and tells the backend's clock.
+    async fn probe(&self) -> Result<Timestamp, BackendError>;
+
+    /// The account with this id, or none.
+    async fn find_account(&self, account_id: &str) -> Result<Option<Account>, BackendError>;
+
+    /// Creates an account.
+    async fn create_account(&self, account: &NewAccount) -> Result<Account, BackendError>;
+
+    /// Changes what people read about an account.
+    async fn describe_account(&self, unique_id: &str, to: &Description) -> Result<(), BackendError>;
+
+    /// Disables or enables an account.
+    async fn set_account_disabled(&self, unique_id: &str, disabled: bool) -> Result<(), BackendError>;
+
+    /// Deletes an account.
+    async fn delete_account(&self, unique_id: &str) -> Result<(), BackendError>;
+
+    /// Lists the keys of an account.
+    async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError>;
+
+    /// Makes a key. The nonce of the attempt travels in the user agent, so that a log can name it.
+    async fn create_key(&self, unique_id: &str, algorithm: &str, nonce: &str) -> Result<MintedKey, BackendError>;
+
+    /// Enables a key.
+    async fn enable_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError>;
+
+    /// Disables a key.
+    async fn disable_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError>;
+
+    /// Deletes a key.
+    async fn delete_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError>;
+
+    /// Exchanges a credential for a token and throws the token away.
+    async fn exchange(&self, credential: &SecretBytes, now: Timestamp) -> Result<(), ExchangeError>;
+}

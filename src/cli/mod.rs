@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod controller;
+pub mod crds;
 pub mod iam;
+pub mod version;
 
 /// Rotates the keys of IAM service accounts for Kubernetes workloads.
 #[derive(Debug, Parser)]
@@ -19,14 +22,23 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the operator.
+    Controller(controller::ControllerArgs),
     /// Run the embedded IAM server.
     Iam(iam::IamArgs),
+    /// Print the custom resource definitions.
+    Crds(crds::CrdsArgs),
+    /// Print the version.
+    Version,
 }
 
 /// Runs the chosen subcommand; a failure is one line on standard error and exit code 1.
 pub fn run(cli: Cli) -> ExitCode {
     let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
+        Command::Controller(args) => controller::run(args).map_err(Into::into),
         Command::Iam(args) => iam::run(args).map_err(Into::into),
+        Command::Crds(args) => crds::run(&args).map_err(Into::into),
+        Command::Version => version::run().map_err(Into::into),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

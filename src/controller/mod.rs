@@ -1,1 +1,17 @@
-//! controller
+//! Observe and act, per kind: the only place that sees both the API server and the backends.
+//!
+//! One reconcile is *observe, plan, act one step, observe again*, until the plan waits.
+
+mod account;
+mod backend;
+mod context;
+mod error;
+mod guard;
+mod key;
+mod registry;
+mod report;
+mod run;
+
+pub use context::{Clock, Context, Entropy, SystemClock, SystemEntropy};
+pub use error::Error;
+pub use run::{Options, RunError, run};

@@ -102,8 +102,6 @@ pub enum Step {
     AddFinalizer,
     /// Let the object go.
     RemoveFinalizer,
-    /// Only the status.
-    WriteStatus,
     /// Create the account.
     Create {
         /// Its id.

@@ -114,7 +114,7 @@ async fn by_access_token(server: &Server, token: &str) -> Result<Option<Caller>,
 async fn by_signature(server: &Server, token: &str) -> Result<Option<Caller>, ApiError> {
     let Some(token) = SignedToken::parse(token) else { return Ok(None) };
     let now = server.clock.now();
-    let own = server.base_url.clone();
+    let own = server.own_urls();
     server
         .store
         .read(move |store| {
@@ -149,9 +149,9 @@ fn covers_iam(scope: &str) -> bool {
     scope.split_ascii_whitespace().any(|scope| IAM_SCOPES.contains(&scope))
 }
 
-fn is_this_api(audience: &str, own: &str) -> bool {
+fn is_this_api(audience: &str, own: &[String]) -> bool {
     let audience = audience.trim_end_matches('/');
-    audience == "https://iam.googleapis.com" || audience == own
+    audience == "https://iam.googleapis.com" || own.iter().any(|own| own == audience)
 }
 
 #[cfg(test)]
@@ -177,8 +177,9 @@ mod tests {
     fn scopes_and_audiences() {
         assert!(covers_iam("x https://www.googleapis.com/auth/cloud-platform"));
         assert!(!covers_iam("https://www.googleapis.com/auth/earthengine"));
-        assert!(is_this_api("https://iam.googleapis.com/", "http://127.0.0.1:1"));
-        assert!(is_this_api("http://127.0.0.1:1/", "http://127.0.0.1:1"));
-        assert!(!is_this_api("https://storage.googleapis.com/", "http://127.0.0.1:1"));
+        let own = ["http://127.0.0.1:1".to_owned()];
+        assert!(is_this_api("https://iam.googleapis.com/", &own));
+        assert!(is_this_api("http://127.0.0.1:1/", &own));
+        assert!(!is_this_api("https://storage.googleapis.com/", &own));
     }
 }

@@ -88,8 +88,10 @@ pub enum IamServerError {
 /// Everything that a request needs.
 struct Server {
     settings: Settings,
-    /// Base of the server's own URLs, without a slash at the end.
+    /// Base of the server's URLs in credential files, without a slash at the end.
     base_url: String,
+    /// The bound address as a URL: clients may address their tokens to it as well.
+    bound_url: String,
     store: Store,
     clock: Clock,
     tunables: Tunables,
@@ -147,6 +149,13 @@ pub async fn serve(
     Ok(())
 }
 
+impl Server {
+    /// The bases under which the server is addressed.
+    fn own_urls(&self) -> [String; 2] {
+        [self.base_url.clone(), self.bound_url.clone()]
+    }
+}
+
 fn open(settings: Settings, bound: &str) -> Result<Server, IamServerError> {
     let store = Store::open(&settings.data)?;
     let log = settings
@@ -159,6 +168,7 @@ fn open(settings: Settings, bound: &str) -> Result<Server, IamServerError> {
     let base_url = settings.external_url.as_deref().unwrap_or(bound).trim_end_matches('/').to_owned();
     Ok(Server {
         base_url,
+        bound_url: bound.to_owned(),
         store,
         clock: Clock::new(settings.clock_offset),
         tunables: Tunables::new(settings.key_activation_delay),

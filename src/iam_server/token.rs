@@ -169,7 +169,7 @@ impl Form {
 pub async fn exchange(server: &Server, token: SignedToken) -> Result<Value, TokenError> {
     let now = server.clock.now();
     let delay = server.tunables.activation_delay();
-    let own = server.base_url.clone();
+    let own = server.own_urls();
     let grant = server
         .store
         .read(move |store| {
@@ -182,7 +182,7 @@ pub async fn exchange(server: &Server, token: SignedToken) -> Result<Value, Toke
             }
             let claims = token.claims();
             if !claims.aud.as_ref().is_some_and(|aud| aud.any(|aud| is_token_endpoint(aud, &own))) {
-                return Err(TokenError::Audience { right: format!("{own}/token") });
+                return Err(TokenError::Audience { right: format!("{}/token", own[0]) });
             }
             if !token.is_for_itself() {
                 return Err(TokenError::Impersonation);
@@ -204,9 +204,9 @@ pub async fn exchange(server: &Server, token: SignedToken) -> Result<Value, Toke
     Ok(json!({ "access_token": secret, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" }))
 }
 
-fn is_token_endpoint(audience: &str, own: &str) -> bool {
-    GOOGLE_AUDIENCES.contains(&audience)
-        || audience.strip_prefix(own).is_some_and(|path| OWN_PATHS.contains(&path))
+fn is_token_endpoint(audience: &str, own: &[String]) -> bool {
+    let is_own = |base: &String| audience.strip_prefix(base).is_some_and(|path| OWN_PATHS.contains(&path));
+    GOOGLE_AUDIENCES.contains(&audience) || own.iter().any(is_own)
 }
 
 #[cfg(test)]
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn audiences_of_real_clients() {
-        let own = "http://127.0.0.1:4000";
+        let own = ["http://127.0.0.1:4000".to_owned()];
         for good in [
             "https://oauth2.googleapis.com/token",
             "https://accounts.google.com/o/oauth2/token",
@@ -223,10 +223,16 @@ mod tests {
             "http://127.0.0.1:4000/token",
             "http://127.0.0.1:4000/o/oauth2/token",
         ] {
-            assert!(is_token_endpoint(good, own), "{good}");
+            assert!(is_token_endpoint(good, &own), "{good}");
         }
-        for bad in ["", own, "http://127.0.0.1:40001/token", "https://evil.example/token", "/token"] {
-            assert!(!is_token_endpoint(bad, own), "{bad}");
+        for bad in [
+            "",
+            "http://127.0.0.1:4000",
+            "http://127.0.0.1:40001/token",
+            "https://evil.example/token",
+            "/token",
+        ] {
+            assert!(!is_token_endpoint(bad, &own), "{bad}");
         }
     }
 

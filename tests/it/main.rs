@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use keywheel_testbed::Session;
 
 mod control_plane;
+mod wire;
 
 fn main() -> ExitCode {
     // Ends what the trials share, also on Ctrl-C.
@@ -12,6 +13,6 @@ fn main() -> ExitCode {
     if std::env::var_os(control_plane::HOLD).is_some() {
         return control_plane::hold().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
-    let trials = [control_plane::trials()].into_iter().flatten().collect();
+    let trials = [wire::trials(), control_plane::trials()].into_iter().flatten().collect();
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit_code()
 }

@@ -27,10 +27,18 @@ pub const ATTEMPT: &str = "keywheel.dev/attempt";
 pub const NONCE: &str = "keywheel.dev/nonce";
 /// When the credential was published, RFC 3339.
 pub const PUBLISHED_AT: &str = "keywheel.dev/published-at";
-/// The data keys that Keywheel writes, comma-separated; others are left alone.
+/// The data keys that Keywheel writes and their formats, as `key=format`, comma-separated; others are left alone.
 pub const ENTRIES: &str = "keywheel.dev/entries";
 /// SHA-256 over the data keys that Keywheel writes: tells an edit.
 pub const DATA_HASH: &str = "keywheel.dev/data-hash";
+/// Names of the labels and annotations that the spec put there, as JSON: what leaves the spec leaves the Secret.
+pub const TEMPLATE: &str = "keywheel.dev/template";
+/// When a staged key was created, by the backend's clock.
+pub const CREATED_AT: &str = "keywheel.dev/created-at";
+/// When a staged key stops working by itself.
+pub const EXPIRES_AT: &str = "keywheel.dev/expires-at";
+/// Rewritten to make older writes of anybody fail.
+pub const FENCE: &str = "keywheel.dev/fence";
 /// Ids, phases, times and fingerprints of all older keys, as JSON; nothing private.
 pub const LEDGER: &str = "keywheel.dev/ledger";
 /// Reserved prefix of annotations and labels.

@@ -26,7 +26,9 @@ pub use service_account::{
     ServiceAccountSpec, ServiceAccountStatus,
 };
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt as _;
 
 /// The API group.
@@ -34,5 +36,26 @@ pub const GROUP: &str = "keywheel.dev";
 
 /// All custom resource definitions, in the order in which they are printed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![ClusterIamBackend::crd(), IamBackend::crd(), ServiceAccount::crd(), ServiceAccountKey::crd()]
+    let mut crds =
+        vec![ClusterIamBackend::crd(), IamBackend::crd(), ServiceAccount::crd(), ServiceAccountKey::crd()];
+    for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
+        if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
+            forbid_null(schema);
+        }
+    }
+    crds
+}
+
+/// An optional field is left out, not null: the API server then drops a null before CEL could stumble over it.
+fn forbid_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(forbid_null);
+    match schema.items.as_mut() {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => forbid_null(items),
+        Some(JSONSchemaPropsOrArray::Schemas(all)) => all.iter_mut().for_each(forbid_null),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
+        forbid_null(values);
+    }
 }

@@ -1,0 +1,178 @@
+//! Failures at a backend, by what they say about the request.
+
+use std::time::Duration;
+
+use google_cloud_gax::error::Error as GaxError;
+
+use crate::credential::CredentialError;
+use crate::domain::{Class, Trouble};
+
+/// Longest text of a backend that is passed on to people.
+const MESSAGE_LIMIT: usize = 512;
+
+/// A call to a backend failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The official client could not be made.
+    #[error("the client for {endpoint} cannot be made: {source}")]
+    Client {
+        /// Address of the backend.
+        endpoint: String,
+        /// Cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The login does not hold what it must.
+    #[error("the login cannot be used: {0}")]
+    Login(#[source] CredentialError),
+    /// The official client's call failed.
+    #[error("{call}: {}", describe(source))]
+    Call {
+        /// The call, as in `keys.create`.
+        call: &'static str,
+        /// Cause.
+        source: Box<GaxError>,
+    },
+    /// The call did not end in time: nobody knows whether it was applied.
+    #[error("{call}: no answer within {after:?}")]
+    Timeout {
+        /// The call.
+        call: &'static str,
+        /// How long it was given.
+        after: Duration,
+    },
+    /// A call of our own got no answer.
+    #[error("{call}: no answer: {}", source)]
+    NoAnswer {
+        /// The call.
+        call: &'static str,
+        /// Cause, without the address (it may carry a query).
+        source: reqwest::Error,
+    },
+    /// A call of our own was answered with a failure.
+    #[error("{call}: HTTP {status}: {message}")]
+    Answer {
+        /// The call.
+        call: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// Canonical status, if the body was one of Google's error documents.
+        canonical: Option<String>,
+        /// What the backend said.
+        message: String,
+    },
+    /// The login of a call could not be made into a header.
+    #[error("{call}: {source}")]
+    Header {
+        /// The call.
+        call: &'static str,
+        /// Cause.
+        source: google_cloud_auth::errors::CredentialsError,
+    },
+    /// The answer lacks something that it must have.
+    #[error("{call}: the answer has no usable {what}")]
+    Incomplete {
+        /// The call.
+        call: &'static str,
+        /// What is missing.
+        what: &'static str,
+    },
+}
+
+impl BackendError {
+    /// What the failure says about the request. Only an answer of 4xx with a body that could be read is a
+    /// definite refusal; anything else may have been applied.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Client { .. } | Self::Timeout { .. } | Self::NoAnswer { .. } | Self::Incomplete { .. } => Class::Unknown,
+            Self::Login(_) | Self::Header { .. } => Class::Unauthenticated,
+            Self::Call { source, .. } => class_of_call(source),
+            Self::Answer { status, canonical, .. } => match canonical {
+                Some(canonical) => class_of(*status, canonical),
+                None => Class::Unknown,
+            },
+        }
+    }
+
+    /// The same for decisions and people.
+    pub fn trouble(&self) -> Trouble {
+        let mut message = self.to_string();
+        if let Some((at, _)) = message.char_indices().nth(MESSAGE_LIMIT) {
+            message.truncate(at);
+        }
+        Trouble::new(self.class(), message)
+    }
+}
+
+fn class_of_call(error: &GaxError) -> Class {
+    if error.is_authentication() {
+        return Class::Unauthenticated;
+    }
+    match (error.http_status_code(), error.status()) {
+        (Some(http), Some(status)) => class_of(http, status.code.name()),
+        // A text instead of an error document comes from something in between.
+        _ => Class::Unknown,
+    }
+}
+
+fn class_of(http: u16, canonical: &str) -> Class {
+    match http {
+        401 => Class::Unauthenticated,
+        403 => Class::Forbidden,
+        404 => Class::NotFound,
+        409 => Class::AlreadyExists,
+        429 => Class::Throttled { after: None },
+        400 if canonical == "FAILED_PRECONDITION" => Class::Precondition,
+        400..=499 => Class::Invalid,
+        _ => Class::Unknown,
+    }
+}
+
+fn describe(error: &GaxError) -> String {
+    match error.status() {
+        Some(status) => format!("{} ({})", status.message, status.code.name()),
+        None if error.is_timeout() => "no answer in time".to_owned(),
+        None if error.is_connect() => "no connection".to_owned(),
+        None => match error.http_status_code() {
+            Some(code) => format!("HTTP {code} without an error document"),
+            None => "no usable answer".to_owned(),
+        },
+    }
+}
+
+/// A token exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The backend refused the key itself. Fresh keys are refused for up to minutes.
+    #[error("{description}")]
+    KeyRefused {
+        /// What it said.
+        description: String,
+    },
+    /// Nothing was learned about the key.
+    #[error("{0}")]
+    Unavailable(#[source] BackendError),
+    /// The credential cannot be used to sign.
+    #[error("the credential cannot be used: {0}")]
+    Credential(#[source] CredentialError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_error_document_is_a_definite_refusal() {
+        let answer = |status, canonical: Option<&str>| BackendError::Answer {
+            call: "keys.list",
+            status,
+            canonical: canonical.map(str::to_owned),
+            message: String::new(),
+        };
+        assert_eq!(answer(403, Some("PERMISSION_DENIED")).class(), Class::Forbidden);
+        assert_eq!(answer(404, Some("NOT_FOUND")).class(), Class::NotFound);
+        assert_eq!(answer(400, Some("FAILED_PRECONDITION")).class(), Class::Precondition);
+        assert_eq!(answer(404, None).class(), Class::Unknown, "a proxy's page is no word of the backend");
+        assert_eq!(answer(503, Some("UNAVAILABLE")).class(), Class::Unknown, "it may have been applied");
+        assert_eq!(answer(501, Some("UNIMPLEMENTED")).class(), Class::Unknown);
+    }
+}

@@ -1,0 +1,108 @@
+//! `keys.list`, our own call: the official client drops the answer's `Date`.
+
+use google_cloud_auth::credentials::CacheableResource;
+use http::header::DATE;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use serde::Deserialize;
+
+use super::Google;
+use super::keys::end;
+use crate::backend::{BackendError, KeyListing};
+use crate::domain::key::ListedKey;
+
+const CALL: &str = "keys.list";
+
+#[derive(Deserialize)]
+struct ListAnswer {
+    #[serde(default)]
+    keys: Vec<WireKey>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireKey {
+    name: String,
+    valid_after_time: Option<Timestamp>,
+    valid_before_time: Option<Timestamp>,
+    #[serde(default)]
+    disabled: bool,
+    #[serde(default)]
+    key_origin: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ErrorAnswer {
+    pub error: ErrorDocument,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ErrorDocument {
+    #[serde(default)]
+    pub message: String,
+    #[serde(default)]
+    pub status: String,
+}
+
+impl Google {
+    /// Keys that people and operators made; those that the backend keeps for itself are never listed.
+    pub(super) async fn list(&self, account: &str) -> Result<KeyListing, BackendError> {
+        let url = format!("{}/v1/{}/keys?keyTypes=USER_MANAGED", self.endpoint, self.account(account));
+        let headers = self
+            .credentials
+            .headers(http::Extensions::new())
+            .await
+            .map_err(|source| BackendError::Header { call: CALL, source })?;
+        let CacheableResource::New { data, .. } = headers else {
+            return Err(BackendError::Incomplete { call: CALL, what: "login header" });
+        };
+        let no_answer = |e: reqwest::Error| BackendError::NoAnswer { call: CALL, source: e.without_url() };
+        let answer = self.http.get(url).headers(data).send().await.map_err(no_answer)?;
+        let status = answer.status();
+        let date = answer
+            .headers()
+            .get(DATE)
+            .and_then(|d| d.to_str().ok())
+            .and_then(|d| rfc2822::parse(d).ok())
+            .map(|d| d.timestamp());
+        let body = answer.bytes().await.map_err(no_answer)?;
+        if !status.is_success() {
+            return Err(refusal(CALL, status.as_u16(), &body));
+        }
+        let listed: ListAnswer =
+            serde_json::from_slice(&body).map_err(|_| BackendError::Incomplete { call: CALL, what: "body" })?;
+        let backend_time = date.ok_or(BackendError::Incomplete { call: CALL, what: "Date" })?;
+        let keys = listed.keys.into_iter().map(listed_key).collect::<Option<Vec<_>>>();
+        let keys = keys.ok_or(BackendError::Incomplete { call: CALL, what: "key name" })?;
+        Ok(KeyListing { keys, backend_time })
+    }
+}
+
+fn listed_key(key: WireKey) -> Option<ListedKey> {
+    let (_, id) = key.name.rsplit_once("/keys/")?;
+    Some(ListedKey {
+        id: id.to_owned(),
+        created_at: key.valid_after_time,
+        expires_at: key.valid_before_time.and_then(end),
+        disabled: key.disabled,
+        made_by_backend: key.key_origin.as_deref() != Some("USER_PROVIDED"),
+    })
+}
+
+/// A failure that was answered. A body that is no error document leaves open who answered.
+pub(super) fn refusal(call: &'static str, status: u16, body: &[u8]) -> BackendError {
+    match serde_json::from_slice::<ErrorAnswer>(body) {
+        Ok(answer) => BackendError::Answer {
+            call,
+            status,
+            message: answer.error.message,
+            canonical: Some(answer.error.status),
+        },
+        Err(_) => BackendError::Answer {
+            call,
+            status,
+            canonical: None,
+            message: "the answer is no error document of the backend".to_owned(),
+        },
+    }
+}

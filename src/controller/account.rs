@@ -1,0 +1,249 @@
+//! Accounts: observe, plan, act.
+
+use std::sync::Arc;
+
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::{Api, Resource as _, ResourceExt as _};
+use regex::Regex;
+
+use super::guard::guarded;
+use super::registry::{BackendId, Login, Rules, allows};
+use super::{Context, Error};
+use crate::api::v1alpha1::{BackendKind, ServiceAccount, ServiceAccountKey, Tenants, meta};
+use crate::backend::{Description, NewAccount};
+use crate::domain::account::{Account, Grants, Next, Observation, Plan, Step, account_id, plan};
+use crate::domain::{Class, Reason, Trouble, conditions, names};
+
+/// Steps that one reconcile takes at most: finalizer, create, describe, disable, delete and their looks.
+const PASSES: usize = 12;
+
+/// Reconciles one account.
+pub async fn reconcile(
+    object: Arc<DeserializeGuard<ServiceAccount>>,
+    ctx: Arc<Context>,
+) -> Result<Action, std::convert::Infallible> {
+    let about = object.object_ref(&());
+    guarded(&ctx, about, run(&object, &ctx)).await
+}
+
+async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result<Action, Error> {
+    if let Err(invalid) = &object.0 {
+        super::run::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
+        return Ok(Action::await_change());
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let api = ctx.io.namespaced::<ServiceAccount>(&namespace);
+    let mut learned = Learned::default();
+    for _ in 0..PASSES {
+        let Some(current) = ctx.io.get(&api, &object.name_any()).await? else {
+            return Ok(Action::await_change());
+        };
+        let (login, mut observation) = observe(ctx, &current, std::mem::take(&mut learned)).await?;
+        let decided = decide(ctx, &namespace, login.as_deref(), &mut observation).await?;
+        match decided.next.clone() {
+            Next::NeedAccount | Next::NeedKeys => {
+                return Err(Error::Missing { step: "account", what: "what it asked for" });
+            }
+            Next::Wait => {
+                write_status(ctx, &api, &current, decided.clone()).await?;
+                return Ok(Action::requeue(decided.requeue));
+            }
+            Next::Act(step) => {
+                learned = act(ctx, &api, &current, login.as_deref(), &step).await?;
+                if learned.refused.is_none() {
+                    ctx.reporter.tell(&current.object_ref(&()), &decided.events).await;
+                }
+                if step == Step::RemoveFinalizer {
+                    return Ok(Action::await_change());
+                }
+            }
+        }
+    }
+    Err(Error::Restless { passes: PASSES, rule: "account" })
+}
+
+/// What a step taught the pass: its answer counts as a fresh read.
+#[derive(Default)]
+struct Learned {
+    refused: Option<Trouble>,
+    account: Option<Account>,
+}
+
+/// Plans, reading what the plan asks for.
+async fn decide(
+    ctx: &Context,
+    namespace: &str,
+    login: Option<&Login>,
+    observation: &mut Observation,
+) -> Result<Plan, Error> {
+    loop {
+        let decided = plan(observation, ctx.clock.now(), &ctx.timing);
+        match (&decided.next, login) {
+            (Next::NeedAccount, Some(login)) if observation.account.is_none() => {
+                let found = login.backend.find_account(account_id(observation)).await;
+                observation.account = Some(found.map_err(|e| e.trouble()));
+            }
+            (Next::NeedKeys, _) if observation.keys.is_none() => {
+                observation.keys = Some(referring_keys(ctx, namespace, &observation.name).await?);
+            }
+            _ => return Ok(decided),
+        }
+    }
+}
+
+async fn observe(
+    ctx: &Context,
+    object: &ServiceAccount,
+    learned: Learned,
+) -> Result<(Option<Arc<Login>>, Observation), Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let deleting = object.meta().deletion_timestamp.is_some();
+    let uid = object.uid().unwrap_or_default();
+    let id = BackendId::of(&object.spec.backend_ref, &namespace);
+    let mut observation = Observation {
+        name: object.name_any(),
+        generation: object.meta().generation,
+        deleting,
+        has_finalizer: object.finalizers().iter().any(|f| f == meta::FINALIZER),
+        abandon: object.annotations().contains_key(meta::ABANDON),
+        spec: object.spec.clone(),
+        status: object.status.clone().unwrap_or_default(),
+        owner_mark: names::owner_mark(&ctx.cluster_id, &uid),
+        uid,
+        backend: Err((Reason::BackendNotFound, String::new())),
+        account: learned.account.map(|account| Ok(Some(account))),
+        keys: None,
+        refused: learned.refused,
+    };
+    let login = match ctx.backends.resolve(ctx, &id).await? {
+        Ok((login, rules)) => match allows(ctx, &rules, &namespace).await? {
+            // What was made while it was allowed may still be ended.
+            Err(refusal) if !deleting => {
+                observation.backend = Err((refusal.reason, refusal.message));
+                None
+            }
+            _ => {
+                observation.backend = Ok(grants(&rules, &id, &namespace, account_id(&observation)));
+                Some(login)
+            }
+        },
+        Err(unusable) => match ctx.backends.last_good(&id).filter(|_| deleting) {
+            Some(login) => {
+                observation.backend = Ok(Grants { adoption: false, account_id: Ok(()) });
+                Some(login)
+            }
+            None if deleting && unusable.reason == Reason::LoginMissing => {
+                observation.backend = Err((Reason::BackendLoginLost, unusable.message));
+                None
+            }
+            None => {
+                observation.backend = Err((unusable.reason, unusable.message));
+                None
+            }
+        },
+    };
+    Ok((login, observation))
+}
+
+fn grants(rules: &Rules, id: &BackendId, namespace: &str, account_id: &str) -> Grants {
+    match (&rules.tenants, id.kind) {
+        (Some(tenants), BackendKind::ClusterIamBackend) => {
+            Grants { adoption: tenants.adoption, account_id: matches(tenants, namespace, account_id) }
+        }
+        _ => Grants { adoption: true, account_id: Ok(()) },
+    }
+}
+
+/// A pattern that is no regular expression lets nothing through.
+fn matches(tenants: &Tenants, namespace: &str, account_id: &str) -> Result<(), String> {
+    let pattern = &tenants.account_id_pattern;
+    if pattern.is_empty() {
+        return Ok(());
+    }
+    let own = pattern.replace("{namespace}", &regex::escape(namespace));
+    match Regex::new(&format!("^(?:{own})$")) {
+        Ok(regex) if regex.is_match(account_id) => Ok(()),
+        _ => Err(own),
+    }
+}
+
+async fn referring_keys(ctx: &Context, namespace: &str, account: &str) -> Result<Vec<String>, Error> {
+    let api: Api<DeserializeGuard<ServiceAccountKey>> = Api::namespaced(ctx.io.client(), namespace);
+    let selected = ListParams::default().fields(&format!("spec.serviceAccountRef.name={account}"));
+    Ok(ctx.io.list(&api, &selected).await?.iter().map(|k| k.name_any()).collect())
+}
+
+/// Takes a step. A refusal of the backend is for the plan to tell.
+async fn act(
+    ctx: &Context,
+    api: &Api<ServiceAccount>,
+    object: &ServiceAccount,
+    login: Option<&Login>,
+    step: &Step,
+) -> Result<Learned, Error> {
+    let login = || login.ok_or(Error::Missing { step: "account", what: "the backend" });
+    let outcome = match step {
+        Step::AddFinalizer => {
+            let mut finalizers = object.finalizers().to_vec();
+            finalizers.push(meta::FINALIZER.to_owned());
+            ctx.io.set_finalizers(api, object, &finalizers).await?;
+            return Ok(Learned::default());
+        }
+        Step::RemoveFinalizer => {
+            let finalizers: Vec<String> =
+                object.finalizers().iter().filter(|f| *f != meta::FINALIZER).cloned().collect();
+            ctx.io.set_finalizers(api, object, &finalizers).await?;
+            return Ok(Learned::default());
+        }
+        Step::Create { account_id, display_name, description } => {
+            let new = NewAccount {
+                account_id: account_id.clone(),
+                display_name: display_name.clone(),
+                description: description.clone(),
+            };
+            match login()?.backend.create_account(&new).await {
+                // Somebody made it between our read and our create: the next read shows whose it is.
+                Err(error) if error.class() == Class::AlreadyExists => Ok(()),
+                Ok(account) => return Ok(Learned { account: Some(account), refused: None }),
+                Err(error) => Err(error),
+            }
+        }
+        Step::Describe { unique_id, display_name, description } => {
+            let to = Description { display_name: display_name.clone(), description: description.clone() };
+            login()?.backend.describe_account(unique_id, &to).await
+        }
+        Step::SetDisabled { unique_id, disabled } => {
+            login()?.backend.set_account_disabled(unique_id, *disabled).await
+        }
+        Step::Delete { unique_id } => match login()?.backend.delete_account(unique_id).await {
+            Err(error) if error.class() == Class::NotFound => Ok(()),
+            other => other,
+        },
+    };
+    let refused = outcome.err().map(|error| {
+        tracing::info!(%error, "the backend refused or did not answer");
+        error.trouble()
+    });
+    Ok(Learned { refused, account: None })
+}
+
+async fn write_status(
+    ctx: &Context,
+    api: &Api<ServiceAccount>,
+    object: &ServiceAccount,
+    decided: Plan,
+) -> Result<(), Error> {
+    let before = object.status.clone().unwrap_or_default();
+    if decided.status == before {
+        return Ok(());
+    }
+    let mut events = conditions::events(&before.conditions, &decided.status.conditions);
+    events.extend(decided.events);
+    let mut after = object.clone();
+    after.status = Some(decided.status);
+    ctx.io.replace_status(api, &after).await?;
+    ctx.reporter.tell(&object.object_ref(&()), &events).await;
+    Ok(())
+}

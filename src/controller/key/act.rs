@@ -1,0 +1,201 @@
+//! One effect, then the status that records it.
+
+use std::time::Instant;
+
+use kube::ResourceExt as _;
+
+use super::consumer::{self, Material};
+use super::observe::World;
+use super::{Memory, staging};
+use crate::api::v1alpha1::meta;
+use crate::backend::MintedKey;
+use crate::controller::registry::Login;
+use crate::controller::{Context, Error};
+use crate::domain::Class;
+use crate::domain::key::{Account, Plan, Publication, Refusal, Step};
+
+/// Takes a step and writes the status that the plan foresees for it.
+pub async fn act(
+    ctx: &Context,
+    world: &World,
+    step: &Step,
+    plan: &Plan,
+    memory: &mut Memory,
+) -> Result<(), Error> {
+    match step {
+        Step::AddFinalizer => {
+            let mut finalizers = world.object.finalizers().to_vec();
+            finalizers.push(meta::FINALIZER.to_owned());
+            ctx.io.set_finalizers(&world.objects, &world.object, &finalizers).await?;
+            return Ok(());
+        }
+        Step::RemoveFinalizer => {
+            let finalizers: Vec<String> =
+                world.object.finalizers().iter().filter(|f| *f != meta::FINALIZER).cloned().collect();
+            ctx.io.set_finalizers(&world.objects, &world.object, &finalizers).await?;
+            return Ok(());
+        }
+        Step::WriteStatus => {}
+        Step::Create { nonce } => return create(ctx, world, nonce, memory).await,
+        Step::Publish(publication) => publish(ctx, world, publication).await?,
+        Step::Unstage { name, uid } => {
+            ctx.io.delete(&world.secrets, name, uid, None).await?;
+            let namespace = world.object.namespace().unwrap_or_default();
+            ctx.staging.gone(&namespace, &world.observation.name, name);
+            memory.staged.retain(|n| n != name);
+        }
+        Step::Fence { mark } => {
+            let secret = world.secret.as_ref().ok_or(missing("fence", "the Secret"))?;
+            ctx.io.replace(&world.secrets, &consumer::fenced(ctx, secret, mark), false).await?;
+        }
+        Step::EnableKey { id } => {
+            let (login, account) = in_time(ctx, world, "enable")?;
+            login.backend.enable_key(&account.unique_id, id).await?;
+        }
+        Step::DisableKey { id } => {
+            let (login, account) = in_time(ctx, world, "disable")?;
+            done_or_gone(login.backend.disable_key(&account.unique_id, id).await)?;
+        }
+        Step::DeleteKey { id } => {
+            let (login, account) = in_time(ctx, world, "delete")?;
+            done_or_gone(login.backend.delete_key(&account.unique_id, id).await)?;
+        }
+        Step::DeleteSecret { uid, resource_version } => {
+            ctx.io.delete(&world.secrets, &world.secret_name, uid, Some(resource_version)).await?;
+        }
+    }
+    write_status(ctx, world, plan).await?;
+    let opened = plan.status.pending.as_ref().filter(|_| *step == Step::WriteStatus);
+    let known = world.observation.status.as_ref().and_then(|s| s.pending.as_ref());
+    if let Some(pending) = opened.filter(|p| known.is_none_or(|k| k.nonce != p.nonce)) {
+        memory.own_intent = Some(pending.nonce.clone());
+    }
+    Ok(())
+}
+
+/// Writes the status of a plan, guarded, if it differs from the one that was read.
+pub async fn write_status(ctx: &Context, world: &World, plan: &Plan) -> Result<(), Error> {
+    if world.observation.status.as_ref() == Some(&plan.status) {
+        return Ok(());
+    }
+    let mut after = world.object.clone();
+    after.status = Some(plan.status.clone());
+    ctx.io.replace_status(&world.objects, &after).await?;
+    Ok(())
+}
+
+fn missing(step: &'static str, what: &'static str) -> Error {
+    Error::Missing { step, what }
+}
+
+/// An unguarded request leaves only while the reads that it rests on are young.
+fn in_time<'w>(ctx: &Context, world: &'w World, step: &'static str) -> Result<(&'w Login, &'w Account), Error> {
+    if world.read_at.elapsed() > ctx.timing.send_window {
+        return Err(Error::TooLate { step });
+    }
+    let login = world.login.as_deref().ok_or(missing(step, "the backend"))?;
+    let account = world.observation.account.reachable().ok_or(missing(step, "the account"))?;
+    Ok((login, account))
+}
+
+/// What is ended already, is ended.
+fn done_or_gone(outcome: Result<(), crate::backend::BackendError>) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.class() == Class::NotFound => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Sends the one create that the intent allows, and stages its answer before anything else happens.
+async fn create(ctx: &Context, world: &World, nonce: &str, memory: &mut Memory) -> Result<(), Error> {
+    let (login, account) = in_time(ctx, world, "create")?;
+    let algorithm = world.object.spec.algorithm.as_str();
+    match login.backend.create_key(&account.unique_id, algorithm, nonce).await {
+        Ok(minted) => stage(ctx, world, login, account, nonce, &minted, memory).await,
+        Err(error) => {
+            tracing::warn!(%error, nonce, "no key was handed out");
+            let trouble = error.trouble();
+            if trouble.class.is_definite_refusal() {
+                memory.refused = Some(Refusal::ByBackend(trouble));
+            } else {
+                memory.sent_in_vain = Some(nonce.to_owned());
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Stores the credential. The name is the attempt's own, so the POST may be repeated: a second one finds the
+/// first. What cannot be stored is deleted at once, unseen by anyone: the answer is our proof that it is ours.
+async fn stage(
+    ctx: &Context,
+    world: &World,
+    login: &Login,
+    account: &Account,
+    nonce: &str,
+    minted: &MintedKey,
+    memory: &mut Memory,
+) -> Result<(), Error> {
+    let attempt = world.observation.status.as_ref().map_or(0, |s| s.attempt);
+    let secret = staging::build(
+        world,
+        nonce,
+        &minted.id,
+        attempt,
+        &minted.credential,
+        minted.created_at,
+        minted.expires_at,
+    );
+    let begun = Instant::now();
+    let refusal = loop {
+        match ctx.io.create(&world.secrets, &secret, false).await {
+            Ok(_) => break None,
+            // Ours: the name is this attempt's nonce, and an earlier POST of ours got no answer.
+            Err(error) if error.is_already_exists() => break None,
+            Err(error) if error.refusal().is_some() || begun.elapsed() > ctx.timing.send_window => break Some(error),
+            Err(error) => tracing::warn!(%error, nonce, "the key is not staged yet"),
+        }
+        tokio::time::sleep(ctx.timing.retry_base).await;
+    };
+    let Some(error) = refusal else {
+        memory.staged.push(secret.name_any());
+        return Ok(());
+    };
+    tracing::warn!(%error, nonce, key = minted.id, "the key cannot be staged and is deleted");
+    match (login.backend.delete_key(&account.unique_id, &minted.id).await, error.refusal()) {
+        (Ok(()), Some(message)) => memory.refused = Some(Refusal::Unstageable { message: message.to_owned() }),
+        // The staging Secret may still appear, or the key is still there: the attempt stays open as lost.
+        _ => memory.sent_in_vain = Some(nonce.to_owned()),
+    }
+    Ok(())
+}
+
+/// The one write that changes what workloads read. The first one cannot be guarded: it must leave in time.
+async fn publish(ctx: &Context, world: &World, publication: &Publication) -> Result<(), Error> {
+    let staged;
+    let material = match &publication.staged_nonce {
+        Some(nonce) => {
+            let (_, raw) = world
+                .staged
+                .iter()
+                .find(|(n, _)| n == nonce)
+                .ok_or(missing("publish", "the staged credential"))?;
+            staged = Material::parse(raw)?;
+            &staged
+        }
+        None => world.material.as_ref().ok_or(missing("publish", "the published private half"))?,
+    };
+    let secret = consumer::build(world, publication, material)?;
+    let outcome = if world.secret.is_some() {
+        ctx.io.replace(&world.secrets, &secret, false).await
+    } else {
+        in_time(ctx, world, "publish")?;
+        ctx.io.create(&world.secrets, &secret, false).await
+    };
+    match outcome {
+        // Somebody made it since it was read as absent: the next pass sees whose it is.
+        Err(error) if error.is_already_exists() => Err(Error::TooLate { step: "publish" }),
+        Err(error) => Err(Error::from(error)),
+        Ok(_) => Ok(()),
+    }
+}

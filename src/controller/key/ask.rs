@@ -1,0 +1,102 @@
+//! Answers to what a plan asks for.
+
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+
+use super::observe::{World, unchanged};
+use super::{consumer, staging};
+use crate::backend::ExchangeError;
+use crate::controller::{Context, Error};
+use crate::credential::SecretBytes;
+use crate::domain::key::{KeyList, Need, Preflight, Proof};
+use crate::domain::{Class, Trouble};
+use crate::kube_io::KubeIoError;
+
+/// Size of the credential that the dry runs pretend to store: that of a Google credentials file for RSA-2048.
+const TYPICAL_CREDENTIAL: usize = 2400;
+
+/// Reads what is needed into the world. `false`: the Secret changed, the pass is void.
+pub async fn ask(ctx: &Context, world: &mut World, need: &Need) -> Result<bool, Error> {
+    match need {
+        Need::Confirm => {
+            let again = ctx.io.get(&world.secrets, &world.secret_name).await?;
+            if !unchanged(&world.observation.secret, again.as_ref(), world.secret.as_ref()) {
+                return Ok(false);
+            }
+            world.observation.confirmed = true;
+        }
+        Need::Keys => world.observation.keys = Some(list(ctx, world).await),
+        Need::Preflight => world.observation.preflight = Some(preflight(ctx, world).await?),
+        Need::Proof { nonce, times } => {
+            let proof = prove(ctx, world, nonce, *times).await?;
+            world.observation.proof = Some(proof);
+        }
+    }
+    Ok(true)
+}
+
+async fn list(ctx: &Context, world: &World) -> KeyList {
+    let (Some(login), Some(account)) = (&world.login, world.observation.account.reachable()) else {
+        return KeyList::Unreadable(Trouble::new(Class::Unknown, "the backend of the account is not known"));
+    };
+    match login.backend.list_keys(&account.unique_id).await {
+        Ok(listing) => {
+            login.compare_clock(listing.backend_time, ctx.clock.now());
+            KeyList::Listed { keys: listing.keys, backend_time: listing.backend_time }
+        }
+        Err(error) => {
+            tracing::info!(%error, "keys cannot be listed");
+            KeyList::Unreadable(error.trouble())
+        }
+    }
+}
+
+/// Would both Secrets be stored? Asked with random bytes of the real size, never with key material.
+async fn preflight(ctx: &Context, world: &World) -> Result<Preflight, Error> {
+    let mut noise = vec![0_u8; TYPICAL_CREDENTIAL];
+    ctx.entropy.fill(&mut noise)?;
+    let noise = SecretBytes::new(noise);
+    let staged = staging::build(world, &world.observation.fresh_nonce, "dry-run", 0, &noise, None, None);
+    if let Some(refusal) = refused(ctx.io.create(&world.secrets, &staged, true).await)? {
+        return Ok(refusal);
+    }
+    let consumer = consumer::dry_run(world, &noise);
+    let outcome = if world.secret.is_some() {
+        ctx.io.replace(&world.secrets, &consumer, true).await
+    } else {
+        ctx.io.create(&world.secrets, &consumer, true).await
+    };
+    Ok(refused(outcome)?.unwrap_or(Preflight::Accepted))
+}
+
+/// A webhook that cannot answer a dry run says nothing about the real write.
+fn refused(outcome: Result<KubeSecret, KubeIoError>) -> Result<Option<Preflight>, Error> {
+    match outcome {
+        Ok(_) => Ok(None),
+        Err(error) => match error.refusal() {
+            Some(message) if message.contains("does not support dry run") => {
+                tracing::info!(message, "a webhook cannot answer a dry run");
+                Ok(None)
+            }
+            Some(message) => Ok(Some(Preflight::Refused { message: message.to_owned() })),
+            None => Err(error.into()),
+        },
+    }
+}
+
+async fn prove(ctx: &Context, world: &World, nonce: &str, times: u32) -> Result<Proof, Error> {
+    let missing = |what| Error::Missing { step: "proof", what };
+    let login = world.login.as_ref().ok_or_else(|| missing("the backend"))?;
+    let (_, credential) =
+        world.staged.iter().find(|(n, _)| n == nonce).ok_or_else(|| missing("the staged credential"))?;
+    for _ in 0..times {
+        match login.backend.exchange(credential, ctx.clock.now()).await {
+            Ok(()) => {}
+            Err(ExchangeError::KeyRefused { description }) => return Ok(Proof::Refused { message: description }),
+            Err(ExchangeError::Unavailable(error)) => return Ok(Proof::Unavailable(error.trouble())),
+            Err(ExchangeError::Credential(error)) => {
+                return Ok(Proof::Refused { message: format!("the staged credential is unusable: {error}") });
+            }
+        }
+    }
+    Ok(Proof::Accepted { times })
+}

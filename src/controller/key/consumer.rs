@@ -1,0 +1,244 @@
+//! The consumer Secret: what is in it, and what shall be.
+
+use std::collections::BTreeSet;
+
+use aws_lc_rs::digest::{Context as Digest, SHA256};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::observe::World;
+use crate::api::v1alpha1::{EntryFormat, SecretEntry, ServiceAccountKey, meta};
+use crate::controller::registry::Login;
+use crate::controller::{Context, Error};
+use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
+use crate::domain::key::{Account, Credential, Publication, Published, Secret};
+
+/// A private half and what belongs to it, ready to be written in any form.
+pub struct Material {
+    file: GoogleCredentials,
+    pair: RsaKeyPair,
+}
+
+impl Material {
+    /// From a raw credential as the backend gave it.
+    pub fn parse(raw: &SecretBytes) -> Result<Self, Error> {
+        let file = GoogleCredentials::parse(raw)?;
+        let pair = RsaKeyPair::from_pkcs8_pem(file.private_key_pem())?;
+        Ok(Self { file, pair })
+    }
+
+    fn render(&self, format: EntryFormat, key_id: &str, email: &str) -> Result<SecretBytes, Error> {
+        Ok(match format {
+            EntryFormat::GoogleCredentials => self.file.render()?,
+            EntryFormat::PrivateKeyPem => self.pair.to_pkcs8_pem()?,
+            EntryFormat::PublicKeyPem => SecretBytes::from(self.pair.public_pem()),
+            EntryFormat::KeyId => SecretBytes::from(key_id.to_owned()),
+            EntryFormat::Email => SecretBytes::from(email.to_owned()),
+        })
+    }
+}
+
+/// Names that the spec put on the Secret: what leaves the spec leaves the Secret, what others added stays.
+#[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Template {
+    labels: BTreeSet<String>,
+    annotations: BTreeSet<String>,
+}
+
+impl Template {
+    fn of(object: &ServiceAccountKey) -> Self {
+        let template = &object.spec.secret;
+        Self {
+            labels: template.labels.keys().cloned().collect(),
+            annotations: template.annotations.keys().cloned().collect(),
+        }
+    }
+
+    fn recorded(secret: &KubeSecret) -> Self {
+        let recorded = secret.annotations().get(meta::TEMPLATE);
+        recorded.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// What the plan sees of the consumer Secret, and the private half for a repair.
+pub fn read(
+    secret: Option<&KubeSecret>,
+    object: &ServiceAccountKey,
+    account: Option<&Account>,
+    login: Option<&Login>,
+) -> (Secret, Option<Material>) {
+    let Some(secret) = secret else { return (Secret::Absent, None) };
+    let foreign = |why: &str| (Secret::Foreign { why: why.to_owned() }, None);
+    let annotation = |name: &str| secret.annotations().get(name).cloned();
+    let (Some(uid), Some(resource_version)) = (secret.uid(), secret.resource_version()) else {
+        return foreign("it has no uid");
+    };
+    match annotation(meta::OWNER_UID) {
+        None => return foreign("it is there already and carries no mark of ours; choose another name or remove it"),
+        Some(owner) if Some(&owner) != object.uid().as_ref() => {
+            let owner = annotation(meta::OWNER).unwrap_or_default();
+            return foreign(&format!("it belongs to the ServiceAccountKey {owner}; choose another name"));
+        }
+        Some(_) => {}
+    }
+    if secret.immutable == Some(true) {
+        return foreign("it was made immutable; delete it, and it will be written again");
+    }
+    let key_id = annotation(meta::KEY_ID);
+    let pair = private_half(secret);
+    let credential = pair.as_ref().map_or(Credential::Missing, |pair| Credential::Readable {
+        public_key_sha256: pair.public_key_sha256(),
+    });
+    let view = Published {
+        uid,
+        resource_version,
+        attempt: annotation(meta::ATTEMPT).and_then(|a| a.parse().ok()).unwrap_or(0),
+        published_at: annotation(meta::PUBLISHED_AT).and_then(|t| t.parse().ok()),
+        account: annotation(meta::ACCOUNT),
+        ledger: annotation(meta::LEDGER).and_then(|l| serde_json::from_str(&l).ok()).unwrap_or_default(),
+        credential,
+        as_specified: is_as_specified(secret, object),
+        key_id,
+    };
+    // The non-secret parts are made anew: an edit of theirs is what a repair mends.
+    let active = object.status.as_ref().and_then(|s| s.active_key_id.as_deref());
+    let material = match (pair, active, account, login) {
+        (Some(pair), Some(key_id), Some(account), Some(login)) => {
+            let fields = login.backend.credential_fields(&account.email, &account.unique_id, key_id);
+            pair.to_pkcs8_pem().ok().map(|pem| Material { file: GoogleCredentials::new(fields, pem), pair })
+        }
+        _ => None,
+    };
+    (Secret::Ours(view), material)
+}
+
+/// The first private key that can be read from any data key.
+fn private_half(secret: &KubeSecret) -> Option<RsaKeyPair> {
+    secret.data.as_ref()?.values().find_map(|value| {
+        let bytes = SecretBytes::new(value.0.clone());
+        match GoogleCredentials::parse(&bytes) {
+            Ok(file) => RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).ok(),
+            Err(_) => RsaKeyPair::from_pkcs8_pem(&bytes).ok(),
+        }
+    })
+}
+
+fn is_as_specified(secret: &KubeSecret, object: &ServiceAccountKey) -> bool {
+    let spec = &object.spec.secret;
+    let annotations = secret.annotations();
+    let active = object.status.as_ref().and_then(|s| s.active_key_id.as_ref());
+    annotations.get(meta::ENTRIES) == Some(&entries_text(&spec.entries))
+        && annotations.get(meta::KEY_ID) == active
+        && annotations.get(meta::DATA_HASH) == Some(&hash(secret, &spec.entries))
+        && secret.labels().get(meta::OWNED_LABEL).is_some_and(|v| v == meta::OWNED_VALUE)
+        && annotations.get(meta::OWNER) == object.metadata.name.as_ref()
+        && Template::recorded(secret) == Template::of(object)
+        && spec.labels.iter().all(|(k, v)| secret.labels().get(k) == Some(v))
+        && spec.annotations.iter().all(|(k, v)| annotations.get(k) == Some(v))
+}
+
+fn entries_text(entries: &[SecretEntry]) -> String {
+    entries.iter().map(|e| format!("{}={:?}", e.key, e.format)).collect::<Vec<_>>().join(",")
+}
+
+/// SHA-256 over the data keys that are ours: an edit shows, and nothing private does.
+fn hash(secret: &KubeSecret, entries: &[SecretEntry]) -> String {
+    let mut digest = Digest::new(&SHA256);
+    for entry in entries {
+        let value = secret.data.as_ref().and_then(|d| d.get(&entry.key)).map(|b| b.0.as_slice());
+        digest.update(entry.key.as_bytes());
+        digest.update(&value.map_or(u64::MAX, |v| v.len() as u64).to_be_bytes());
+        digest.update(value.unwrap_or_default());
+    }
+    hex::encode(digest.finish())
+}
+
+/// The Secret as it shall be: ours rewritten, what others added kept.
+pub fn build(world: &World, publication: &Publication, material: &Material) -> Result<KubeSecret, Error> {
+    let mut secret = base(world);
+    let spec = &world.object.spec.secret;
+    let mut data = secret.data.take().unwrap_or_default();
+    for old in recorded_keys(&secret) {
+        data.remove(&old);
+    }
+    for entry in &spec.entries {
+        let value = material.render(entry.format, &publication.key_id, &publication.email)?;
+        data.insert(entry.key.clone(), ByteString(value.expose().to_vec()));
+    }
+    secret.data = Some(data);
+    let data_hash = hash(&secret, &spec.entries);
+    let ledger = serde_json::to_string(&publication.ledger).unwrap_or_else(|_| "[]".to_owned());
+    let ours = [
+        (meta::ACCOUNT, publication.account.clone()),
+        (meta::KEY_ID, publication.key_id.clone()),
+        (meta::ATTEMPT, publication.attempt.to_string()),
+        (meta::PUBLISHED_AT, publication.published_at.to_string()),
+        (meta::DATA_HASH, data_hash),
+        (meta::LEDGER, ledger),
+    ];
+    secret.annotations_mut().extend(ours.map(|(k, v)| (k.to_owned(), v)));
+    Ok(secret)
+}
+
+/// The Secret as it would be written, with noise where the credential would be.
+pub fn dry_run(world: &World, noise: &SecretBytes) -> KubeSecret {
+    let mut secret = base(world);
+    let data = secret.data.get_or_insert_default();
+    for entry in &world.object.spec.secret.entries {
+        data.insert(entry.key.clone(), ByteString(noise.expose().to_vec()));
+    }
+    secret
+}
+
+/// The Secret as it was read, or a new one, with marks, labels and annotations of ours.
+fn base(world: &World) -> KubeSecret {
+    let spec = &world.object.spec.secret;
+    let mut secret = world.secret.clone().unwrap_or_else(|| KubeSecret {
+        metadata: ObjectMeta {
+            name: Some(world.secret_name.clone()),
+            namespace: world.object.namespace(),
+            ..ObjectMeta::default()
+        },
+        type_: Some(spec.type_.clone()),
+        ..KubeSecret::default()
+    });
+    let (old, new) = (Template::recorded(&secret), Template::of(&world.object));
+    for gone in old.labels.difference(&new.labels) {
+        secret.labels_mut().remove(gone);
+    }
+    for gone in old.annotations.difference(&new.annotations) {
+        secret.annotations_mut().remove(gone);
+    }
+    secret.labels_mut().extend(spec.labels.clone());
+    secret.labels_mut().insert(meta::OWNED_LABEL.to_owned(), meta::OWNED_VALUE.to_owned());
+    let ours = [
+        (meta::OWNER, world.observation.name.clone()),
+        (meta::OWNER_UID, world.uid().to_owned()),
+        (meta::ENTRIES, entries_text(&spec.entries)),
+        (meta::TEMPLATE, new.text()),
+    ];
+    let annotations = secret.annotations_mut();
+    annotations.extend(spec.annotations.clone());
+    annotations.extend(ours.map(|(k, v)| (k.to_owned(), v)));
+    secret
+}
+
+fn recorded_keys(secret: &KubeSecret) -> Vec<String> {
+    let recorded = secret.annotations().get(meta::ENTRIES).cloned().unwrap_or_default();
+    recorded.split(',').filter_map(|e| e.split_once('=')).map(|(key, _)| key.to_owned()).collect()
+}
+
+/// The same Secret with a new fence mark.
+pub fn fenced(ctx: &Context, secret: &KubeSecret, mark: &str) -> KubeSecret {
+    let mut secret = secret.clone();
+    let mark = format!("{mark} {}", ctx.clock.now());
+    secret.annotations_mut().insert(meta::FENCE.to_owned(), mark);
+    secret
+}

@@ -1,0 +1,102 @@
+//! Keys: observe, plan, act one step, observe again.
+
+mod act;
+mod ask;
+mod consumer;
+mod observe;
+mod staging;
+
+use std::sync::Arc;
+
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::Resource as _;
+
+use self::observe::World;
+use super::guard::guarded;
+use super::{Context, Error};
+use crate::api::v1alpha1::ServiceAccountKey;
+use crate::domain::conditions;
+use crate::domain::key::{Next, Plan, Refusal, Step, plan};
+
+/// Steps that one reconcile takes at most. A rotation with everything in its way takes about ten.
+const PASSES: usize = 32;
+
+/// What a reconcile remembers of its own calls from one pass to the next.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// Nonce of the attempt whose intent this reconcile wrote.
+    own_intent: Option<String>,
+    /// Nonce of the attempt that was sent without learning its outcome.
+    sent_in_vain: Option<String>,
+    /// The definite refusal of that attempt.
+    refused: Option<Refusal>,
+    /// Staging Secrets that this reconcile wrote.
+    staged: Vec<String>,
+}
+
+/// Reconciles one key.
+pub async fn reconcile(
+    object: Arc<DeserializeGuard<ServiceAccountKey>>,
+    ctx: Arc<Context>,
+) -> Result<Action, std::convert::Infallible> {
+    let about = object.object_ref(&());
+    guarded(&ctx, about, run(&object, &ctx)).await
+}
+
+async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Result<Action, Error> {
+    let cached = match &object.0 {
+        Ok(cached) => cached,
+        Err(invalid) => {
+            super::run::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
+            return Ok(Action::await_change());
+        }
+    };
+    let mut memory = Memory::default();
+    let mut rule = "";
+    for _ in 0..PASSES {
+        let Some(mut world) = observe::observe(ctx, cached, &memory).await? else {
+            return Ok(Action::await_change());
+        };
+        let Some(decided) = decide(ctx, &mut world).await? else { continue };
+        rule = decided.rule;
+        tracing::debug!(rule, next = ?decided.next, "planned");
+        match &decided.next {
+            Next::Act(step) => {
+                match act::act(ctx, &world, step, &decided, &mut memory).await {
+                    // Somebody else wrote first: look again.
+                    Err(error) if error.is_conflict() => continue,
+                    other => other?,
+                }
+                tell(ctx, &world, &decided).await;
+                if *step == Step::RemoveFinalizer {
+                    return Ok(Action::await_change());
+                }
+            }
+            Next::Wait | Next::Need(_) => {
+                act::write_status(ctx, &world, &decided).await?;
+                tell(ctx, &world, &decided).await;
+                return Ok(Action::requeue(decided.requeue));
+            }
+        }
+    }
+    Err(Error::Restless { passes: PASSES, rule })
+}
+
+/// Plans, reading what the plan asks for. `None`: what was read before no longer holds.
+async fn decide(ctx: &Context, world: &mut World) -> Result<Option<Plan>, Error> {
+    loop {
+        let decided = plan(&world.observation, ctx.clock.now(), &ctx.timing);
+        let Next::Need(need) = &decided.next else { return Ok(Some(decided)) };
+        if !ask::ask(ctx, world, need).await? {
+            return Ok(None);
+        }
+    }
+}
+
+async fn tell(ctx: &Context, world: &World, decided: &Plan) {
+    let before = world.observation.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let mut events = decided.events.clone();
+    events.extend(conditions::events(before, &decided.status.conditions));
+    ctx.reporter.tell(&world.object.object_ref(&()), &events).await;
+}

@@ -1,0 +1,209 @@
+//! Reads, in the order that the protocol asks for: consumer Secret, object, staging Secrets; then the account's
+//! own object.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+
+use super::consumer::{self, Material};
+use super::{Memory, staging};
+use crate::api::v1alpha1::{ServiceAccount, ServiceAccountKey, meta};
+use crate::controller::registry::{BackendId, Login};
+use crate::controller::{Context, Error};
+use crate::credential::SecretBytes;
+use crate::domain::conditions::{self, READY};
+use crate::domain::key::{Account, AccountView, Observation, Secret};
+use crate::domain::{Reason, names};
+
+/// What one pass has read: plain data for the plan, and the objects that a step writes back.
+pub struct World {
+    /// For the plan.
+    pub observation: Observation,
+    /// The object as read.
+    pub object: ServiceAccountKey,
+    /// Its API.
+    pub objects: Api<ServiceAccountKey>,
+    /// Secrets of its namespace.
+    pub secrets: Api<KubeSecret>,
+    /// Name of the consumer Secret.
+    pub secret_name: String,
+    /// The consumer Secret as read.
+    pub secret: Option<KubeSecret>,
+    /// The private half that the consumer Secret holds.
+    pub material: Option<Material>,
+    /// Staged credentials by nonce.
+    pub staged: Vec<(String, SecretBytes)>,
+    /// The backend of the account.
+    pub login: Option<Arc<Login>>,
+    /// When the first read was begun.
+    pub read_at: Instant,
+}
+
+impl World {
+    /// Uid of the object.
+    pub fn uid(&self) -> &str {
+        &self.observation.uid
+    }
+}
+
+/// Reads everything. `None`: the object is gone.
+pub async fn observe(ctx: &Context, hint: &ServiceAccountKey, memory: &Memory) -> Result<Option<World>, Error> {
+    let read_at = Instant::now();
+    let (namespace, name) = (&*hint.namespace().unwrap_or_default(), &*hint.name_any());
+    let objects = ctx.io.namespaced::<ServiceAccountKey>(namespace);
+    let secrets = ctx.io.namespaced::<KubeSecret>(namespace);
+    // The Secret is read before the object, by the name that the cached object gives. The name is immutable:
+    // only an object that was made again can show another one.
+    let mut secret_name = consumer_name(hint);
+    let (secret, object) = loop {
+        let secret = ctx.io.get(&secrets, &secret_name).await?;
+        let Some(object) = ctx.io.get(&objects, name).await? else { return Ok(None) };
+        if consumer_name(&object) == secret_name {
+            break (secret, object);
+        }
+        secret_name = consumer_name(&object);
+    };
+    let uid = object.uid().unwrap_or_default();
+    let staging_secrets = read_staging(ctx, &secrets, &object, namespace, memory).await?;
+    let (account, login) = account_view(ctx, &object, namespace).await?;
+    let (secret_view, material) = consumer::read(secret.as_ref(), &object, account.reachable(), login.as_deref());
+
+    let mut staged_view = Vec::new();
+    let mut staged = Vec::new();
+    for secret in staging_secrets {
+        if let Some((view, credential)) = staging::read(&secret, &uid) {
+            staged.push((view.nonce.clone(), credential));
+            staged_view.push(view);
+        }
+    }
+    staged_view.sort_by(|a, b| a.name.cmp(&b.name));
+    let observation = Observation {
+        name: name.to_owned(),
+        generation: object.metadata.generation,
+        created_at: object.metadata.creation_timestamp.as_ref().map_or_else(|| ctx.clock.now(), |t| t.0),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        has_finalizer: object.finalizers().iter().any(|f| f == meta::FINALIZER),
+        abandon: object.annotations().contains_key(meta::ABANDON),
+        spec: object.spec.clone(),
+        status: object.status.clone(),
+        secret: secret_view,
+        staged: staged_view,
+        account,
+        keys: None,
+        preflight: None,
+        proof: None,
+        confirmed: false,
+        own_intent: memory.own_intent.clone(),
+        sent_in_vain: memory.sent_in_vain.clone(),
+        refused: memory.refused.clone(),
+        fresh_nonce: ctx.nonce()?,
+        uid,
+    };
+    Ok(Some(World { observation, object, objects, secrets, secret_name, secret, material, staged, login, read_at }))
+}
+
+fn consumer_name(object: &ServiceAccountKey) -> String {
+    object.spec.secret.name.clone().unwrap_or_else(|| object.name_any())
+}
+
+/// Staging Secrets by name: of the open attempt, of lost ones, and those that the watch has shown. With no
+/// status nobody knows a name: then by label.
+async fn read_staging(
+    ctx: &Context,
+    secrets: &Api<KubeSecret>,
+    object: &ServiceAccountKey,
+    namespace: &str,
+    memory: &Memory,
+) -> Result<Vec<KubeSecret>, Error> {
+    let uid = object.uid().unwrap_or_default();
+    let name = object.name_any();
+    let Some(status) = &object.status else {
+        let params = ListParams::default().labels(&format!("{}={}", meta::STAGING_LABEL, meta::OWNED_VALUE));
+        let found = ctx.io.list(secrets, &params).await?;
+        return Ok(found.into_iter().filter(|s| s.annotations().get(meta::OWNER_UID) == Some(&uid)).collect());
+    };
+    let mut wanted: BTreeSet<String> = ctx.staging.of(namespace, &name);
+    wanted.extend(memory.staged.iter().cloned());
+    wanted.extend(status.pending.iter().map(|p| names::staging_secret(&uid, &p.nonce)));
+    wanted.extend(status.lost.iter().map(|l| names::staging_secret(&uid, &l.nonce)));
+    let mut found = Vec::new();
+    for candidate in wanted {
+        match ctx.io.get(secrets, &candidate).await? {
+            Some(secret) => found.push(secret),
+            None => ctx.staging.gone(namespace, &name, &candidate),
+        }
+    }
+    Ok(found)
+}
+
+/// The account by its own controller's word, and the backend it is at.
+async fn account_view(
+    ctx: &Context,
+    object: &ServiceAccountKey,
+    namespace: &str,
+) -> Result<(AccountView, Option<Arc<Login>>), Error> {
+    let name = &object.spec.service_account_ref.name;
+    let unusable = |reason, message: String, account| AccountView::Unusable { reason, message, account };
+    let Some(account) = ctx.io.get(&ctx.io.namespaced::<ServiceAccount>(namespace), name).await? else {
+        let message = format!("ServiceAccount {name} does not exist in this namespace; create it");
+        return Ok((unusable(Reason::AccountMissing, message, None), None));
+    };
+    let status = account.status.clone().unwrap_or_default();
+    let id = BackendId::of(&account.spec.backend_ref, namespace);
+    let login = match ctx.backends.last_good(&id) {
+        Some(login) => Some(login),
+        None => ctx.backends.resolve(ctx, &id).await?.ok().map(|(login, _)| login),
+    };
+    let ready = conditions::find(&status.conditions, READY);
+    let told = ready.map_or_else(
+        || format!("ServiceAccount {name} is not ready yet"),
+        |c| format!("ServiceAccount {name} is not ready: {}: {}", c.reason, c.message),
+    );
+    let (Some(email), Some(unique_id), Some(login)) = (status.email, status.unique_id, login) else {
+        return Ok((unusable(Reason::AccountNotReady, told, None), None));
+    };
+    if login.skew().is_none() {
+        // Clocks are compared once before anything rests on them. No answer: the plan will hear of it.
+        if let Ok(backend_time) = login.backend.probe().await {
+            login.compare_clock(backend_time, ctx.clock.now());
+        }
+    }
+    let facts = login.backend.facts();
+    let usable = Account {
+        project: facts.project.clone(),
+        email,
+        unique_id,
+        can_disable: facts.can_disable,
+        algorithms: facts.algorithms.clone(),
+        key_limit: facts.key_limit,
+        clock_skew: login.skew(),
+    };
+    let broken = ready.and_then(|c| Reason::parse(&c.reason)).filter(|r| {
+        matches!(r, Reason::AccountGone | Reason::AccountRecreated | Reason::NamespaceNotAllowed)
+    });
+    let view = if account.metadata.deletion_timestamp.is_some() {
+        let message = format!("ServiceAccount {name} is being deleted: no key is made for it");
+        unusable(Reason::AccountDeleting, message, Some(usable))
+    } else if status.disabled == Some(true) {
+        let message = format!("ServiceAccount {name} is disabled: its keys open nothing");
+        unusable(Reason::AccountNotReady, message, Some(usable))
+    } else if broken.is_some() {
+        unusable(Reason::AccountNotReady, told, Some(usable))
+    } else {
+        AccountView::Usable(usable)
+    };
+    Ok((view, Some(login)))
+}
+
+/// Whether the Secret is still as it was read.
+pub fn unchanged(before: &Secret, now: Option<&KubeSecret>, was: Option<&KubeSecret>) -> bool {
+    let version = |s: Option<&KubeSecret>| s.map(|s| (s.uid(), s.resource_version()));
+    match before {
+        Secret::Absent => now.is_none(),
+        Secret::Ours(_) | Secret::Foreign { .. } => version(now) == version(was),
+    }
+}

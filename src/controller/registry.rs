@@ -1,0 +1,231 @@
+//! Backends, logged in to: one connection per backend object, kept while its spec and login stay the same.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::ResourceExt as _;
+
+use super::{Context, Error};
+use crate::api::v1alpha1::{
+    AllowedNamespaces, BackendKind, BackendRef, ClusterIamBackend, IamBackend, SecretKeyRef, Tenants,
+};
+use crate::backend::{Embedded, IamBackend as Backend, connect};
+use crate::credential::SecretBytes;
+use crate::domain::Reason;
+
+/// Stands for a clock that was never compared.
+const NEVER_COMPARED: i64 = i64::MIN;
+
+/// Names a backend object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendId {
+    /// Its kind.
+    pub kind: BackendKind,
+    /// Its namespace; empty for the cluster-wide kind.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl BackendId {
+    /// What a reference from a namespace means.
+    pub fn of(reference: &BackendRef, namespace: &str) -> Self {
+        let namespace = match reference.kind {
+            BackendKind::ClusterIamBackend => String::new(),
+            BackendKind::IamBackend => namespace.to_owned(),
+        };
+        Self { kind: reference.kind, namespace, name: reference.name.clone() }
+    }
+}
+
+/// A login in use.
+pub struct Login {
+    /// The backend.
+    pub backend: Arc<dyn Backend>,
+    fingerprint: Fingerprint,
+    skew_seconds: AtomicI64,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Fingerprint {
+    uid: String,
+    endpoint: String,
+    login: Vec<u8>,
+}
+
+impl Login {
+    /// The backend told its time.
+    pub fn compare_clock(&self, backend_time: Timestamp, ours: Timestamp) -> i64 {
+        // The backend gives whole seconds.
+        let skew = backend_time.as_second() - ours.as_second();
+        self.skew_seconds.store(skew, Ordering::Relaxed);
+        skew
+    }
+
+    /// By how much the clocks differ, either way; `None` if they were never compared.
+    pub fn skew(&self) -> Option<std::time::Duration> {
+        match self.skew_seconds.load(Ordering::Relaxed) {
+            NEVER_COMPARED => None,
+            seconds => Some(std::time::Duration::from_secs(seconds.unsigned_abs())),
+        }
+    }
+}
+
+/// Why a backend cannot be used.
+#[derive(Clone, Debug)]
+pub struct Unusable {
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+}
+
+impl Unusable {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// What a cluster-wide backend lets namespaces do; a namespaced one lets its own do everything.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Which namespaces.
+    pub allowed: Option<AllowedNamespaces>,
+    /// What they may ask for; `None` for a namespaced backend.
+    pub tenants: Option<Tenants>,
+}
+
+/// Outcome of a look at a backend object.
+pub type Resolved = Result<(Arc<Login>, Rules), Unusable>;
+
+/// All logins in use, and where login Secrets and the embedded server are.
+pub struct Registry {
+    logins: Mutex<HashMap<BackendId, Arc<Login>>>,
+    /// Namespace of the login Secrets of cluster-wide backends.
+    cluster_resource_namespace: String,
+    /// Address of the embedded server for namespaced backends.
+    embedded_endpoint: Option<String>,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(cluster_resource_namespace: String, embedded_endpoint: Option<String>) -> Self {
+        Self { logins: Mutex::new(HashMap::new()), cluster_resource_namespace, embedded_endpoint }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<BackendId, Arc<Login>>> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The login in use, if there is one: for calls that end things while the login Secret is gone already.
+    pub fn last_good(&self, id: &BackendId) -> Option<Arc<Login>> {
+        self.locked().get(id).cloned()
+    }
+
+    /// The backend object is gone.
+    pub fn forget(&self, id: &BackendId) {
+        self.locked().remove(id);
+    }
+
+    /// Reads the backend object and its login anew, and logs in if either changed.
+    pub async fn resolve(&self, ctx: &Context, id: &BackendId) -> Result<Resolved, Error> {
+        let (uid, endpoint, secret_ref, secret_namespace, rules) = match id.kind {
+            BackendKind::ClusterIamBackend => {
+                let Some(object) = ctx.io.get(&ctx.io.all::<ClusterIamBackend>(), &id.name).await? else {
+                    return Ok(Err(missing("ClusterIamBackend", &id.name)));
+                };
+                let uid = object.uid().unwrap_or_default();
+                let spec = object.spec;
+                let rules = Rules {
+                    allowed: spec.allowed_namespaces,
+                    tenants: Some(spec.tenants.unwrap_or_default()),
+                };
+                let embedded = spec.embedded;
+                (uid, embedded.endpoint, embedded.auth.secret_ref, self.cluster_resource_namespace.clone(), rules)
+            }
+            BackendKind::IamBackend => {
+                let api = ctx.io.namespaced::<IamBackend>(&id.namespace);
+                let Some(object) = ctx.io.get(&api, &id.name).await? else {
+                    return Ok(Err(missing("IamBackend", &id.name)));
+                };
+                let Some(endpoint) = self.embedded_endpoint.clone() else {
+                    let message = "The controller has no address of an embedded server: start it with \
+                                   --embedded-endpoint";
+                    return Ok(Err(Unusable::new(Reason::InvalidSpec, message)));
+                };
+                let uid = object.uid().unwrap_or_default();
+                (uid, endpoint, object.spec.embedded.auth.secret_ref, id.namespace.clone(), Rules::default())
+            }
+        };
+        let login = match self.read_login(ctx, &secret_namespace, &secret_ref).await? {
+            Ok(login) => login,
+            Err(unusable) => return Ok(Err(unusable)),
+        };
+        let fingerprint = Fingerprint {
+            uid,
+            endpoint: endpoint.clone(),
+            login: digest::digest(&digest::SHA256, login.expose()).as_ref().to_vec(),
+        };
+        if let Some(known) = self.last_good(id).filter(|l| l.fingerprint == fingerprint) {
+            return Ok(Ok((known, rules)));
+        }
+        let embedded = Embedded { endpoint: &endpoint, login: &login, call_timeout: ctx.timing.call_timeout };
+        match connect(embedded).await {
+            Ok(backend) => {
+                let login = Arc::new(Login {
+                    backend: Arc::new(backend),
+                    fingerprint,
+                    skew_seconds: AtomicI64::new(NEVER_COMPARED),
+                });
+                self.locked().insert(id.clone(), login.clone());
+                Ok(Ok((login, rules)))
+            }
+            Err(error) => Ok(Err(Unusable::new(Reason::LoginInvalid, error.to_string()))),
+        }
+    }
+
+    async fn read_login(
+        &self,
+        ctx: &Context,
+        namespace: &str,
+        reference: &SecretKeyRef,
+    ) -> Result<Result<SecretBytes, Unusable>, Error> {
+        let SecretKeyRef { name, key } = reference;
+        let Some(secret) = ctx.io.get(&ctx.io.namespaced::<Secret>(namespace), name).await? else {
+            let message = format!("The login Secret {namespace}/{name} does not exist");
+            return Ok(Err(Unusable::new(Reason::LoginMissing, message)));
+        };
+        Ok(match secret.data.unwrap_or_default().remove(key) {
+            Some(value) => Ok(SecretBytes::new(value.0)),
+            None => {
+                let message = format!("The login Secret {namespace}/{name} has no data key {key}");
+                Err(Unusable::new(Reason::LoginMissing, message))
+            }
+        })
+    }
+}
+
+fn missing(kind: &str, name: &str) -> Unusable {
+    Unusable::new(Reason::BackendNotFound, format!("{kind} {name} does not exist"))
+}
+
+/// Whether a namespace may use a backend.
+pub async fn allows(ctx: &Context, rules: &Rules, namespace: &str) -> Result<Result<(), Unusable>, Error> {
+    let Some(allowed) = &rules.allowed else { return Ok(Ok(())) };
+    if allowed.names.iter().any(|n| n == namespace) {
+        return Ok(Ok(()));
+    }
+    if let Some(selector) = &allowed.selector {
+        let found = ctx.io.get(&ctx.io.all::<Namespace>(), namespace).await?;
+        let labels = found.map(|n| n.labels().clone()).unwrap_or_default();
+        if selector.match_labels.iter().all(|(k, v)| labels.get(k) == Some(v)) {
+            return Ok(Ok(()));
+        }
+    }
+    let message = format!("The backend's allowedNamespaces do not include {namespace}");
+    Ok(Err(Unusable::new(Reason::NamespaceNotAllowed, message)))
+}

@@ -1,0 +1,43 @@
+//! The embedded IAM server on the wire: its real binary, asked by plain HTTP, by Google's Rust client and by Google's
+//! Python library.
+
+mod accounts;
+mod durability;
+mod faults;
+mod iam;
+mod keys;
+mod public_keys;
+mod python;
+mod rust_client;
+mod secrecy;
+mod startup;
+mod tokens;
+
+use libtest_mimic::Trial;
+
+/// All tests of this layer.
+pub fn trials() -> Vec<Trial> {
+    [
+        accounts::trials(),
+        durability::trials(),
+        faults::trials(),
+        keys::trials(),
+        public_keys::trials(),
+        python::trials(),
+        rust_client::trials(),
+        secrecy::trials(),
+        startup::trials(),
+        tokens::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A test that runs on a runtime of its own.
+fn trial<F: Future<Output = ()>>(name: &str, run: fn() -> F) -> Trial {
+    Trial::test(format!("wire::{name}"), move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run());
+        Ok(())
+    })
+}

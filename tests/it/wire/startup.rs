@@ -1,0 +1,111 @@
+//! Starting, stopping, and refusing to start.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use super::iam::{Folder, Iam, PROJECT, email, keywheel_iam};
+use super::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("startup::the_admin_key_is_private_and_made_once", admin_key),
+        trial("startup::a_lost_admin_key_is_replaced", lost_admin_key),
+        trial("startup::a_foreign_admin_key_is_refused", foreign_admin_key),
+        trial("startup::a_data_file_has_one_server", one_server),
+        trial("startup::bad_settings_are_refused", bad_settings),
+        trial("startup::sigterm_ends_it_cleanly", sigterm),
+    ]
+}
+
+async fn admin_key() {
+    let iam = Iam::start(&[]);
+    let mode = fs::metadata(iam.file("admin.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(iam.admin().client_email(), email("keywheel-admin"));
+    assert_eq!(iam.admin().token_uri(), format!("{}/token", iam.url));
+    let text = fs::read_to_string(iam.file("address")).unwrap();
+    assert_eq!(text, iam.url);
+    let before = fs::read(iam.file("admin.json")).unwrap();
+    let iam = iam.kill_and_restart();
+    assert_eq!(fs::read(iam.file("admin.json")).unwrap(), before);
+    iam.exchange(&iam.admin()).await.ok();
+}
+
+async fn lost_admin_key() {
+    let iam = Iam::start(&[]);
+    let old = iam.admin();
+    fs::remove_file(iam.file("admin.json")).unwrap();
+    let iam = iam.kill_and_restart();
+    assert_ne!(iam.admin().private_key_id(), old.private_key_id());
+    assert_eq!(iam.admin().client_id(), old.client_id(), "the account is the same");
+    iam.exchange(&iam.admin()).await.ok();
+    let keys = format!("/v1/projects/{PROJECT}/serviceAccounts/{}/keys", email("keywheel-admin"));
+    assert_eq!(iam.get(&keys).await.ok()["keys"].as_array().unwrap().len(), 2);
+}
+
+/// Runs a server that must not come up; what it said.
+fn refused(arguments: &[&str]) -> String {
+    let output = keywheel_iam()
+        .args(["--listen", "127.0.0.1:0"])
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    text
+}
+
+async fn foreign_admin_key() {
+    let iam = Iam::start(&[]);
+    let folder = Folder::new();
+    let (data, file) = (folder.file("other.redb"), iam.file("admin.json"));
+    let text = refused(&[
+        "--project",
+        PROJECT,
+        "--data",
+        data.to_str().unwrap(),
+        "--admin-key-file",
+        file.to_str().unwrap(),
+    ]);
+    assert!(text.contains(iam.admin().private_key_id()) && text.contains("remove the file"), "{text}");
+}
+
+async fn one_server() {
+    let iam = Iam::start(&[]);
+    let text = refused(&["--data", iam.file("iam.redb").to_str().unwrap()]);
+    assert!(text.contains("iam.redb"), "{text}");
+    iam.account("billing").await;
+}
+
+async fn bad_settings() {
+    let folder = Folder::new();
+    let data = folder.file("iam.redb");
+    let data = data.to_str().unwrap();
+    for (flags, names) in [
+        (["--project", "Bad_Project"], "Bad_Project"),
+        (["--key-limit", "0"], "key limit"),
+        (["--external-url", "ftp://x"], "ftp://x"),
+        (["--key-activation-delay=-5s", "--strict"], "activation delay"),
+    ] {
+        let text = refused(&[&["--data", data], &flags[..]].concat());
+        assert!(text.contains(names), "{text}");
+    }
+    assert!(!folder.file("iam.redb").exists(), "nothing is made before the settings are checked");
+}
+
+async fn sigterm() {
+    let mut iam = Iam::start(&[]);
+    iam.post("/v1/projects/p1/serviceAccounts", json!({"accountId": "billing"})).await.ok();
+    // An idle connection of this test is open, and must not hold the server up.
+    let kill = Command::new("kill").args(["-TERM", &iam.pid().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let begun = std::time::Instant::now();
+    assert_eq!(iam.wait().code(), Some(0));
+    assert!(begun.elapsed().as_secs() < 3);
+    assert!(iam.stderr().contains("stopped"));
+}
