@@ -83,7 +83,9 @@ impl BackendError {
     /// definite refusal; anything else may have been applied.
     pub fn class(&self) -> Class {
         match self {
-            Self::Client { .. } | Self::Timeout { .. } | Self::NoAnswer { .. } | Self::Incomplete { .. } => Class::Unknown,
+            Self::Client { .. } | Self::Timeout { .. } | Self::NoAnswer { .. } | Self::Incomplete { .. } => {
+                Class::Unknown
+            }
             Self::Login(_) | Self::Header { .. } => Class::Unauthenticated,
             Self::Call { source, .. } => class_of_call(source),
             Self::Answer { status, canonical, .. } => match canonical {

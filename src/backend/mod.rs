@@ -107,7 +107,12 @@ pub trait IamBackend: Send + Sync {
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError>;
 
     /// Makes a key. The nonce of the attempt travels in the user agent, so that a log can name it.
-    async fn create_key(&self, unique_id: &str, algorithm: &str, nonce: &str) -> Result<MintedKey, BackendError>;
+    async fn create_key(
+        &self,
+        unique_id: &str,
+        algorithm: &str,
+        nonce: &str,
+    ) -> Result<MintedKey, BackendError>;
 
     /// Enables a key.
     async fn enable_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError>;

@@ -149,7 +149,9 @@ async fn probe(ctx: &Context, id: &BackendId, deleting: bool) -> Result<Probe, E
         // While accounts wait for their end the last good login goes on.
         Err(unusable) if deleting => match ctx.backends.last_good(id) {
             Some(login) => login,
-            None => return Ok(Probe::NoLogin { reason: Reason::BackendLoginLost, message: unusable.message }),
+            None => {
+                return Ok(Probe::NoLogin { reason: Reason::BackendLoginLost, message: unusable.message });
+            }
         },
         Err(unusable) => return Ok(Probe::NoLogin { reason: unusable.reason, message: unusable.message }),
     };

@@ -145,7 +145,13 @@ impl Registry {
                     tenants: Some(spec.tenants.unwrap_or_default()),
                 };
                 let embedded = spec.embedded;
-                (uid, embedded.endpoint, embedded.auth.secret_ref, self.cluster_resource_namespace.clone(), rules)
+                (
+                    uid,
+                    embedded.endpoint,
+                    embedded.auth.secret_ref,
+                    self.cluster_resource_namespace.clone(),
+                    rules,
+                )
             }
             BackendKind::IamBackend => {
                 let api = ctx.io.namespaced::<IamBackend>(&id.namespace);

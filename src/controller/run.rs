@@ -173,7 +173,10 @@ fn backend_ref<K: backend::BackendObject>(id: BackendId) -> Option<ObjectRef<Des
     })
 }
 
-fn accounts(ctx: &Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) -> Running<ServiceAccount> {
+fn accounts(
+    ctx: &Arc<Context>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> Running<ServiceAccount> {
     let controller = controller::<ServiceAccount>(ctx);
     let store = controller.store();
     let (of_cluster, of_local) = (store.clone(), store.clone());
@@ -194,9 +197,10 @@ fn accounts(ctx: &Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + '
         .watches(keys, any(), |key: DeserializeGuard<ServiceAccountKey>| {
             let namespace = key.namespace().unwrap_or_default();
             let going = key.meta().deletion_timestamp.is_some();
-            key.0.ok().filter(|_| going).map(|k| {
-                ObjectRef::new(&k.spec.service_account_ref.name).within(&namespace)
-            })
+            key.0
+                .ok()
+                .filter(|_| going)
+                .map(|k| ObjectRef::new(&k.spec.service_account_ref.name).within(&namespace))
         })
         .graceful_shutdown_on(stop)
         .run(account::reconcile, never_fails, ctx.clone())
@@ -224,7 +228,10 @@ fn accounts_of(
         .collect()
 }
 
-fn keys(ctx: &Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) -> Running<ServiceAccountKey> {
+fn keys(
+    ctx: &Arc<Context>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> Running<ServiceAccountKey> {
     let controller = controller::<ServiceAccountKey>(ctx);
     let store = controller.store();
     let of_account = store.clone();
@@ -262,7 +269,10 @@ fn keys_of(
 
 /// The owner stands in an annotation: Secrets of ours have no owner reference, a restored one would let the
 /// garbage collector take the credential.
-fn owner_of(ctx: &Context, secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<DeserializeGuard<ServiceAccountKey>>> {
+fn owner_of(
+    ctx: &Context,
+    secret: &PartialObjectMeta<Secret>,
+) -> Option<ObjectRef<DeserializeGuard<ServiceAccountKey>>> {
     let owner = secret.annotations().get(meta::OWNER)?;
     let namespace = secret.namespace()?;
     if secret.labels().contains_key(meta::STAGING_LABEL) {
@@ -289,7 +299,10 @@ where
 /// One malformed object: said where its owner looks, and the good ones go on.
 pub(super) async fn tell_invalid(ctx: &Context, about: &ObjectReference, invalid: &InvalidObject) {
     tracing::warn!(
-        kind = about.kind, namespace = about.namespace, name = about.name, error = invalid.error,
+        kind = about.kind,
+        namespace = about.namespace,
+        name = about.name,
+        error = invalid.error,
         "object cannot be read"
     );
     let note = format!("The object cannot be read: {}. Correct it or delete it", invalid.error);

@@ -108,7 +108,12 @@ impl Io {
     }
 
     /// Sets the finalizers of an object as it was read.
-    pub async fn set_finalizers<K>(&self, api: &Api<K>, object: &K, finalizers: &[String]) -> Result<(), KubeIoError>
+    pub async fn set_finalizers<K>(
+        &self,
+        api: &Api<K>,
+        object: &K,
+        finalizers: &[String],
+    ) -> Result<(), KubeIoError>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {

@@ -20,9 +20,8 @@ impl Google {
     }
 
     pub(super) async fn create(&self, new: &NewAccount) -> Result<Account, BackendError> {
-        let shown = ServiceAccount::new()
-            .set_display_name(&new.display_name)
-            .set_description(&new.description);
+        let shown =
+            ServiceAccount::new().set_display_name(&new.display_name).set_description(&new.description);
         let request = self
             .iam
             .create_service_account()

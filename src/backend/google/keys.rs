@@ -29,8 +29,9 @@ impl Google {
             .set_name(self.account(unique_id))
             .set_private_key_type(ServiceAccountPrivateKeyType::TypeGoogleCredentialsFile)
             .set_key_algorithm(algorithm);
-        let request =
-            self.once(request).with_user_agent(format!("keywheel/{} attempt/{nonce}", env!("CARGO_PKG_VERSION")));
+        let request = self
+            .once(request)
+            .with_user_agent(format!("keywheel/{} attempt/{nonce}", env!("CARGO_PKG_VERSION")));
         let key = self.within(CALL, request.send()).await?;
         let id = match key.name.rsplit_once("/keys/") {
             Some((_, id)) if !id.is_empty() => id.to_owned(),

@@ -69,8 +69,8 @@ impl Google {
         if !status.is_success() {
             return Err(refusal(CALL, status.as_u16(), &body));
         }
-        let listed: ListAnswer =
-            serde_json::from_slice(&body).map_err(|_| BackendError::Incomplete { call: CALL, what: "body" })?;
+        let listed: ListAnswer = serde_json::from_slice(&body)
+            .map_err(|_| BackendError::Incomplete { call: CALL, what: "body" })?;
         let backend_time = date.ok_or(BackendError::Incomplete { call: CALL, what: "Date" })?;
         let keys = listed.keys.into_iter().map(listed_key).collect::<Option<Vec<_>>>();
         let keys = keys.ok_or(BackendError::Incomplete { call: CALL, what: "key name" })?;

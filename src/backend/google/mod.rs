@@ -16,9 +16,7 @@ use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_iam_admin_v1::client::Iam;
 use jiff::Timestamp;
 
-use super::{
-    BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount,
-};
+use super::{BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount};
 use crate::credential::{GoogleCredentials, GoogleFileFields, SecretBytes};
 use crate::domain::account::Account;
 
@@ -139,7 +137,12 @@ impl IamBackend for Google {
         self.list(unique_id).await
     }
 
-    async fn create_key(&self, unique_id: &str, algorithm: &str, nonce: &str) -> Result<MintedKey, BackendError> {
+    async fn create_key(
+        &self,
+        unique_id: &str,
+        algorithm: &str,
+        nonce: &str,
+    ) -> Result<MintedKey, BackendError> {
         self.mint(unique_id, algorithm, nonce).await
     }
 

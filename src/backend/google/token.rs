@@ -5,7 +5,9 @@ use serde::Deserialize;
 
 use super::Google;
 use crate::backend::{BackendError, ExchangeError};
-use crate::credential::{ASSERTION_MAX_LIFETIME, GoogleCredentials, RsaKeyPair, SecretBytes, bearer_assertion};
+use crate::credential::{
+    ASSERTION_MAX_LIFETIME, GoogleCredentials, RsaKeyPair, SecretBytes, bearer_assertion,
+};
 
 const CALL: &str = "token";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

@@ -89,7 +89,11 @@ fn missing(step: &'static str, what: &'static str) -> Error {
 }
 
 /// An unguarded request leaves only while the reads that it rests on are young.
-fn in_time<'w>(ctx: &Context, world: &'w World, step: &'static str) -> Result<(&'w Login, &'w Account), Error> {
+fn in_time<'w>(
+    ctx: &Context,
+    world: &'w World,
+    step: &'static str,
+) -> Result<(&'w Login, &'w Account), Error> {
     if world.read_at.elapsed() > ctx.timing.send_window {
         return Err(Error::TooLate { step });
     }
@@ -152,7 +156,9 @@ async fn stage(
             Ok(_) => break None,
             // Ours: the name is this attempt's nonce, and an earlier POST of ours got no answer.
             Err(error) if error.is_already_exists() => break None,
-            Err(error) if error.refusal().is_some() || begun.elapsed() > ctx.timing.send_window => break Some(error),
+            Err(error) if error.refusal().is_some() || begun.elapsed() > ctx.timing.send_window => {
+                break Some(error);
+            }
             Err(error) => tracing::warn!(%error, nonce, "the key is not staged yet"),
         }
         tokio::time::sleep(ctx.timing.retry_base).await;
@@ -163,7 +169,9 @@ async fn stage(
     };
     tracing::warn!(%error, nonce, key = minted.id, "the key cannot be staged and is deleted");
     match (login.backend.delete_key(&account.unique_id, &minted.id).await, error.refusal()) {
-        (Ok(()), Some(message)) => memory.refused = Some(Refusal::Unstageable { message: message.to_owned() }),
+        (Ok(()), Some(message)) => {
+            memory.refused = Some(Refusal::Unstageable { message: message.to_owned() })
+        }
         // The staging Secret may still appear, or the key is still there: the attempt stays open as lost.
         _ => memory.sent_in_vain = Some(nonce.to_owned()),
     }

@@ -91,7 +91,9 @@ async fn prove(ctx: &Context, world: &World, nonce: &str, times: u32) -> Result<
     for _ in 0..times {
         match login.backend.exchange(credential, ctx.clock.now()).await {
             Ok(()) => {}
-            Err(ExchangeError::KeyRefused { description }) => return Ok(Proof::Refused { message: description }),
+            Err(ExchangeError::KeyRefused { description }) => {
+                return Ok(Proof::Refused { message: description });
+            }
             Err(ExchangeError::Unavailable(error)) => return Ok(Proof::Unavailable(error.trouble())),
             Err(ExchangeError::Credential(error)) => {
                 return Ok(Proof::Refused { message: format!("the staged credential is unusable: {error}") });

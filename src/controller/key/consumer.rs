@@ -81,7 +81,11 @@ pub fn read(
         return foreign("it has no uid");
     };
     match annotation(meta::OWNER_UID) {
-        None => return foreign("it is there already and carries no mark of ours; choose another name or remove it"),
+        None => {
+            return foreign(
+                "it is there already and carries no mark of ours; choose another name or remove it",
+            );
+        }
         Some(owner) if Some(&owner) != object.uid().as_ref() => {
             let owner = annotation(meta::OWNER).unwrap_or_default();
             return foreign(&format!("it belongs to the ServiceAccountKey {owner}; choose another name"));

@@ -8,9 +8,9 @@ mod staging;
 
 use std::sync::Arc;
 
+use kube::Resource as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::Resource as _;
 
 use self::observe::World;
 use super::guard::guarded;

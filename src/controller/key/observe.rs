@@ -51,7 +51,11 @@ impl World {
 }
 
 /// Reads everything. `None`: the object is gone.
-pub async fn observe(ctx: &Context, hint: &ServiceAccountKey, memory: &Memory) -> Result<Option<World>, Error> {
+pub async fn observe(
+    ctx: &Context,
+    hint: &ServiceAccountKey,
+    memory: &Memory,
+) -> Result<Option<World>, Error> {
     let read_at = Instant::now();
     let (namespace, name) = (&*hint.namespace().unwrap_or_default(), &*hint.name_any());
     let objects = ctx.io.namespaced::<ServiceAccountKey>(namespace);
@@ -70,7 +74,8 @@ pub async fn observe(ctx: &Context, hint: &ServiceAccountKey, memory: &Memory) -
     let uid = object.uid().unwrap_or_default();
     let staging_secrets = read_staging(ctx, &secrets, &object, namespace, memory).await?;
     let (account, login) = account_view(ctx, &object, namespace).await?;
-    let (secret_view, material) = consumer::read(secret.as_ref(), &object, account.reachable(), login.as_deref());
+    let (secret_view, material) =
+        consumer::read(secret.as_ref(), &object, account.reachable(), login.as_deref());
 
     let mut staged_view = Vec::new();
     let mut staged = Vec::new();
@@ -103,7 +108,18 @@ pub async fn observe(ctx: &Context, hint: &ServiceAccountKey, memory: &Memory) -
         fresh_nonce: ctx.nonce()?,
         uid,
     };
-    Ok(Some(World { observation, object, objects, secrets, secret_name, secret, material, staged, login, read_at }))
+    Ok(Some(World {
+        observation,
+        object,
+        objects,
+        secrets,
+        secret_name,
+        secret,
+        material,
+        staged,
+        login,
+        read_at,
+    }))
 }
 
 fn consumer_name(object: &ServiceAccountKey) -> String {
@@ -124,7 +140,10 @@ async fn read_staging(
     let Some(status) = &object.status else {
         let params = ListParams::default().labels(&format!("{}={}", meta::STAGING_LABEL, meta::OWNED_VALUE));
         let found = ctx.io.list(secrets, &params).await?;
-        return Ok(found.into_iter().filter(|s| s.annotations().get(meta::OWNER_UID) == Some(&uid)).collect());
+        return Ok(found
+            .into_iter()
+            .filter(|s| s.annotations().get(meta::OWNER_UID) == Some(&uid))
+            .collect());
     };
     let mut wanted: BTreeSet<String> = ctx.staging.of(namespace, &name);
     wanted.extend(memory.staged.iter().cloned());

@@ -65,7 +65,9 @@ pub fn build(
 /// A staging Secret of this object, and the credential in it. One that is not ours is not seen at all.
 pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, SecretBytes)> {
     let annotation = |name: &str| secret.annotations().get(name).cloned();
-    if annotation(meta::OWNER_UID).as_deref() != Some(uid) || secret.type_.as_deref() != Some(meta::STAGING_TYPE) {
+    if annotation(meta::OWNER_UID).as_deref() != Some(uid)
+        || secret.type_.as_deref() != Some(meta::STAGING_TYPE)
+    {
         return None;
     }
     let time = |name: &str| annotation(name).and_then(|t| t.parse::<Timestamp>().ok());
