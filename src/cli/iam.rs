@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use jiff::SignedDuration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::iam_server::{IamServerError, KeyLimitError, Settings, SettingsError, parse_duration, serve};
+use crate::telemetry::{LogFormat, init_logs};
 
 /// Options of the embedded IAM server.
 #[derive(Debug, Args)]
@@ -128,7 +127,7 @@ impl From<IamArgs> for Settings {
 /// # Errors
 /// [`IamError`].
 pub fn run(args: IamArgs) -> Result<(), IamError> {
-    log_to_stderr();
+    init_logs(LogFormat::Text);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(IamError::Runtime)?;
     runtime.block_on(async {
@@ -138,12 +137,6 @@ pub fn run(args: IamArgs) -> Result<(), IamError> {
         serve(args.into(), first_of(terminate, interrupt)).await?;
         Ok(())
     })
-}
-
-/// Logs to standard error, `info` and up unless `RUST_LOG` says otherwise. Does nothing where logging is set up.
-fn log_to_stderr() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init().ok();
 }
 
 async fn first_of(mut one: Signal, mut other: Signal) {

@@ -44,8 +44,23 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing can be done about a closed standard error.
-            writeln!(std::io::stderr(), "keywheel: {error}").ok();
+            writeln!(std::io::stderr(), "keywheel: {}", with_causes(&*error)).ok();
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes on one line; a cause that a message has already told is not told twice.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = next.source();
+    }
+    text
 }

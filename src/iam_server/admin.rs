@@ -49,7 +49,7 @@ pub enum AdminError {
         key_id: String,
     },
     /// The account or its key could not be made.
-    #[error("the account {ADMIN_ACCOUNT} could not be given a key: {0}")]
+    #[error("the account {ADMIN_ACCOUNT} could not be given a key")]
     Make(#[source] ApiError),
 }
 

@@ -66,6 +66,7 @@ pub async fn make(
     activation_delay: SignedDuration,
 ) -> Result<Made, ApiError> {
     // The slow part happens outside of the transaction; the limit is counted inside.
+    let permit = server.generators.acquire().await?;
     let created = server.clock.now();
     let not_before = whole_seconds(created)?;
     let id = random::key_id()?;
@@ -92,6 +93,7 @@ pub async fn make(
         }
     })
     .await??;
+    drop(permit);
     let stored = key.clone();
     let (limit, flavour) = (server.settings.key_limit, server.settings.key_limit_error);
     let account = server

@@ -34,6 +34,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::{ADMIN_ACCOUNT, AdminError};
@@ -97,6 +98,8 @@ struct Server {
     tunables: Tunables,
     faults: Faults,
     log: Option<RequestLog>,
+    /// One permit for each core: more key generators at once would only keep all other requests from a thread.
+    generators: Semaphore,
 }
 
 /// Serves until `stop` is done; open requests then have three seconds to end.
@@ -174,6 +177,7 @@ fn open(settings: Settings, bound: &str) -> Result<Server, IamServerError> {
         tunables: Tunables::new(settings.key_activation_delay),
         faults: Faults::default(),
         log,
+        generators: Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
         settings,
     })
 }

@@ -89,14 +89,20 @@ pub struct Key {
 
 impl Key {
     /// Whether signatures of this key count at `now`, leaving the activation delay aside.
+    ///
+    /// A key that the server made exists from its creation on, even if the server's clock was set back since; the
+    /// start of an uploaded certificate is its owner's word and is kept.
     pub fn is_usable(&self, now: Timestamp) -> bool {
-        !self.disabled && now >= self.not_before && !self.not_after.has_passed(now)
+        let begun = self.origin == Origin::Server || now >= self.not_before;
+        !self.disabled && begun && !self.not_after.has_passed(now)
     }
 
     /// Whether the key has become known to the token endpoint. `current` is the delay that holds now: lowering it
     /// releases keys that still wait, raising it takes nothing from keys that exist.
     pub fn is_active(&self, now: Timestamp, current: SignedDuration) -> bool {
-        now.duration_since(self.created) >= self.activation_delay.min(current)
+        let delay = self.activation_delay.min(current);
+        // Without a delay the clock, which may have been set back, is not asked.
+        !delay.is_positive() || now.duration_since(self.created) >= delay
     }
 }
 
@@ -166,7 +172,10 @@ mod tests {
     #[test]
     fn validity_has_a_start_and_an_end() {
         let mut key = key();
-        assert!(!key.is_usable(key.not_before - SignedDuration::from_secs(1)));
+        let before = key.not_before - SignedDuration::from_secs(1);
+        assert!(key.is_usable(before), "a clock that was set back changes nothing");
+        key.origin = Origin::User;
+        assert!(!key.is_usable(before));
         assert!(key.is_usable(key.not_before));
         key.not_after = Expiry::At(key.not_before + SignedDuration::from_secs(10));
         assert!(!key.is_usable(key.not_before + SignedDuration::from_secs(10)));

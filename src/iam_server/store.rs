@@ -29,6 +29,8 @@ const TOKENS: AccountTable = TableDefinition::new("access-tokens");
 const TOKEN_ENDS: TableDefinition<'static, (i64, &'static str), ()> =
     TableDefinition::new("access-token-ends");
 
+/// Memory for pages of the file; the database's own default is 1 GiB.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// How many dead tokens go with each new one: more than one, so that they cannot pile up.
 const TOKENS_SWEPT: usize = 16;
 /// Sorts after everything that can follow a prefix: no name here goes beyond ASCII.
@@ -92,7 +94,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Open`], also while another process has it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::create(path)
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
             .map_err(|source| StoreError::Open { path: path.to_owned(), source: Box::new(source) })?;
         let transaction = database.begin_write()?;
         // Opening for writing makes the tables, so that readers always find them.

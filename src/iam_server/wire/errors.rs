@@ -90,6 +90,9 @@ pub enum ApiError {
     /// A key generator was cut short.
     #[error("Internal error encountered.")]
     Worker(#[from] tokio::task::JoinError),
+    /// No key generator may run any more.
+    #[error("Internal error encountered.")]
+    Generator(#[from] tokio::sync::AcquireError),
     /// An answer could not be written.
     #[error("Internal error encountered.")]
     Answer(#[from] serde_json::Error),
@@ -128,6 +131,7 @@ impl ApiError {
             | Self::Credential(_)
             | Self::Time(_)
             | Self::Worker(_)
+            | Self::Generator(_)
             | Self::Answer(_)
             | Self::Random(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
         }
@@ -153,7 +157,9 @@ impl ApiError {
     fn legacy_reason(&self) -> &'static str {
         match self {
             Self::AccountExists { .. } => "alreadyExists",
-            Self::FailedPrecondition { .. } => "failedPrecondition",
+            Self::FailedPrecondition { .. } | Self::KeyLimit { flavour: KeyLimitError::Modern } => {
+                "failedPrecondition"
+            }
             _ => match self.code().0.as_u16() {
                 400 => "badRequest",
                 401 => "authError",

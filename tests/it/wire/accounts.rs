@@ -30,7 +30,8 @@ pub fn trials() -> Vec<Trial> {
 
 async fn made_and_shown() {
     let iam = Iam::start(&[]);
-    let body = json!({"accountId": "billing", "serviceAccount": {"displayName": "Billing", "description": "d"}});
+    let body =
+        json!({"accountId": "billing", "serviceAccount": {"displayName": "Billing", "description": "d"}});
     let made = iam.post(ACCOUNTS, body).await.ok();
     let address = email("billing");
     assert_eq!(made["name"], format!("projects/p1/serviceAccounts/{address}"));
@@ -172,7 +173,8 @@ async fn patch() {
     assert_eq!(after["displayName"], "New");
     assert!(after.get("description").is_none(), "not in the mask: {after}");
     assert_ne!(after["etag"], made["etag"]);
-    let reply = send(json!({"service_account": account, "update_mask": "displayName,description"})).await.ok();
+    let reply =
+        send(json!({"service_account": account, "update_mask": "displayName,description"})).await.ok();
     assert_eq!(reply, json!({"name": made["name"], "displayName": "New", "description": "Other"}));
     let reply = send(json!({"updateMask": "displayName"})).await.ok();
     assert_eq!(reply, json!({"name": made["name"]}), "cleared");

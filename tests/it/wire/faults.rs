@@ -40,7 +40,8 @@ fn logged(iam: &Iam, operation: &str) -> Vec<(Value, Value)> {
 async fn fail() {
     let (iam, keys) = start().await;
     let action = json!({"fail": {"status": 503, "canonical": "UNAVAILABLE", "message": "try later"}});
-    let set = iam.put("/faults", json!({"operation": "keys.create", "action": action, "times": 2})).await.ok();
+    let set =
+        iam.put("/faults", json!({"operation": "keys.create", "action": action, "times": 2})).await.ok();
     assert_eq!(set["faults"][0]["times"], 2);
     for _ in 0..2 {
         let error = iam.post(&keys, json!({})).await.error(503, "UNAVAILABLE");
@@ -101,9 +102,7 @@ async fn delay() {
 async fn matches() {
     let (iam, keys) = start().await;
     let other = iam.account("other-one").await;
-    let fault = |operation: &str, address: &str| {
-        json!({"operation": operation, "action": "drop_before", "match": address})
-    };
+    let fault = |operation: &str, address: &str| json!({"operation": operation, "action": "drop_before", "match": address});
     iam.put("/faults", fault("keys.list", &email("billing"))).await.ok();
     iam.get(&keys_path(&email("other-one"))).await.ok();
     broken(&iam, Method::GET, &keys).await;

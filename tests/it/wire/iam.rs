@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use keywheel::credential::{GoogleCredentials, RsaKeyPair, SecretBytes, bearer_assertion};
+use keywheel_testbed::process::{End, Process, Scratch};
+use keywheel_testbed::wait_until;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -21,34 +22,10 @@ pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-static COUNTER: AtomicU32 = AtomicU32::new(0);
-
-/// A folder that goes with its owner.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("keywheel-wire-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
-    }
-}
-
 /// A running `keywheel iam`; ended by its process id when dropped.
 pub struct Iam {
-    child: Child,
-    folder: Folder,
+    process: Process,
+    folder: Scratch,
     flags: Vec<String>,
     pub url: String,
     http: reqwest::Client,
@@ -95,79 +72,48 @@ impl Answer {
 /// A command for the real binary.
 pub fn keywheel_iam() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keywheel"));
-    command.arg("iam").stdin(Stdio::null()).stdout(Stdio::null());
+    command.arg("iam");
     command
 }
 
 impl Iam {
     /// Starts a server with more flags on a port from the kernel, and waits until it serves.
     pub fn start(flags: &[&str]) -> Self {
-        Self::start_in(Folder::new(), flags.iter().map(ToString::to_string).collect())
+        Self::start_in(Scratch::new("wire").unwrap(), flags.iter().map(ToString::to_string).collect())
     }
 
-    fn start_in(folder: Folder, flags: Vec<String>) -> Self {
-        let address = folder.file("address");
-        fs::remove_file(&address).ok();
-        let log = fs::OpenOptions::new().create(true).append(true).open(folder.file("stderr")).unwrap();
-        let mut child = keywheel_iam()
-            .args(["--listen", "127.0.0.1:0", "--project", PROJECT])
-            .arg("--address-file")
-            .arg(&address)
-            .arg("--data")
-            .arg(folder.file("iam.redb"))
-            .arg("--admin-key-file")
-            .arg(folder.file("admin.json"))
-            .arg("--request-log")
-            .arg(folder.file("requests.jsonl"))
-            .args(&flags)
-            .env("RUST_LOG", "trace")
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        let url = loop {
-            if let Ok(url) = fs::read_to_string(&address) {
-                break url;
-            }
-            let ended = child.try_wait().unwrap();
-            let log = fs::read_to_string(folder.file("stderr")).unwrap_or_default();
-            assert!(ended.is_none(), "the server ended: {log}");
-            assert!(Instant::now() < deadline, "the server does not serve: {log}");
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        Self { child, folder, flags, url, http: reqwest::Client::new(), bearer: OnceCell::new() }
+    fn start_in(folder: Scratch, flags: Vec<String>) -> Self {
+        let file = |name: &str| folder.path().join(name);
+        fs::remove_file(file("address")).ok();
+        let mut command = keywheel_iam();
+        command.args(["--listen", "127.0.0.1:0", "--project", PROJECT]);
+        command.arg("--address-file").arg(file("address"));
+        command.arg("--data").arg(file("iam.redb"));
+        command.arg("--admin-key-file").arg(file("admin.json"));
+        command.arg("--request-log").arg(file("requests.jsonl"));
+        command.args(&flags).env("RUST_LOG", "trace").env("KEYWHEEL_LOG", "trace");
+        let process = Process::spawn("keywheel iam", command, &file("stderr"), End::Kill).unwrap();
+        let url = wait_until("the server's address", PATIENCE, || {
+            process.must_live().unwrap();
+            fs::read_to_string(file("address")).map_err(|_| "no address file")
+        });
+        let url = url.unwrap();
+        Self { process, folder, flags, url, http: reqwest::Client::new(), bearer: OnceCell::new() }
     }
 
     /// Ends it with SIGKILL, and starts another one on the same data.
-    pub fn kill_and_restart(mut self) -> Self {
-        self.kill();
-        let folder = std::mem::replace(&mut self.folder, Folder::new());
-        Self::start_in(folder, std::mem::take(&mut self.flags))
+    pub fn kill_and_restart(self) -> Self {
+        self.process.kill9().unwrap();
+        Self::start_in(self.folder, self.flags)
     }
 
-    fn kill(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Waits for the process to end by itself.
-    pub fn wait(&mut self) -> std::process::ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the server does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// Ends it with SIGTERM; how it ended, and how long that took.
+    pub fn terminate(&self) -> (ExitStatus, Duration) {
+        self.process.terminate(PATIENCE).unwrap()
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.file(name)
+        self.folder.path().join(name)
     }
 
     /// What the server logged, at trace level.
@@ -265,12 +211,6 @@ impl Iam {
     /// Sets a fault or a setting.
     pub async fn put(&self, path: &str, body: Value) -> Answer {
         self.call_as("", Method::PUT, path, Some(body)).await
-    }
-}
-
-impl Drop for Iam {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

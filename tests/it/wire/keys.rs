@@ -91,7 +91,9 @@ async fn enums() {
     let names = json!({"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE", "keyAlgorithm": "KEY_ALG_RSA_2048"});
     let key = iam.post(&keys_path(&address), names).await.ok();
     assert_eq!(key["keyAlgorithm"], "KEY_ALG_RSA_2048");
-    for bad in [json!({"keyAlgorithm": 9}), json!({"privateKeyType": "TYPE_CUNEIFORM"}), json!({"size": 2048})] {
+    for bad in
+        [json!({"keyAlgorithm": 9}), json!({"privateKeyType": "TYPE_CUNEIFORM"}), json!({"size": 2048})]
+    {
         iam.post(&keys_path(&address), bad).await.error(400, "INVALID_ARGUMENT");
     }
 }
@@ -112,7 +114,9 @@ async fn filter() {
         let keys = answer.get("keys").and_then(Value::as_array).map_or(0, Vec::len);
         assert_eq!(keys, count, "{query}");
     }
-    for bad in ["keyTypes=KEY_TYPE_UNSPECIFIED", "keyTypes=0", "keyTypes=1&keyTypes=USER_MANAGED", "keyTypes=x"] {
+    for bad in
+        ["keyTypes=KEY_TYPE_UNSPECIFIED", "keyTypes=0", "keyTypes=1&keyTypes=USER_MANAGED", "keyTypes=x"]
+    {
         iam.get(&format!("{path}?{bad}")).await.error(400, "INVALID_ARGUMENT");
     }
 }
@@ -164,7 +168,8 @@ async fn modern_limit() {
     let error = iam.post(&keys_path(&address), json!({})).await.error(400, "FAILED_PRECONDITION");
     assert_eq!(error["message"], "Precondition check failed.");
     assert!(error.get("details").is_none(), "{error}");
-    let upload = json!({"publicKeyData": STANDARD.encode(certificate(&RsaKeyPair::generate_2048().unwrap()))});
+    let upload =
+        json!({"publicKeyData": STANDARD.encode(certificate(&RsaKeyPair::generate_2048().unwrap()))});
     let path = format!("{}:upload", keys_path(&address));
     iam.post(&path, upload.clone()).await.error(400, "FAILED_PRECONDITION");
     // Disabled keys count, deleted ones do not.

@@ -1,6 +1,8 @@
 //! The embedded IAM server on the wire: its real binary, asked by plain HTTP, by Google's Rust client and by Google's
 //! Python library.
 
+#![cfg(test)]
+
 mod accounts;
 mod durability;
 mod faults;
@@ -35,7 +37,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A test that runs on a runtime of its own.
-fn trial<F: Future<Output = ()>>(name: &str, run: fn() -> F) -> Trial {
+fn trial<F: Future<Output = ()> + 'static>(name: &str, run: fn() -> F) -> Trial {
     Trial::test(format!("wire::{name}"), move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run());
         Ok(())

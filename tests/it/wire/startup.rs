@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use keywheel_testbed::process::Scratch;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::iam::{Folder, Iam, PROJECT, email, keywheel_iam};
+use super::iam::{Iam, PROJECT, email, keywheel_iam};
 use super::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -62,8 +63,8 @@ fn refused(arguments: &[&str]) -> String {
 
 async fn foreign_admin_key() {
     let iam = Iam::start(&[]);
-    let folder = Folder::new();
-    let (data, file) = (folder.file("other.redb"), iam.file("admin.json"));
+    let folder = Scratch::new("wire").unwrap();
+    let (data, file) = (folder.path().join("other.redb"), iam.file("admin.json"));
     let text = refused(&[
         "--project",
         PROJECT,
@@ -83,8 +84,8 @@ async fn one_server() {
 }
 
 async fn bad_settings() {
-    let folder = Folder::new();
-    let data = folder.file("iam.redb");
+    let folder = Scratch::new("wire").unwrap();
+    let data = folder.path().join("iam.redb");
     let data = data.to_str().unwrap();
     for (flags, names) in [
         (["--project", "Bad_Project"], "Bad_Project"),
@@ -95,17 +96,15 @@ async fn bad_settings() {
         let text = refused(&[&["--data", data], &flags[..]].concat());
         assert!(text.contains(names), "{text}");
     }
-    assert!(!folder.file("iam.redb").exists(), "nothing is made before the settings are checked");
+    assert!(!folder.path().join("iam.redb").exists(), "nothing is made before the settings are checked");
 }
 
 async fn sigterm() {
-    let mut iam = Iam::start(&[]);
+    let iam = Iam::start(&[]);
+    // The connection of this client stays open, idle, and must not hold the server up.
     iam.post("/v1/projects/p1/serviceAccounts", json!({"accountId": "billing"})).await.ok();
-    // An idle connection of this test is open, and must not hold the server up.
-    let kill = Command::new("kill").args(["-TERM", &iam.pid().to_string()]).status().unwrap();
-    assert!(kill.success());
-    let begun = std::time::Instant::now();
-    assert_eq!(iam.wait().code(), Some(0));
-    assert!(begun.elapsed().as_secs() < 3);
+    let (status, took) = iam.terminate();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < std::time::Duration::from_secs(2), "{took:?}");
     assert!(iam.stderr().contains("stopped"));
 }

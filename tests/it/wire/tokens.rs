@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::iam::{
-    CLOUD_PLATFORM, GOOGLE_TOKEN_URL, Iam, JWT_BEARER, account_path, assertion, email, jwt, key_path, keys_path,
-    now,
+    CLOUD_PLATFORM, GOOGLE_TOKEN_URL, Iam, JWT_BEARER, account_path, assertion, email, jwt, key_path,
+    keys_path, now,
 };
 use super::trial;
 
@@ -42,7 +42,7 @@ fn claims(file: &GoogleCredentials) -> Value {
 }
 
 /// Good claims with some of them replaced.
-fn with(file: &GoogleCredentials, changes: Value) -> Value {
+fn with(file: &GoogleCredentials, changes: &Value) -> Value {
     let mut claims = claims(file);
     for (name, value) in changes.as_object().unwrap() {
         claims[name] = value.clone();
@@ -51,7 +51,7 @@ fn with(file: &GoogleCredentials, changes: Value) -> Value {
 }
 
 async fn ask(iam: &Iam, file: &GoogleCredentials, changes: Value) -> super::iam::Answer {
-    iam.token_request(JWT_BEARER, &jwt(file, &header(file), &with(file, changes))).await
+    iam.token_request(JWT_BEARER, &jwt(file, &header(file), &with(file, &changes))).await
 }
 
 async fn with_key(flags: &[&str]) -> (Iam, Value, GoogleCredentials) {
@@ -118,7 +118,7 @@ async fn signatures() {
     ask(&iam, &forged, json!({})).await.oauth_error(400, "invalid_grant", signature);
     // A good signature over other claims.
     let good = jwt(&file, &header(&file), &claims(&file));
-    let other = jwt(&file, &header(&file), &with(&file, json!({"scope": "other"})));
+    let other = jwt(&file, &header(&file), &with(&file, &json!({"scope": "other"})));
     let (message, _) = other.rsplit_once('.').unwrap();
     let (_, stolen) = good.rsplit_once('.').unwrap();
     let spliced = iam.token_request(JWT_BEARER, &format!("{message}.{stolen}")).await;
@@ -248,8 +248,8 @@ async fn unauthenticated() {
     let path = "/v1/projects/p1/serviceAccounts";
     let stranger = RsaKeyPair::generate_2048().unwrap();
     let forged = GoogleCredentials::new(iam.admin().fields().clone(), stranger.to_pkcs8_pem().unwrap());
-    let forged = jwt(&forged, &header(&forged), &with(&forged, json!({"aud": null})));
-    let unsigned = jwt(&file, &json!({"alg": "none"}), &with(&file, json!({"aud": null})));
+    let forged = jwt(&forged, &header(&forged), &with(&forged, &json!({"aud": null})));
+    let unsigned = jwt(&file, &json!({"alg": "none"}), &with(&file, &json!({"aud": null})));
     for bearer in ["", "nonsense", "a.b.c", forged.as_str(), unsigned.as_str()] {
         let answer = iam.call_as(bearer, Method::GET, path, None).await;
         assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
@@ -260,7 +260,7 @@ async fn unauthenticated() {
 async fn forbidden() {
     let (iam, _, file) = with_key(&[]).await;
     let opaque = iam.exchange(&file).await.ok()["access_token"].as_str().unwrap().to_owned();
-    let signed = jwt(&file, &header(&file), &with(&file, json!({"aud": null})));
+    let signed = jwt(&file, &header(&file), &with(&file, &json!({"aud": null})));
     let keys = keys_path(&email("billing"));
     for bearer in [opaque, signed] {
         for (method, path, permission) in [
@@ -287,7 +287,7 @@ async fn scopes() {
         ("https://www.googleapis.com/auth/earthengine", false),
     ] {
         let granted = ask(&iam, &admin, json!({"scope": scope})).await.ok();
-        let signed = jwt(&admin, &header(&admin), &with(&admin, json!({"scope": scope, "aud": null})));
+        let signed = jwt(&admin, &header(&admin), &with(&admin, &json!({"scope": scope, "aud": null})));
         for bearer in [granted["access_token"].as_str().unwrap(), &signed] {
             let answer = iam.call_as(bearer, Method::GET, path, None).await;
             if good {
@@ -313,7 +313,7 @@ async fn self_signed() {
         "exp": now() + 3610});
     call(rust).await.ok();
     for aud in ["https://iam.googleapis.com/", iam.url.as_str()] {
-        call(with(&admin, json!({"scope": null, "aud": aud}))).await.ok();
+        call(with(&admin, &json!({"scope": null, "aud": aud}))).await.ok();
     }
     for bad in [
         json!({"aud": "https://storage.googleapis.com/"}),
@@ -323,7 +323,7 @@ async fn self_signed() {
         json!({"aud": null, "exp": now() + 7200}),
         json!({"aud": null, "iat": now() - 4000, "exp": now() - 400}),
     ] {
-        call(with(&admin, bad)).await.error(401, "UNAUTHENTICATED");
+        call(with(&admin, &bad)).await.error(401, "UNAUTHENTICATED");
     }
 }
 
@@ -332,7 +332,7 @@ async fn self_signed_dies() {
     let path = account_path(&email("keywheel-admin"));
     // The administrator's second key: with the first one it is put to death.
     let (key, second) = iam.key(&email("keywheel-admin")).await;
-    let signed = jwt(&second, &header(&second), &with(&second, json!({"aud": null})));
+    let signed = jwt(&second, &header(&second), &with(&second, &json!({"aud": null})));
     let get = async || iam.call_as(&signed, Method::GET, &path, None).await;
     get().await.ok();
     iam.post(&format!("{}:disable", key_path(&key)), json!({})).await.ok();
