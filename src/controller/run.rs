@@ -146,7 +146,11 @@ fn backends<K: backend::BackendObject>(
     controller::<K>(ctx)
         .watches(accounts, watcher::Config::default(), |account: DeserializeGuard<ServiceAccount>| {
             let namespace = account.namespace().unwrap_or_default();
-            account.0.ok().map(|a| BackendId::of(&a.spec.backend_ref, &namespace)).and_then(backend_ref::<K>)
+            account
+                .0
+                .ok()
+                .map(|a| BackendId::of(&a.spec.backend_ref, &namespace))
+                .and_then(|id| backend_ref::<K>(&id))
         })
         .graceful_shutdown_on(stop)
         .run(backend::reconcile::<K>, never_fails, ctx.clone())
@@ -154,7 +158,7 @@ fn backends<K: backend::BackendObject>(
         .boxed()
 }
 
-fn backend_ref<K: backend::BackendObject>(id: BackendId) -> Option<ObjectRef<DeserializeGuard<K>>> {
+fn backend_ref<K: backend::BackendObject>(id: &BackendId) -> Option<ObjectRef<DeserializeGuard<K>>> {
     (id.kind == K::KIND).then(|| {
         let reference = ObjectRef::new(&id.name);
         if id.namespace.is_empty() { reference } else { reference.within(&id.namespace) }
@@ -259,6 +263,7 @@ fn owner_of(
     Some(ObjectRef::new(owner).within(&namespace))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that the controller asks for")]
 fn never_fails<K>(_: Arc<K>, never: &std::convert::Infallible, _: Arc<Context>) -> Action {
     match *never {}
 }

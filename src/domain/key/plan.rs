@@ -173,7 +173,7 @@ impl Table<'_> {
         }
         let status = obs.status.clone().unwrap_or_default();
         if !obs.has_finalizer {
-            return self.act("4", Step::AddFinalizer, status);
+            return Plan::act("4", Step::AddFinalizer, status);
         }
         // 5
         let (schedule, account) = match self.preconditions(&status) {
@@ -247,7 +247,7 @@ impl Table<'_> {
     fn retire(&self, waiting: &Plan, account: &Account, schedule: &Schedule) -> Option<Plan> {
         let ending = retire::due(self.obs, &waiting.status, account, schedule, self.now)?;
         if !self.obs.confirmed {
-            return Some(self.need("13", Need::Confirm, &waiting.status));
+            return Some(Plan::need("13", Need::Confirm, &waiting.status));
         }
         let event = match &ending.step {
             Step::DisableKey { id } => {
@@ -258,7 +258,7 @@ impl Table<'_> {
             }
             _ => return None,
         };
-        Some(Plan { events: vec![event], ..self.act("13", ending.step, ending.status) })
+        Some(Plan { events: vec![event], ..Plan::act("13", ending.step, ending.status) })
     }
 
     /// Rule 16: the status as it should read, and the earliest time at which anything is due.
@@ -331,7 +331,7 @@ impl Table<'_> {
         }
         let wait = self.timing.backoff(status.failures);
         story::tell(self.obs, &mut status, &Mood::Waiting(reason, message), self.now);
-        Plan { requeue: wait, ..self.act(rule, Step::WriteStatus, status) }
+        Plan { requeue: wait, ..Plan::act(rule, Step::WriteStatus, status) }
     }
 
     /// Nothing is done until something outside changes.
@@ -346,13 +346,17 @@ impl Table<'_> {
         let requeue = audit_wait(self.timing, &self.obs.uid);
         Plan { rule, next: Next::Wait, status, requeue, events: Vec::new() }
     }
+}
 
-    pub(super) fn act(&self, rule: &'static str, step: Step, status: ServiceAccountKeyStatus) -> Plan {
-        Plan { rule, next: Next::Act(step), status, requeue: Duration::ZERO, events: Vec::new() }
+impl Plan {
+    /// A step, then the status that records it.
+    pub(super) fn act(rule: &'static str, step: Step, status: ServiceAccountKeyStatus) -> Self {
+        Self { rule, next: Next::Act(step), status, requeue: Duration::ZERO, events: Vec::new() }
     }
 
-    pub(super) fn need(&self, rule: &'static str, need: Need, status: &ServiceAccountKeyStatus) -> Plan {
-        Plan {
+    /// Something to read first.
+    pub(super) fn need(rule: &'static str, need: Need, status: &ServiceAccountKeyStatus) -> Self {
+        Self {
             rule,
             next: Next::Need(need),
             status: status.clone(),
