@@ -56,7 +56,7 @@ pub fn run(args: &CrdsArgs) -> Result<(), CrdsError> {
         }),
         (None, Some(dir)) => files.iter().try_for_each(|(name, yaml)| check(&dir.join(name), yaml)),
         (None, None) => {
-            let all: String = files.iter().map(|(_, yaml)| format!("---\n{yaml}")).collect();
+            let all = files.iter().map(|(_, yaml)| yaml.as_str()).collect::<Vec<_>>().join("---\n");
             let path = PathBuf::from("standard output");
             std::io::stdout().write_all(all.as_bytes()).map_err(|source| CrdsError::Write { path, source })
         }

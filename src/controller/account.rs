@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Api, Resource as _, ResourceExt};
 use regex::Regex;
 
 use super::guard::guarded;
@@ -172,7 +172,7 @@ fn matches(tenants: &Tenants, namespace: &str, account_id: &str) -> Result<(), S
 async fn referring_keys(ctx: &Context, namespace: &str, account: &str) -> Result<Vec<String>, Error> {
     let api: Api<DeserializeGuard<ServiceAccountKey>> = Api::namespaced(ctx.io.client(), namespace);
     let selected = ListParams::default().fields(&format!("spec.serviceAccountRef.name={account}"));
-    Ok(ctx.io.list(&api, &selected).await?.iter().map(|k| k.name_any()).collect())
+    Ok(ctx.io.list(&api, &selected).await?.iter().map(ResourceExt::name_any).collect())
 }
 
 /// Takes a step. A refusal of the backend is for the plan to tell.

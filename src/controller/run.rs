@@ -65,7 +65,8 @@ pub enum RunError {
     NoClusterId,
 }
 
-/// Runs all controllers until `shutdown`. `ready` is set once every kind was listed.
+/// Runs all controllers until `shutdown`. `ready` is set once every kind is known to be
+/// installed and the controllers run.
 pub async fn run(
     client: Client,
     options: Options,
@@ -98,26 +99,16 @@ pub async fn run(
     tracing::info!(cluster_id = ctx.cluster_id, "controllers start");
 
     let stop = shutdown.shared();
-    let (clusters, clusters_store) = backends::<ClusterIamBackend>(&ctx, stop.clone());
-    let (locals, locals_store) = backends::<IamBackend>(&ctx, stop.clone());
-    let (accounts, accounts_store) = accounts(&ctx, stop.clone());
-    let (keys, keys_store) = keys(&ctx, stop.clone());
-    let announce = async move {
-        // A store that is dropped before it was ready means that we stop.
-        let listed = tokio::try_join!(
-            clusters_store.wait_until_ready(),
-            locals_store.wait_until_ready(),
-            accounts_store.wait_until_ready(),
-            keys_store.wait_until_ready(),
-        );
-        if listed.is_ok() {
-            ready.store(true, Ordering::Release);
-            tracing::info!("controllers are ready");
-        }
-    };
-    let announce = tokio::spawn(announce);
-    futures::join!(clusters, locals, accounts, keys);
-    announce.abort();
+    let all = futures::future::join4(
+        backends::<ClusterIamBackend>(&ctx, stop.clone()),
+        backends::<IamBackend>(&ctx, stop.clone()),
+        accounts(&ctx, stop.clone()),
+        keys(&ctx, stop),
+    );
+    // Not from the controllers' own stores: a store wakes only one of those who wait for it, and the controller
+    // is one of them (kube 5.0).
+    ready.store(true, Ordering::Release);
+    all.await;
     tracing::info!("controllers stopped");
     Ok(())
 }
@@ -135,7 +126,7 @@ where
     }
 }
 
-type Running<K> = (BoxFuture<'static, ()>, Store<DeserializeGuard<K>>);
+type Running = BoxFuture<'static, ()>;
 
 fn controller<K>(ctx: &Context) -> Controller<DeserializeGuard<K>>
 where
@@ -149,43 +140,40 @@ where
 fn backends<K: backend::BackendObject>(
     ctx: &Arc<Context>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
-) -> Running<K> {
-    let controller = controller::<K>(ctx);
-    let store = controller.store();
+) -> Running {
     let accounts: Api<DeserializeGuard<ServiceAccount>> = Api::all(ctx.io.client());
     // A deleting backend waits for its accounts: one that goes wakes it.
-    let running = controller
+    controller::<K>(ctx)
         .watches(accounts, watcher::Config::default(), |account: DeserializeGuard<ServiceAccount>| {
             let namespace = account.namespace().unwrap_or_default();
-            account.0.ok().map(|a| BackendId::of(&a.spec.backend_ref, &namespace)).and_then(backend_ref::<K>)
+            account
+                .0
+                .ok()
+                .map(|a| BackendId::of(&a.spec.backend_ref, &namespace))
+                .and_then(|id| backend_ref::<K>(&id))
         })
         .graceful_shutdown_on(stop)
         .run(backend::reconcile::<K>, never_fails, ctx.clone())
         .for_each(log)
-        .boxed();
-    (running, store)
+        .boxed()
 }
 
-fn backend_ref<K: backend::BackendObject>(id: BackendId) -> Option<ObjectRef<DeserializeGuard<K>>> {
+fn backend_ref<K: backend::BackendObject>(id: &BackendId) -> Option<ObjectRef<DeserializeGuard<K>>> {
     (id.kind == K::KIND).then(|| {
         let reference = ObjectRef::new(&id.name);
         if id.namespace.is_empty() { reference } else { reference.within(&id.namespace) }
     })
 }
 
-fn accounts(
-    ctx: &Arc<Context>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
-) -> Running<ServiceAccount> {
+fn accounts(ctx: &Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) -> Running {
     let controller = controller::<ServiceAccount>(ctx);
-    let store = controller.store();
-    let (of_cluster, of_local) = (store.clone(), store.clone());
+    let (of_cluster, of_local) = (controller.store(), controller.store());
     let client = ctx.io.client();
     let any = watcher::Config::default;
     let clusters: Api<DeserializeGuard<ClusterIamBackend>> = Api::all(client.clone());
     let locals: Api<DeserializeGuard<IamBackend>> = Api::all(client.clone());
     let keys: Api<DeserializeGuard<ServiceAccountKey>> = Api::all(client);
-    let running = controller
+    controller
         .watches(clusters, any(), move |b: DeserializeGuard<ClusterIamBackend>| {
             accounts_of(&of_cluster, BackendKind::ClusterIamBackend, "", &b.name_any())
         })
@@ -205,8 +193,7 @@ fn accounts(
         .graceful_shutdown_on(stop)
         .run(account::reconcile, never_fails, ctx.clone())
         .for_each(log)
-        .boxed();
-    (running, store)
+        .boxed()
 }
 
 fn accounts_of(
@@ -228,20 +215,16 @@ fn accounts_of(
         .collect()
 }
 
-fn keys(
-    ctx: &Arc<Context>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
-) -> Running<ServiceAccountKey> {
+fn keys(ctx: &Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) -> Running {
     let controller = controller::<ServiceAccountKey>(ctx);
-    let store = controller.store();
-    let of_account = store.clone();
+    let of_account = controller.store();
     let client = ctx.io.client();
     let accounts: Api<DeserializeGuard<ServiceAccount>> = Api::all(client.clone());
     // Metadata only: key material of all Secrets in memory would be a second store of them.
     let secrets: Api<PartialObjectMeta<Secret>> = Api::all(client);
     let ours = watcher::Config::default().labels(&format!("{}={}", meta::OWNED_LABEL, meta::OWNED_VALUE));
     let seen = ctx.clone();
-    let running = controller
+    controller
         .watches(accounts, watcher::Config::default(), move |account: DeserializeGuard<ServiceAccount>| {
             keys_of(&of_account, &account.namespace().unwrap_or_default(), &account.name_any())
         })
@@ -249,8 +232,7 @@ fn keys(
         .graceful_shutdown_on(stop)
         .run(key::reconcile, never_fails, ctx.clone())
         .for_each(log)
-        .boxed();
-    (running, store)
+        .boxed()
 }
 
 fn keys_of(
@@ -281,6 +263,7 @@ fn owner_of(
     Some(ObjectRef::new(owner).within(&namespace))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that the controller asks for")]
 fn never_fails<K>(_: Arc<K>, never: &std::convert::Infallible, _: Arc<Context>) -> Action {
     match *never {}
 }

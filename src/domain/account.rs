@@ -248,7 +248,6 @@ impl Table<'_> {
                 );
                 return self.stalled(Reason::AccountRecreated, message);
             }
-            Some(_) => {}
             None if ours => {}
             None if obs.spec.adoption_policy == AdoptionPolicy::Never => {
                 let message = format!(
@@ -264,7 +263,7 @@ impl Table<'_> {
                 );
                 return self.stalled(Reason::AdoptionNotAllowed, message);
             }
-            None => {}
+            Some(_) | None => {}
         }
         let origin =
             obs.status.origin.unwrap_or(if ours { AccountOrigin::Created } else { AccountOrigin::Adopted });

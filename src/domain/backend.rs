@@ -147,7 +147,7 @@ fn tell(
                 status.clock_skew = Some(format!("{skew_seconds}s"));
             }
             let spread = u32::try_from(super::names::stable_hash(&obs.uid) % 64).unwrap_or(0);
-            timing.probe - timing.probe / 4 * spread / 64
+            timing.probe.saturating_sub(timing.probe / 4 * spread / 64)
         }
     };
     status.conditions = conditions;

@@ -4,7 +4,7 @@ use std::fmt;
 
 macro_rules! reasons {
     ($($(#[doc = $doc:expr])+ $name:ident $kind:ident),+ $(,)?) => {
-        /// Why something is as it is. PascalCase, stable.
+        /// Why something is as it is: a stable word.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[doc = $doc])+ $name,)+

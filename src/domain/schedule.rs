@@ -15,7 +15,7 @@ use crate::api::v1alpha1::{InvalidSpan, Rotation, Span};
 const FIRINGS: usize = 48;
 
 /// How long a disabled key is kept where the spec does not say.
-const DELETE_AFTER: Duration = Duration::from_secs(168 * 3600);
+const DELETE_AFTER: Duration = Duration::from_hours(168);
 
 /// When keys are replaced.
 #[derive(Clone, Debug)]
@@ -251,5 +251,5 @@ pub fn whole_second_before(time: Timestamp) -> Timestamp {
 /// stable per object, so that audits are spread.
 pub fn audit_wait(timing: &Timing, uid: &str) -> Duration {
     let share = u32::try_from(stable_hash(uid) % 256).unwrap_or(0);
-    timing.audit - timing.audit / 4 * share / 256
+    timing.audit.saturating_sub(timing.audit / 4 * share / 256)
 }

@@ -61,7 +61,7 @@ async fn readiness(State(ready): State<Arc<AtomicBool>>) -> (StatusCode, &'stati
     if ready.load(Ordering::Acquire) {
         (StatusCode::OK, "ok")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the kinds are not listed yet")
+        (StatusCode::SERVICE_UNAVAILABLE, "the controllers do not run yet")
     }
 }
 

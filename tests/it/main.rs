@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use keywheel_testbed::Session;
 
+mod chart;
 mod control_plane;
 mod wire;
 
@@ -13,6 +14,6 @@ fn main() -> ExitCode {
     if std::env::var_os(control_plane::HOLD).is_some() {
         return control_plane::hold().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
-    let trials = [wire::trials(), control_plane::trials()].into_iter().flatten().collect();
+    let trials = [wire::trials(), chart::trials(), control_plane::trials()].into_iter().flatten().collect();
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit_code()
 }

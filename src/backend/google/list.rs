@@ -24,7 +24,8 @@ struct ListAnswer {
 struct WireKey {
     name: String,
     valid_after_time: Option<Timestamp>,
-    valid_before_time: Option<Timestamp>,
+    /// "Never" is the last second of the year 9999, which is beyond what a `Timestamp` holds.
+    valid_before_time: Option<String>,
     #[serde(default)]
     disabled: bool,
     #[serde(default)]
@@ -83,7 +84,7 @@ fn listed_key(key: WireKey) -> Option<ListedKey> {
     Some(ListedKey {
         id: id.to_owned(),
         created_at: key.valid_after_time,
-        expires_at: key.valid_before_time.and_then(end),
+        expires_at: key.valid_before_time.and_then(|t| t.parse().ok()).and_then(end),
         disabled: key.disabled,
         made_by_backend: key.key_origin.as_deref() != Some("USER_PROVIDED"),
     })

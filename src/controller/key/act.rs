@@ -170,7 +170,7 @@ async fn stage(
     tracing::warn!(%error, nonce, key = minted.id, "the key cannot be staged and is deleted");
     match (login.backend.delete_key(&account.unique_id, &minted.id).await, error.refusal()) {
         (Ok(()), Some(message)) => {
-            memory.refused = Some(Refusal::Unstageable { message: message.to_owned() })
+            memory.refused = Some(Refusal::Unstageable { message: message.to_owned() });
         }
         // The staging Secret may still appear, or the key is still there: the attempt stays open as lost.
         _ => memory.sent_in_vain = Some(nonce.to_owned()),

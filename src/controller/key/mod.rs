@@ -41,7 +41,7 @@ pub async fn reconcile(
     ctx: Arc<Context>,
 ) -> Result<Action, std::convert::Infallible> {
     let about = object.object_ref(&());
-    guarded(&ctx, about, run(&object, &ctx)).await
+    Box::pin(guarded(&ctx, about, run(&object, &ctx))).await
 }
 
 async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Result<Action, Error> {

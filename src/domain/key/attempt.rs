@@ -34,7 +34,7 @@ impl Table<'_> {
         match &obs.refused {
             Some(refusal) if ours => return Some(self.refused(status, refusal)), // 8a, refused
             _ if ours && !in_vain => {
-                return Some(self.act("8a", Step::Create { nonce: pending.nonce.clone() }, status.clone()));
+                return Some(Plan::act("8a", Step::Create { nonce: pending.nonce.clone() }, status.clone()));
             }
             _ => {}
         }
@@ -46,7 +46,7 @@ impl Table<'_> {
             after.failures = after.failures.saturating_add(1);
             after.last_failure_time = Some(self.now);
             story::tell(obs, &mut after, &Mood::Working, self.now);
-            return Some(self.act("8d", Step::WriteStatus, after));
+            return Some(Plan::act("8d", Step::WriteStatus, after));
         }
         let plan = self.wait("8d", status.clone(), &Mood::Working, schedule);
         Some(Plan { requeue: plan.requeue.min(between(self.now, settled)), ..plan })
@@ -96,16 +96,16 @@ impl Table<'_> {
                 self.publish(status, pending, staged, account)
             }
             (None | Some(Proof::Accepted { .. }), _) => {
-                self.need("8c", Need::Proof { nonce: pending.nonce.clone(), times }, status)
+                Plan::need("8c", Need::Proof { nonce: pending.nonce.clone(), times }, status)
             }
             (Some(Proof::Refused { message }), _) => match &obs.keys {
-                None => self.need("8c", Need::Keys, status),
+                None => Plan::need("8c", Need::Keys, status),
                 Some(list) if self.is_dead(list, staged) => {
                     // 8b
                     let mut after = status.clone();
                     ledger::pending_to_lost(&mut after, self.timing);
                     story::tell(obs, &mut after, &Mood::Working, self.now);
-                    self.act("8b", Step::WriteStatus, after)
+                    Plan::act("8b", Step::WriteStatus, after)
                 }
                 Some(_) => self.not_yet_accepted(status, pending, staged, message, schedule),
             },
@@ -181,7 +181,7 @@ impl Table<'_> {
     ) -> Plan {
         if ledger::find(status, &staged.key_id).is_some() {
             let step = Step::Unstage { name: staged.name.clone(), uid: staged.uid.clone() };
-            return self.act(rule, step, status.clone());
+            return Plan::act(rule, step, status.clone());
         }
         let mut key = ledger::entry(&staged.key_id, KeyPhase::Overlap, KeyOrigin::Abandoned, staged.attempt);
         key.minted_at = staged.created_at;
@@ -192,6 +192,6 @@ impl Table<'_> {
         key.disable_at = Some(add(self.now, overlap));
         let mut after = status.clone();
         ledger::put(&mut after, key);
-        self.act(rule, Step::WriteStatus, after)
+        Plan::act(rule, Step::WriteStatus, after)
     }
 }

@@ -17,19 +17,19 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
         return Plan { rule: "3", ..table.hold("3", status, &Mood::Working) };
     }
     if obs.abandon {
-        return abandon(table, status);
+        return abandon(&status);
     }
     if status.pending.is_some() {
         let mut after = status;
         ledger::pending_to_lost(&mut after, table.timing);
         tell(table, &mut after, Reason::Deleting, "The open attempt is given up");
-        return table.act("3", Step::WriteStatus, after);
+        return Plan::act("3", Step::WriteStatus, after);
     }
     if !obs.confirmed {
-        return table.need("3", Need::Confirm, &status);
+        return Plan::need("3", Need::Confirm, &status);
     }
     if let Some(step) = secret_to_delete(obs) {
-        return table.act("3", step, status);
+        return Plan::act("3", step, status);
     }
     if status.lost.iter().any(|l| !l.fenced) {
         return fence(table, status);
@@ -48,7 +48,7 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
         [] => Vec::new(),
         ids => vec![Event::normal(Reason::Deleting, format!("Retained at the backend: {}", ids.join(", ")))],
     };
-    Plan { events, ..table.act("3", Step::RemoveFinalizer, status.clone()) }
+    Plan { events, ..Plan::act("3", Step::RemoveFinalizer, status.clone()) }
 }
 
 /// The Secret goes first: pods must not read a dead credential. A retained or foreign one is left.
@@ -76,7 +76,7 @@ fn fence(table: &Table<'_>, mut status: ServiceAccountKeyStatus) -> Plan {
         }
         Secret::Absent | Secret::Foreign { .. } => Step::WriteStatus,
     };
-    table.act("3", step, status)
+    Plan::act("3", step, status)
 }
 
 /// Which keys end: all, but the active one if the policy keeps it.
@@ -101,7 +101,7 @@ fn end(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> 
     }
     let ending = retire::delete(status, key);
     let event = Event::normal(Reason::KeyDeleted, format!("Key {} is deleted with its object", key.id));
-    Plan { events: vec![event], ..table.act("3", ending.step, ending.status) }
+    Plan { events: vec![event], ..Plan::act("3", ending.step, ending.status) }
 }
 
 fn settle(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
@@ -119,7 +119,7 @@ fn settle(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
 }
 
 /// A person lets the object go: the ids are named, nothing is touched.
-fn abandon(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
+fn abandon(status: &ServiceAccountKeyStatus) -> Plan {
     let ids: Vec<&str> = status.keys.iter().map(|k| k.id.as_str()).collect();
     let note = format!(
         "Let go by annotation. Left at the backend: {}; attempts without an answer: {}",
@@ -127,7 +127,7 @@ fn abandon(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
         status.lost.len() + usize::from(status.pending.is_some())
     );
     let event = Event::warning(Reason::Abandoned, note);
-    Plan { events: vec![event], ..table.act("3", Step::RemoveFinalizer, status.clone()) }
+    Plan { events: vec![event], ..Plan::act("3", Step::RemoveFinalizer, status.clone()) }
 }
 
 fn tell(table: &Table<'_>, status: &mut ServiceAccountKeyStatus, reason: Reason, message: &str) {

@@ -11,7 +11,7 @@ use crate::domain::Timing;
 use crate::domain::schedule::{add, sub};
 
 /// How much older than the list a key must be to be excluded by its time instead of by its id.
-const KNOWN_IDS_WINDOW: Duration = Duration::from_secs(3600);
+const KNOWN_IDS_WINDOW: Duration = Duration::from_hours(1);
 /// How late after its intent a create can leave, by the send rule.
 const SEND_MARGIN: Duration = Duration::from_secs(10);
 

@@ -28,7 +28,7 @@ impl Table<'_> {
         for lost in &mut after.lost {
             lost.fenced = true;
         }
-        Some(self.act("12", Step::Fence { mark }, after))
+        Some(Plan::act("12", Step::Fence { mark }, after))
     }
 
     /// Rules 14 and 15, as far as they need no proof: a key that appeared in a lost attempt's window is
@@ -45,7 +45,7 @@ impl Table<'_> {
             return None;
         }
         let (keys, backend_time) = match &self.obs.keys {
-            None => return Some(self.need("15", Need::Keys, status)),
+            None => return Some(Plan::need("15", Need::Keys, status)),
             Some(KeyList::Unreadable(_)) => return None,
             Some(KeyList::Listed { keys, backend_time }) => (keys, *backend_time),
         };
@@ -66,7 +66,7 @@ impl Table<'_> {
             return None;
         }
         story::tell(self.obs, &mut after, mood, self.now);
-        Some(self.act("15", Step::WriteStatus, after))
+        Some(Plan::act("15", Step::WriteStatus, after))
     }
 }
 

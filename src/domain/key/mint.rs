@@ -20,16 +20,16 @@ impl Table<'_> {
         let obs = self.obs;
         let why = need::reason(obs, status, schedule, self.now)?;
         match need::gate(obs, status, account, why, self.now, self.timing) {
-            need::Gate::Ask(ask) => Some(self.need("10", ask, status)),
+            need::Gate::Ask(ask) => Some(Plan::need("10", ask, status)),
             need::Gate::MakeRoom(ending) => {
                 let note = "A disabled key is deleted before its time: the account has no room for a new one";
                 let event = Event::normal(Reason::KeyDeleted, note);
-                Some(Plan { events: vec![event], ..self.act("10", ending.step, ending.status) })
+                Some(Plan { events: vec![event], ..Plan::act("10", ending.step, ending.status) })
             }
             need::Gate::Failed { reason, message } => Some(self.fail("10", status.clone(), reason, message)),
-            need::Gate::NotBefore(until) => self.kept_waiting(status, schedule, until, None),
+            need::Gate::NotBefore(until) => Some(self.kept_waiting(status, schedule, until, None)),
             need::Gate::BackOff { until, message } => {
-                self.kept_waiting(status, schedule, until, Some(message))
+                Some(self.kept_waiting(status, schedule, until, Some(message)))
             }
             need::Gate::Open { backend_time, listed } => {
                 let mut after = status.clone();
@@ -37,7 +37,7 @@ impl Table<'_> {
                 after.account_unique_id = Some(account.unique_id.clone());
                 story::backend(obs, &mut after, Ok(()), self.now);
                 story::tell(obs, &mut after, &Mood::Working, self.now);
-                Some(self.act("10", Step::WriteStatus, after))
+                Some(Plan::act("10", Step::WriteStatus, after))
             }
         }
     }
@@ -49,9 +49,9 @@ impl Table<'_> {
         schedule: &Schedule,
         until: Timestamp,
         message: Option<String>,
-    ) -> Option<Plan> {
+    ) -> Plan {
         if let Some(fence) = self.fence(status) {
-            return Some(fence);
+            return fence;
         }
         let plan = match message {
             Some(message) => {
@@ -61,6 +61,6 @@ impl Table<'_> {
             // The failure that made us wait has been told.
             None => self.silent("10", status.clone(), schedule),
         };
-        Some(Plan { requeue: plan.requeue.min(between(self.now, until)), ..plan })
+        Plan { requeue: plan.requeue.min(between(self.now, until)), ..plan }
     }
 }

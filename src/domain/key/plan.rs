@@ -173,7 +173,7 @@ impl Table<'_> {
         }
         let status = obs.status.clone().unwrap_or_default();
         if !obs.has_finalizer {
-            return self.act("4", Step::AddFinalizer, status);
+            return Plan::act("4", Step::AddFinalizer, status);
         }
         // 5
         let (schedule, account) = match self.preconditions(&status) {
@@ -247,7 +247,7 @@ impl Table<'_> {
     fn retire(&self, waiting: &Plan, account: &Account, schedule: &Schedule) -> Option<Plan> {
         let ending = retire::due(self.obs, &waiting.status, account, schedule, self.now)?;
         if !self.obs.confirmed {
-            return Some(self.need("13", Need::Confirm, &waiting.status));
+            return Some(Plan::need("13", Need::Confirm, &waiting.status));
         }
         let event = match &ending.step {
             Step::DisableKey { id } => {
@@ -258,7 +258,7 @@ impl Table<'_> {
             }
             _ => return None,
         };
-        Some(Plan { events: vec![event], ..self.act("13", ending.step, ending.status) })
+        Some(Plan { events: vec![event], ..Plan::act("13", ending.step, ending.status) })
     }
 
     /// Rule 16: the status as it should read, and the earliest time at which anything is due.
@@ -304,14 +304,14 @@ impl Table<'_> {
         });
         let rotation = status.next_rotation_time.filter(|_| !schedule.suspend);
         let windows = status.lost.iter().map(|l| add(l.until, self.timing.list_lag + Duration::from_secs(1)));
-        let audit = audit_wait(self.timing, &self.obs.uid);
         endings
             .chain(rotation)
             .chain(windows)
+            // What is overdue and was not done waits for something else, which wakes us or has its own time.
+            .map(|at| if at <= self.now { self.timing.settle } else { between(self.now, at) })
             .min()
-            // What is overdue and was not done waits for something else; a second keeps it from spinning.
-            .map_or(audit, |at| between(self.now, at).max(Duration::from_secs(1)))
-            .min(audit)
+            .unwrap_or(Duration::MAX)
+            .min(audit_wait(self.timing, &self.obs.uid))
     }
 
     /// A failed try: counted, told, tried again after the backoff.
@@ -331,7 +331,7 @@ impl Table<'_> {
         }
         let wait = self.timing.backoff(status.failures);
         story::tell(self.obs, &mut status, &Mood::Waiting(reason, message), self.now);
-        Plan { requeue: wait, ..self.act(rule, Step::WriteStatus, status) }
+        Plan { requeue: wait, ..Plan::act(rule, Step::WriteStatus, status) }
     }
 
     /// Nothing is done until something outside changes.
@@ -346,13 +346,17 @@ impl Table<'_> {
         let requeue = audit_wait(self.timing, &self.obs.uid);
         Plan { rule, next: Next::Wait, status, requeue, events: Vec::new() }
     }
+}
 
-    pub(super) fn act(&self, rule: &'static str, step: Step, status: ServiceAccountKeyStatus) -> Plan {
-        Plan { rule, next: Next::Act(step), status, requeue: Duration::ZERO, events: Vec::new() }
+impl Plan {
+    /// A step, then the status that records it.
+    pub(super) fn act(rule: &'static str, step: Step, status: ServiceAccountKeyStatus) -> Self {
+        Self { rule, next: Next::Act(step), status, requeue: Duration::ZERO, events: Vec::new() }
     }
 
-    pub(super) fn need(&self, rule: &'static str, need: Need, status: &ServiceAccountKeyStatus) -> Plan {
-        Plan {
+    /// Something to read first.
+    pub(super) fn need(rule: &'static str, need: Need, status: &ServiceAccountKeyStatus) -> Self {
+        Self {
             rule,
             next: Next::Need(need),
             status: status.clone(),

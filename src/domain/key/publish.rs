@@ -27,7 +27,7 @@ impl Table<'_> {
             email: account.email.clone(),
             ledger: older_keys(status, &staged.key_id),
         };
-        self.act("8c", Step::Publish(Box::new(publication)), status.clone())
+        Plan::act("8c", Step::Publish(Box::new(publication)), status.clone())
     }
 
     /// Rule 11: the Secret's private half is good, the rest is not as specified.
@@ -50,7 +50,7 @@ impl Table<'_> {
         let event = Event::normal(Reason::SecretRepaired, note);
         Some(Plan {
             events: vec![event],
-            ..self.act("11", Step::Publish(Box::new(publication)), status.clone())
+            ..Plan::act("11", Step::Publish(Box::new(publication)), status.clone())
         })
     }
 }

@@ -50,7 +50,7 @@ impl Table<'_> {
         story::tell(obs, &mut status, &Mood::Working, self.now);
         let note = "The status was lost and is rebuilt from the Secret; older keys get a full overlap again";
         let event = Event::warning(Reason::StatusRebuilt, note);
-        Some(Plan { events: vec![event], ..self.act("2", Step::WriteStatus, status) })
+        Some(Plan { events: vec![event], ..Plan::act("2", Step::WriteStatus, status) })
     }
 
     /// Rule 7: what the Secret publishes is a fact; the status follows.
@@ -69,7 +69,7 @@ impl Table<'_> {
             return None; // an annotation that nobody of us wrote: rule 11 sets it right
         }
         if pending.is_none() && !self.obs.confirmed {
-            return Some(self.need("7", Need::Confirm, status));
+            return Some(Plan::need("7", Need::Confirm, status));
         }
         if let Some(disabled) = known.filter(|k| k.phase == KeyPhase::Disabled) {
             let mut after = status.clone();
@@ -80,13 +80,13 @@ impl Table<'_> {
             let event = Event::warning(Reason::KeyEnabled, note);
             return Some(Plan {
                 events: vec![event],
-                ..self.act("7", Step::EnableKey { id: id.clone() }, after)
+                ..Plan::act("7", Step::EnableKey { id: id.clone() }, after)
             });
         }
         let after = self.recorded(status, schedule, account, secret, id);
         let note = format!("Secret {} publishes key {id}", story::secret_name(self.obs));
         let event = Event::normal(Reason::KeyPublished, note);
-        Some(Plan { events: vec![event], ..self.act("7", Step::WriteStatus, after) })
+        Some(Plan { events: vec![event], ..Plan::act("7", Step::WriteStatus, after) })
     }
 
     pub(super) fn recorded(

@@ -11,7 +11,8 @@ use keywheel_testbed::control_plane::{self, ADMIN_USER, ControlPlane, OPERATOR_U
 use keywheel_testbed::pki::Authority;
 use keywheel_testbed::process::{End, Process, Scratch, Signal};
 use keywheel_testbed::shared;
-use libtest_mimic::{Failed, Trial};
+use keywheel_testbed::tools::{Tool, Toolbox};
+use libtest_mimic::{Completion, Failed, Trial};
 
 /// Set for a process of this test program that is to be interrupted; see [`hold`].
 pub const HOLD: &str = "KEYWHEEL_IT_HOLD";
@@ -27,8 +28,42 @@ pub fn trials() -> Vec<Trial> {
         trial("a_refusal_is_an_error_with_the_servers_words", refusal),
         trial("a_certificate_of_another_authority_is_refused_on_both_sides", strangers),
         trial("a_deleted_namespace_goes_away_with_its_content", namespace_deletion),
+        rollout_trial(),
         Trial::test("control_plane::ctrl_c_ends_every_process_and_removes_the_folder", interrupted),
     ]
+}
+
+/// The one trial that needs pods: skipped where their programs were not built (`make tools`).
+fn rollout_trial() -> Trial {
+    let name = "control_plane::a_deployment_rolls_out_without_a_kubelet";
+    let options = Options::default().with_pods();
+    let missing = Toolbox::from_env().map(|toolbox| {
+        options
+            .tools()
+            .into_iter()
+            .filter(|tool| toolbox.find(*tool).is_none())
+            .map(Tool::name)
+            .collect::<Vec<_>>()
+    });
+    match missing {
+        Ok(missing) if !missing.is_empty() => Trial::ignorable_test(name, move || {
+            Ok(Completion::ignored_with(format!(
+                "not built: {}; `make tools` builds them",
+                missing.join(", ")
+            )))
+        }),
+        _ => Trial::test(name, move || rollout(options)),
+    }
+}
+
+fn rollout(options: Options) -> Result<(), Failed> {
+    let cp = ControlPlane::start(options)?;
+    cp.add_kwok_node("node-1", 20)?;
+    cp.kubectl_ok(&["create", "deployment", "web", "--image=none", "--replicas=3"])?;
+    cp.kubectl_ok(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
+    let web = cp.get_json(&["get", "deployment", "web"])?;
+    assert_eq!(web.pointer("/status/readyReplicas").and_then(serde_json::Value::as_u64), Some(3), "{web}");
+    Ok(())
 }
 
 fn can_i(cp: &ControlPlane, kubeconfig: &std::path::Path, question: &[&str]) -> Result<bool, Failed> {

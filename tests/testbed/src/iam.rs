@@ -176,7 +176,10 @@ impl IamServer {
             command.args(value.map(|value| format!("{flag}={value}")));
         }
         command.args(&self.options.args);
-        command.env("RUST_LOG", &self.options.log).env("KEYWHEEL_LOG", &self.options.log);
+        command
+            .env("RUST_LOG", &self.options.log)
+            .env("KEYWHEEL_LOG", &self.options.log)
+            .env("NO_COLOR", "1");
         let process = Process::spawn("keywheel iam", command, &self.file("iam.log"), END)?;
         let url = wait::wait_until("the IAM server's address", PATIENCE, || {
             let text = process::read_lossy(&address_file).trim().to_owned();

@@ -207,8 +207,11 @@ fn spawn(options: &OperatorOptions, folder: &Path) -> Result<Process, Error> {
         command.arg("--test-timing").arg(path);
     }
     command.args(&options.args).env_remove("KUBECONFIG");
-    let level = options.log.as_deref().unwrap_or("keywheel=debug,info");
-    command.env("RUST_LOG", level).env("KEYWHEEL_LOG", level);
+    let level = std::env::var("KEYWHEEL_TEST_LOG")
+        .ok()
+        .or_else(|| options.log.clone())
+        .unwrap_or_else(|| "keywheel=debug,info".to_owned());
+    command.env("RUST_LOG", &level).env("KEYWHEEL_LOG", &level).env("NO_COLOR", "1");
     command.envs(options.env.iter().map(|(name, value)| (name, value)));
     let end = End::Terminate(Duration::from_secs(10));
     Ok(Process::spawn("keywheel controller", command, &file("operator.log"), end)?)

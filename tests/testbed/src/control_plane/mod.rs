@@ -98,6 +98,8 @@ impl Options {
             "deployment-controller",
             "replicaset-controller",
             "root-ca-certificate-publisher-controller",
+            // A new node carries the taint not-ready until this one takes it away.
+            "node-lifecycle-controller",
         ]);
         Self { scheduler: true, kwok: true, ..self }
     }
