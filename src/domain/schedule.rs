@@ -253,3 +253,106 @@ pub fn audit_wait(timing: &Timing, uid: &str) -> Duration {
     let share = u32::try_from(stable_hash(uid) % 256).unwrap_or(0);
     timing.audit.saturating_sub(timing.audit / 4 * share / 256)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UID: &str = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn cron(schedule: &str, zone: &str) -> Schedule {
+        let rotation = Rotation {
+            schedule: Some(schedule.to_owned()),
+            time_zone: Some(zone.to_owned()),
+            overlap: Span::new("1m"),
+            ..Rotation::default()
+        };
+        Schedule::parse(&rotation, time("2026-01-01T00:00:00Z")).unwrap()
+    }
+
+    fn every(period: &str, jitter: &str) -> Schedule {
+        let rotation = Rotation {
+            every: Some(Span::new(period)),
+            jitter: Span::new(jitter),
+            overlap: Span::new("0s"),
+            ..Rotation::default()
+        };
+        Schedule::parse(&rotation, time("2026-01-01T00:00:00Z")).unwrap()
+    }
+
+    #[test]
+    fn a_cron_expression_is_read_in_its_zone() {
+        let schedule = cron("0 3 * * 1", "Europe/Oslo");
+        // Monday, 3 o'clock, in winter and in summer.
+        assert_eq!(schedule.next(time("2026-01-14T00:00:00Z"), UID), Some(time("2026-01-19T02:00:00Z")));
+        assert_eq!(schedule.next(time("2026-07-15T00:00:00Z"), UID), Some(time("2026-07-20T01:00:00Z")));
+    }
+
+    #[test]
+    fn a_time_in_the_spring_gap_comes_once_and_right_after_it() {
+        let schedule = cron("30 2 * * *", "Europe/Oslo");
+        let gap = schedule.next(time("2026-03-28T12:00:00Z"), UID).unwrap();
+        assert_eq!(gap, time("2026-03-29T01:00:00Z"), "02:30 does not exist: 03:00 summer time");
+        assert_eq!(schedule.next(gap, UID), Some(time("2026-03-30T00:30:00Z")));
+    }
+
+    #[test]
+    fn a_time_in_the_autumn_overlap_comes_once() {
+        let schedule = cron("30 2 * * *", "Europe/Oslo");
+        let first = schedule.next(time("2026-10-24T12:00:00Z"), UID).unwrap();
+        let next = schedule.next(first, UID).unwrap();
+        assert_eq!(next, time("2026-10-26T01:30:00Z"), "02:30 exists twice, and is taken once: {first}");
+    }
+
+    #[test]
+    fn a_daily_schedule_refuses_an_overlap_of_a_day() {
+        let rotation = Rotation { schedule: Some("0 3 * * *".to_owned()), ..Rotation::default() };
+        let refused = Schedule::parse(&rotation, time("2026-01-01T00:00:00Z")).unwrap_err();
+        assert_eq!(refused.reason(), Reason::OverlapTooLong);
+    }
+
+    #[test]
+    fn leap_days_fire_every_four_years() {
+        let schedule = cron("0 0 29 2 *", "UTC");
+        assert_eq!(schedule.next(time("2026-01-01T00:00:00Z"), UID), Some(time("2028-02-29T00:00:00Z")));
+    }
+
+    #[test]
+    fn expiry_wins_over_a_later_schedule() {
+        let schedule = every("30d", "0s");
+        let last = time("2026-01-01T00:00:00Z");
+        let end = time("2026-01-04T00:00:00Z");
+        assert_eq!(
+            schedule.next_rotation(last, UID, Some(last), Some(end)),
+            Some(time("2026-01-03T00:00:00Z"))
+        );
+        assert_eq!(schedule.next_rotation(last, UID, Some(last), None), Some(time("2026-01-31T00:00:00Z")));
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_is_stable_per_object_and_within_its_bound(uid in "[0-9a-f-]{36}", start in 0_i64..4_000_000_000) {
+            let schedule = every("30d", "1h");
+            let last = Timestamp::from_second(start).unwrap();
+            let due = schedule.next(last, &uid).unwrap();
+            let plain = add(last, Duration::from_hours(30 * 24));
+            prop_assert!(due >= plain && due < add(plain, Duration::from_hours(1)));
+            prop_assert_eq!(schedule.next(last, &uid), Some(due));
+        }
+
+        #[test]
+        fn a_cron_schedule_always_moves_forward(start in 1_700_000_000_i64..2_500_000_000, minute in 0_u8..60, hour in 0_u8..24) {
+            let schedule = cron(&format!("{minute} {hour} * * *"), "America/New_York");
+            let last = Timestamp::from_second(start).unwrap();
+            let next = schedule.next(last, UID).unwrap();
+            prop_assert!(next > last);
+            prop_assert!(between(last, next) <= Duration::from_hours(25));
+        }
+    }
+}

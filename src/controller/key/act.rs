@@ -69,6 +69,9 @@ pub async fn act(
     let known = world.observation.status.as_ref().and_then(|s| s.pending.as_ref());
     if let Some(pending) = opened.filter(|p| known.is_none_or(|k| k.nonce != p.nonce)) {
         memory.own_intent = Some(pending.nonce.clone());
+        // What was learned of an earlier attempt says nothing about this one.
+        memory.refused = None;
+        memory.sent_in_vain = None;
     }
     Ok(())
 }

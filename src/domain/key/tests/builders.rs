@@ -1,0 +1,184 @@
+//! Observations for tests: a settled key, and what a test changes about it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::*;
+use crate::api::v1alpha1::{
+    KeyOrigin, KeyPhase, KeyReason, LedgerKey, LocalRef, LostAttempt, PendingAttempt, Rotation,
+    SecretTemplate, ServiceAccountKeySpec, ServiceAccountKeyStatus, Span, Verification,
+};
+use crate::domain::schedule::add;
+
+/// A moment of the tests' calendar, in seconds after its beginning.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+pub fn spec() -> ServiceAccountKeySpec {
+    ServiceAccountKeySpec {
+        service_account_ref: LocalRef { name: "billing".to_owned() },
+        key_source: Default::default(),
+        algorithm: Default::default(),
+        rotation: Some(Rotation {
+            every: Some(Span::new("1h")),
+            overlap: Span::new("10m"),
+            delete_after: Some(Span::new("20m")),
+            ..Rotation::default()
+        }),
+        verification: Verification::default(),
+        secret: SecretTemplate::default(),
+        deletion_policy: Default::default(),
+    }
+}
+
+pub fn account() -> Account {
+    Account {
+        project: "p".to_owned(),
+        email: "billing@p.iam.gserviceaccount.com".to_owned(),
+        unique_id: "100".to_owned(),
+        can_disable: true,
+        algorithms: vec!["RSA_2048".to_owned()],
+        key_limit: Some(10),
+        clock_skew: Some(Duration::ZERO),
+    }
+}
+
+/// An object that was just created: nothing is recorded, nothing exists.
+pub fn fresh() -> Observation {
+    Observation {
+        name: "billing".to_owned(),
+        uid: "1b4e28ba".to_owned(),
+        generation: Some(1),
+        created_at: at(0),
+        deleting: false,
+        has_finalizer: true,
+        abandon: false,
+        spec: spec(),
+        status: None,
+        secret: Secret::Absent,
+        staged: Vec::new(),
+        account: AccountView::Usable(account()),
+        keys: None,
+        preflight: None,
+        proof: None,
+        confirmed: false,
+        own_intent: None,
+        sent_in_vain: None,
+        refused: None,
+        fresh_nonce: "fresh".to_owned(),
+    }
+}
+
+pub fn sha(id: &str) -> String {
+    format!("sha-of-{id}")
+}
+
+pub fn key(id: &str, phase: KeyPhase, attempt: u32) -> LedgerKey {
+    let mut key = ledger::entry(id, phase, KeyOrigin::Rotation, attempt);
+    key.algorithm = Some("RSA_2048".to_owned());
+    key.minted_at = Some(at(0));
+    key.created_at = Some(at(0));
+    key.published_at = Some(at(0));
+    key.public_key_sha256 = Some(sha(id));
+    key
+}
+
+pub fn published(id: &str, attempt: u32) -> Published {
+    Published {
+        uid: "s-1".to_owned(),
+        resource_version: "7".to_owned(),
+        key_id: Some(id.to_owned()),
+        attempt,
+        published_at: Some(at(0)),
+        account: Some("p/100".to_owned()),
+        ledger: Vec::new(),
+        credential: Credential::Readable { public_key_sha256: sha(id) },
+        as_specified: true,
+    }
+}
+
+/// A key `k1` that was published at the beginning, all at rest; the next rotation is due after an hour.
+pub fn settled() -> Observation {
+    let mut obs = fresh();
+    let mut status = ServiceAccountKeyStatus {
+        attempt: 1,
+        active_key_id: Some("k1".to_owned()),
+        account_unique_id: Some("100".to_owned()),
+        secret_name: Some("billing".to_owned()),
+        secret_resource_version: Some("7".to_owned()),
+        last_rotation_time: Some(at(0)),
+        next_rotation_time: Some(at(3600)),
+        observed_generation: Some(1),
+        keys: vec![key("k1", KeyPhase::Active, 1)],
+        ..ServiceAccountKeyStatus::default()
+    };
+    obs.secret = Secret::Ours(published("k1", 1));
+    super::super::story::tell(&obs.clone(), &mut status, &super::super::story::Mood::Settled, at(0));
+    obs.status = Some(status);
+    obs
+}
+
+pub fn staged(id: &str, nonce: &str, attempt: u32) -> Staged {
+    Staged {
+        name: format!("kw-1b4e28ba-{nonce}"),
+        uid: format!("u-{nonce}"),
+        nonce: nonce.to_owned(),
+        attempt,
+        key_id: id.to_owned(),
+        account: "p/100".to_owned(),
+        public_key_sha256: Some(sha(id)),
+        created_at: Some(at(0)),
+        expires_at: None,
+    }
+}
+
+pub fn pending(nonce: &str, attempt: u32, started_at: Timestamp) -> PendingAttempt {
+    PendingAttempt {
+        attempt,
+        nonce: nonce.to_owned(),
+        reason: KeyReason::Schedule,
+        started_at,
+        backend_time: started_at,
+        known_key_ids: Vec::new(),
+    }
+}
+
+pub fn lost(nonce: &str, attempt: u32, from: Timestamp, fenced: bool) -> LostAttempt {
+    LostAttempt {
+        attempt,
+        nonce: nonce.to_owned(),
+        backend_time: from,
+        until: add(from, Duration::from_secs(3610)),
+        known_key_ids: Vec::new(),
+        fenced,
+    }
+}
+
+pub fn listed(ids: &[&str], when: Timestamp) -> KeyList {
+    let keys = ids
+        .iter()
+        .map(|id| ListedKey {
+            id: (*id).to_owned(),
+            created_at: Some(at(0)),
+            expires_at: None,
+            disabled: false,
+            made_by_backend: true,
+        })
+        .collect();
+    KeyList::Listed { keys, backend_time: when }
+}
+
+/// The status of an observation, to change it.
+pub fn status(obs: &mut Observation) -> &mut ServiceAccountKeyStatus {
+    obs.status.as_mut().unwrap()
+}
+
+/// The Secret of an observation, to change it.
+pub fn secret(obs: &mut Observation) -> &mut Published {
+    match &mut obs.secret {
+        Secret::Ours(published) => published,
+        other => panic!("no Secret of ours: {other:?}"),
+    }
+}

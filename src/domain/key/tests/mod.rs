@@ -1,0 +1,5 @@
+//! The plan, rule by rule, and whole lives of keys in a small pure world.
+
+mod builders;
+mod lives;
+mod rules;
