@@ -21,12 +21,39 @@ use super::world::{SHARED_BACKEND, World, add_backend};
 /// For everything that is to happen at once, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(40);
 
+/// An IAM server that others use, too, or one of the test's own.
+pub enum Server<'w> {
+    Shared(&'w IamServer),
+    Own(Box<IamServer>),
+}
+
+impl Server<'_> {
+    fn get(&self) -> &IamServer {
+        match self {
+            Self::Shared(iam) => iam,
+            Self::Own(iam) => iam,
+        }
+    }
+}
+
+impl<'w> From<&'w IamServer> for Server<'w> {
+    fn from(iam: &'w IamServer) -> Self {
+        Self::Shared(iam)
+    }
+}
+
+impl From<IamServer> for Server<'_> {
+    fn from(iam: IamServer) -> Self {
+        Self::Own(Box::new(iam))
+    }
+}
+
 pub struct Case<'w> {
     pub world: &'w World,
     /// The namespace, and the id of the first account.
     pub name: String,
     pub backend: String,
-    pub iam: &'w IamServer,
+    iam: Server<'w>,
     pub person: Person,
     scratch: Scratch,
 }
@@ -35,19 +62,31 @@ impl<'w> Case<'w> {
     /// At the world's own IAM server.
     pub fn new(world: &'w World, prefix: &str) -> Self {
         let name = world.cp().create_namespace(&format!("case-{prefix}")).unwrap();
-        Self::with(world, name, SHARED_BACKEND.to_owned(), &world.iam)
+        Self::with(world, name, SHARED_BACKEND.to_owned(), (&world.iam).into())
     }
 
     /// At a backend of its own, named as the namespace; `spec` adds to the backend's.
-    pub fn at(world: &'w World, prefix: &str, iam: &'w IamServer, spec: &Value) -> Self {
-        let name = world.cp().create_namespace(&format!("case-{prefix}")).unwrap();
-        add_backend(&world.kube, &name, iam, spec);
+    pub fn at(world: &'w World, prefix: &str, iam: impl Into<Server<'w>>, spec: &Value) -> Self {
+        let (name, iam) = (world.cp().create_namespace(&format!("case-{prefix}")).unwrap(), iam.into());
+        add_backend(&world.kube, &name, iam.get(), spec);
         Self::with(world, name.clone(), name, iam)
     }
 
-    fn with(world: &'w World, name: String, backend: String, iam: &'w IamServer) -> Self {
-        let (person, scratch) = (Person::at(iam), Scratch::new("case").unwrap());
+    fn with(world: &'w World, name: String, backend: String, iam: Server<'w>) -> Self {
+        let (person, scratch) = (Person::at(iam.get()), Scratch::new("case").unwrap());
         Self { world, name, backend, iam, person, scratch }
+    }
+
+    pub fn iam(&self) -> &IamServer {
+        self.iam.get()
+    }
+
+    /// To stop and start it; only for one of the test's own.
+    pub fn own_iam(&mut self) -> &mut IamServer {
+        match &mut self.iam {
+            Server::Own(iam) => iam,
+            Server::Shared(_) => panic!("others use this IAM server, too"),
+        }
     }
 
     pub fn path(&self, kind: &str, name: &str) -> String {
@@ -152,13 +191,23 @@ impl<'w> Case<'w> {
     /// Waits for an event about the object with this reason, and gives its note.
     #[track_caller]
     pub fn event(&self, name: &str, reason: Reason) -> String {
-        self.until(&format!("event {reason} about {name}"), || {
+        self.event_saying(name, reason, "")
+    }
+
+    /// The same, for one whose note has these words.
+    #[track_caller]
+    pub fn event_saying(&self, name: &str, reason: Reason, words: &str) -> String {
+        self.until(&format!("event {reason} about {name} saying {words:?}"), || {
             let events = self.world.kube.list(&self.path("event", ""));
-            let found = events
-                .iter()
-                .find(|event| event["regarding"]["name"] == name && event["reason"] == reason.as_str());
-            let told = || events.iter().map(|event| event["reason"].clone()).collect::<Value>();
-            found.map(|event| event["note"].as_str().unwrap_or_default().to_owned()).ok_or_else(told)
+            let note = |event: &Value| event["note"].as_str().unwrap_or_default().to_owned();
+            let found = events.iter().find(|event| {
+                event["regarding"]["name"] == name
+                    && event["reason"] == reason.as_str()
+                    && note(event).contains(words)
+            });
+            let told =
+                || events.iter().map(|event| json!([event["reason"], event["note"]])).collect::<Value>();
+            found.map(note).ok_or_else(told)
         })
     }
 
@@ -210,7 +259,7 @@ impl<'w> Case<'w> {
         let (email, mut ids) = (self.email(), vec![self.email()]);
         let account = self.find("iamsa", "billing").unwrap_or_default();
         ids.extend(account["status"]["uniqueId"].as_str().map(str::to_owned));
-        let all = self.iam.requests().unwrap();
+        let all = self.iam().requests().unwrap();
         let ours = |request: &Request| {
             let path = request.raw["path"].as_str().unwrap_or_default();
             request.caller == email || ids.iter().any(|id| path.contains(id.as_str()))

@@ -3,7 +3,13 @@
 
 #![cfg(test)]
 
+mod bad_account;
+mod bad_backend;
+mod bad_secret;
+mod bad_spec;
+mod budgets;
 mod case;
+mod deletion;
 mod kube;
 mod lifecycle;
 mod person;
@@ -13,7 +19,18 @@ use libtest_mimic::Trial;
 
 /// All tests of this layer.
 pub fn trials() -> Vec<Trial> {
-    [lifecycle::trials()].into_iter().flatten().collect()
+    [
+        lifecycle::trials(),
+        budgets::trials(),
+        bad_spec::trials(),
+        bad_account::trials(),
+        bad_backend::trials(),
+        bad_secret::trials(),
+        deletion::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A test; it fails by panicking.
