@@ -15,7 +15,10 @@ pub fn trials() -> Vec<Trial> {
         trial("deletion::account_first_waits_for_its_keys_and_names_them", account_first),
         trial("deletion::backend_first_waits_for_its_accounts_and_names_them", backend_first),
         trial("deletion::key_first_leaves_the_account_without_keys", key_first),
-        trial("deletion::a_namespace_at_once_leaves_nothing_though_its_login_dies_with_it", namespace_at_once),
+        trial(
+            "deletion::a_namespace_at_once_leaves_nothing_though_its_login_dies_with_it",
+            namespace_at_once,
+        ),
         trial("deletion::a_retained_key_goes_on_working_and_older_ones_end", retained_key),
         trial("deletion::an_account_is_retained_or_disabled_as_its_policy_says", account_policies),
         trial("deletion::an_object_whose_backend_is_gone_is_let_go_by_annotation", abandon),
@@ -178,7 +181,10 @@ fn abandon() {
     assert!(message.contains("billing"), "{message}");
     // The Secret goes first, whatever the backend says.
     case.gone("secret", "billing");
-    assert!(!entry(&case.get("iamsak", "billing"), &active).is_null(), "a key that was not deleted was forgotten");
+    assert!(
+        !entry(&case.get("iamsak", "billing"), &active).is_null(),
+        "a key that was not deleted was forgotten"
+    );
     let annotation = json!({"metadata": {"annotations": {"keywheel.dev/abandon": "yes"}}});
     case.patch("iamsak", "billing", &annotation);
     case.gone("iamsak", "billing");
