@@ -96,7 +96,7 @@ pub fn read(
         return foreign("it was made immutable; delete it, and it will be written again");
     }
     let key_id = annotation(meta::KEY_ID);
-    let pair = private_half(secret);
+    let pair = private_half(secret, fingerprint(object, key_id.as_deref()));
     let credential = pair.as_ref().map_or(Credential::Missing, |pair| Credential::Readable {
         public_key_sha256: pair.public_key_sha256(),
     });
@@ -123,15 +123,32 @@ pub fn read(
     (Secret::Ours(view), material)
 }
 
-/// The first private key that can be read from any data key.
-fn private_half(secret: &KubeSecret) -> Option<RsaKeyPair> {
-    secret.data.as_ref()?.values().find_map(|value| {
-        let bytes = SecretBytes::new(value.0.clone());
-        match GoogleCredentials::parse(&bytes) {
-            Ok(file) => RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).ok(),
-            Err(_) => RsaKeyPair::from_pkcs8_pem(&bytes).ok(),
-        }
-    })
+/// The public half that the ledger knows for the key that the Secret names, or else for the active one. `None` for a
+/// key that is not recorded yet.
+fn fingerprint<'a>(object: &'a ServiceAccountKey, named: Option<&str>) -> Option<&'a str> {
+    let status = object.status.as_ref()?;
+    let id = named.or(status.active_key_id.as_deref())?;
+    status.keys.iter().find(|k| k.id == id)?.public_key_sha256.as_deref()
+}
+
+/// The private key with this public half from any data key. If there is none, the first that can be read, from our own
+/// entries before all others: people may keep private keys of their own beside them.
+fn private_half(secret: &KubeSecret, expected: Option<&str>) -> Option<RsaKeyPair> {
+    let data = secret.data.as_ref()?;
+    let ours = recorded_keys(secret);
+    let own = ours.iter().filter_map(|key| data.get(key));
+    let others = data.iter().filter(|(key, _)| !ours.contains(key)).map(|(_, value)| value);
+    let mut pairs: Vec<RsaKeyPair> = own.chain(others).filter_map(pair_in).collect();
+    let wanted = expected.and_then(|sha| pairs.iter().position(|pair| pair.public_key_sha256() == sha));
+    (!pairs.is_empty()).then(|| pairs.swap_remove(wanted.unwrap_or(0)))
+}
+
+fn pair_in(value: &ByteString) -> Option<RsaKeyPair> {
+    let bytes = SecretBytes::new(value.0.clone());
+    match GoogleCredentials::parse(&bytes) {
+        Ok(file) => RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).ok(),
+        Err(_) => RsaKeyPair::from_pkcs8_pem(&bytes).ok(),
+    }
 }
 
 fn is_as_specified(secret: &KubeSecret, object: &ServiceAccountKey) -> bool {
@@ -169,7 +186,8 @@ pub fn build(world: &World, publication: &Publication, material: &Material) -> R
     let mut secret = base(world);
     let spec = &world.object.spec.secret;
     let mut data = secret.data.take().unwrap_or_default();
-    for old in recorded_keys(&secret) {
+    // As they were recorded when it was read: entries that left the spec leave the Secret.
+    for old in world.secret.as_ref().map(recorded_keys).unwrap_or_default() {
         data.remove(&old);
     }
     for entry in &spec.entries {
