@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::observation::{Observation, Published, Secret};
-use super::{Account, Step, ledger};
+use super::{Account, Step, ledger, story};
 use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::domain::schedule::Schedule;
 
@@ -46,12 +46,11 @@ pub fn early(obs: &Observation, status: &ServiceAccountKeyStatus) -> Option<Endi
     Some(delete(status, key))
 }
 
-/// The Secret, if it publishes the active key: otherwise nothing is ended.
+/// The Secret, if it publishes the active key: otherwise nothing is ended. What a person put there instead may be the
+/// credential of an older one.
 fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Option<&'a Published> {
     match &obs.secret {
-        Secret::Ours(secret) if secret.key_id.is_some() && secret.key_id == status.active_key_id => {
-            Some(secret)
-        }
+        Secret::Ours(secret) if story::publishes(obs, status) => Some(secret),
         _ => None,
     }
 }

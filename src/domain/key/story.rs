@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::ledger;
 use super::observation::{Observation, Secret};
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeyStatus};
 use crate::domain::conditions::{
@@ -167,11 +168,14 @@ pub fn waits_for_lost(
     );
 }
 
-/// Whether the Secret that was read publishes the key that the status names.
+/// Whether the Secret that was read publishes the key that the status names: it says so, and holds its private half.
 pub fn publishes(obs: &Observation, status: &ServiceAccountKeyStatus) -> bool {
-    match &obs.secret {
-        Secret::Ours(secret) => secret.key_id.is_some() && secret.key_id == status.active_key_id,
-        Secret::Absent | Secret::Foreign { .. } => false,
+    match (&obs.secret, ledger::active(status)) {
+        (Secret::Ours(secret), Some(active)) => {
+            secret.key_id.as_ref() == Some(&active.id)
+                && secret.credential.is_of(active.public_key_sha256.as_deref())
+        }
+        _ => false,
     }
 }
 

@@ -381,6 +381,12 @@ fn rule_10_spaces_out_the_repair_of_drift() {
     assert_eq!(reason(&plan, conditions::READY), "BackingOff");
     assert_eq!(plan.requeue, Duration::from_secs(540));
     assert_eq!(decide(&obs, 600).next, Next::Need(Need::Keys));
+    // A Secret that is there and holds something else is no better.
+    obs.secret = settled().secret;
+    secret(&mut obs).credential = Credential::Missing;
+    let plan = decide(&obs, 60);
+    assert_eq!(reason(&plan, conditions::READY), "BackingOff");
+    assert_eq!(reason(&plan, conditions::SECRET_PUBLISHED), "SecretEdited");
 }
 
 #[test]
@@ -455,7 +461,14 @@ fn rule_13_ends_a_key_only_when_all_is_proved() {
     absent.secret = Secret::Absent;
     let mut unfenced = due();
     status(&mut unfenced).lost = vec![lost("n0", 0, at(0), false)];
-    for (name, mut obs) in [("publishes", publishes_it), ("absent", absent), ("unfenced", unfenced)] {
+    // Its credential was put back by hand, and no new key can be made yet.
+    let mut put_back = due();
+    secret(&mut put_back).credential = Credential::Readable { public_key_sha256: sha("k0") };
+    status(&mut put_back).failures = 7;
+    status(&mut put_back).last_failure_time = Some(at(55));
+    for (name, mut obs) in
+        [("publishes", publishes_it), ("absent", absent), ("unfenced", unfenced), ("put back", put_back)]
+    {
         obs.confirmed = true;
         let plan = decide(&obs, 60);
         let ends = matches!(plan.next, Next::Act(Step::DisableKey { .. } | Step::DeleteKey { .. }));
