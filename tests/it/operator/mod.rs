@@ -10,6 +10,8 @@ mod bad_spec;
 mod budgets;
 mod case;
 mod deletion;
+mod drift;
+mod faults;
 mod kube;
 mod lifecycle;
 mod person;
@@ -29,6 +31,8 @@ pub fn trials() -> Vec<Trial> {
         bad_secret::trials(),
         deletion::trials(),
         secrecy::trials(),
+        drift::trials(),
+        faults::trials(),
     ]
     .into_iter()
     .flatten()
