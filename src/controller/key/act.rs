@@ -8,7 +8,7 @@ use super::consumer::{self, Material};
 use super::observe::World;
 use super::{Memory, staging};
 use crate::api::v1alpha1::meta;
-use crate::backend::MintedKey;
+use crate::backend::{BackendError, MintedKey};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::domain::Class;
@@ -54,11 +54,17 @@ pub async fn act(
         }
         Step::DisableKey { id } => {
             let (login, account) = in_time(ctx, world, "disable")?;
-            done_or_gone(login.backend.disable_key(&account.unique_id, id).await)?;
+            let outcome = login.backend.disable_key(&account.unique_id, id).await;
+            if !done_or_gone(outcome, memory) {
+                return Ok(());
+            }
         }
         Step::DeleteKey { id } => {
             let (login, account) = in_time(ctx, world, "delete")?;
-            done_or_gone(login.backend.delete_key(&account.unique_id, id).await)?;
+            let outcome = login.backend.delete_key(&account.unique_id, id).await;
+            if !done_or_gone(outcome, memory) {
+                return Ok(());
+            }
         }
         Step::DeleteSecret { uid, resource_version } => {
             ctx.io.delete(&world.secrets, &world.secret_name, uid, Some(resource_version)).await?;
@@ -105,11 +111,15 @@ fn in_time<'w>(
     Ok((login, account))
 }
 
-/// What is ended already, is ended.
-fn done_or_gone(outcome: Result<(), crate::backend::BackendError>) -> Result<(), Error> {
+/// What is ended already, is ended. A failure is for the plan to tell; the ending is repeated later.
+fn done_or_gone(outcome: Result<(), BackendError>, memory: &mut Memory) -> bool {
     match outcome {
-        Err(error) if error.class() == Class::NotFound => Ok(()),
-        other => Ok(other?),
+        Err(error) if error.class() != Class::NotFound => {
+            tracing::warn!(%error, "the key is not ended");
+            memory.unended = Some(error.trouble());
+            false
+        }
+        Ok(()) | Err(_) => true,
     }
 }
 

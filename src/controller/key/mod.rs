@@ -16,8 +16,8 @@ use self::observe::World;
 use super::guard::guarded;
 use super::{Context, Error};
 use crate::api::v1alpha1::ServiceAccountKey;
-use crate::domain::conditions;
 use crate::domain::key::{Next, Plan, Refusal, Step, plan};
+use crate::domain::{Trouble, conditions};
 
 /// Steps that one reconcile takes at most. A rotation with everything in its way takes about ten.
 const PASSES: usize = 32;
@@ -31,6 +31,8 @@ pub(super) struct Memory {
     sent_in_vain: Option<String>,
     /// The definite refusal of that attempt.
     refused: Option<Refusal>,
+    /// Why a key could not be ended.
+    unended: Option<Trouble>,
     /// Staging Secrets that this reconcile wrote.
     staged: Vec<String>,
 }

@@ -105,6 +105,7 @@ pub async fn observe(
         own_intent: memory.own_intent.clone(),
         sent_in_vain: memory.sent_in_vain.clone(),
         refused: memory.refused.clone(),
+        unended: memory.unended.clone(),
         fresh_nonce: ctx.nonce()?,
         uid,
     };

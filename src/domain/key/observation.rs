@@ -52,6 +52,8 @@ pub struct Observation {
     pub sent_in_vain: Option<String>,
     /// The backend's definite refusal of the create that this pass sent, or the API server's of its staging.
     pub refused: Option<Refusal>,
+    /// Why the key that this pass was to disable or delete may still be as it was.
+    pub unended: Option<Trouble>,
     /// A random name for an attempt that may be begun now.
     pub fresh_nonce: String,
 }

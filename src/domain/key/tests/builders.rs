@@ -67,6 +67,7 @@ pub fn fresh() -> Observation {
         own_intent: None,
         sent_in_vain: None,
         refused: None,
+        unended: None,
         fresh_nonce: "fresh".to_owned(),
     }
 }

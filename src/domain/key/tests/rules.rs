@@ -477,6 +477,30 @@ fn rule_13_ends_a_key_only_when_all_is_proved() {
 }
 
 #[test]
+fn rule_13_tells_of_an_ending_that_failed_and_repeats_it() {
+    let mut obs = settled();
+    let mut old = key("k0", KeyPhase::Overlap, 0);
+    old.disable_at = Some(at(50));
+    status(&mut obs).keys.push(old);
+    obs.confirmed = true;
+    obs.unended = Some(Trouble::new(Class::Forbidden, "may not"));
+    let plan = decide(&obs, 60);
+    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
+    assert_eq!(plan.events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::PermissionMissing]);
+    assert_eq!(ledger::find(&plan.status, "k0").unwrap().phase, KeyPhase::Overlap);
+    obs.unended = Some(Trouble::new(Class::Unknown, "no answer"));
+    let plan = decide(&obs, 60);
+    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
+    assert_eq!(reason(&plan, conditions::BACKEND_REACHABLE), "BackendUnreachable");
+    assert!(conditions::is(&plan.status.conditions, conditions::READY, Is::True));
+    obs.status = Some(plan.status);
+    obs.unended = None;
+    let plan = decide(&obs, 120);
+    assert_eq!(step(&plan), &Step::DisableKey { id: "k0".to_owned() });
+    assert_eq!(reason(&plan, conditions::BACKEND_REACHABLE), "BackendReady");
+}
+
+#[test]
 fn rule_13_deletes_at_once_where_the_backend_cannot_disable() {
     let mut obs = settled();
     obs.account = AccountView::Usable(Account { can_disable: false, ..account() });
@@ -561,6 +585,19 @@ fn a_deleting_object_waits_for_a_lost_attempt_and_says_until_when() {
     assert!(closed.status.lost.is_empty());
     obs.status = Some(closed.status);
     assert_eq!(step(&decide(&obs, 4300)), &Step::RemoveFinalizer);
+}
+
+#[test]
+fn a_deleting_object_says_why_a_key_is_not_deleted() {
+    let mut obs = settled();
+    obs.deleting = true;
+    obs.confirmed = true;
+    obs.secret = Secret::Absent;
+    obs.unended = Some(Trouble::new(Class::Unknown, "no answer"));
+    let plan = decide(&obs, 60);
+    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
+    assert_eq!(reason(&plan, conditions::READY), "BackendUnreachable");
+    assert!(ledger::find(&plan.status, "k1").is_some());
 }
 
 #[test]
