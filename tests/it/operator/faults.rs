@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         trial("faults::a_token_endpoint_in_trouble_says_nothing_about_the_key", token_trouble),
         trial("faults::a_lost_account_is_found_again_by_its_mark", lost_account),
         trial("faults::an_ending_whose_answer_is_lost_is_repeated", lost_endings),
+        trial("faults::an_ending_that_is_refused_is_told_and_repeated", refused_endings),
     ]
 }
 
@@ -190,6 +191,29 @@ fn lost_account() {
     case.delete("iamsa", "billing");
     case.gone("iamsa", "billing");
     assert_eq!(case.person.account(&case.name), None);
+}
+
+/// Refused for a while, and lost once: the key stays in the ledger as it was until its end is known.
+fn refused_endings() {
+    let case = account("noend");
+    case.key("billing", &json!({"rotation": {"every": "10s", "overlap": "1s", "deleteAfter": "1s"}}));
+    case.ready("iamsak", "billing");
+    let first = case.active("billing");
+    fault(&case, "keys.disable", &fail(403, "PERMISSION_DENIED"), 2);
+    fault(&case, "keys.delete", &fail(503, "UNAVAILABLE"), 1);
+    for (reason, words) in
+        [(Reason::PermissionMissing, "PERMISSION_DENIED"), (Reason::BackendUnreachable, "UNAVAILABLE")]
+    {
+        case.event_saying("billing", reason, words);
+        assert_eq!(condition(&case.get("iamsak", "billing"), "Ready")["status"], "True");
+    }
+    let key = case.when("iamsak", "billing", "the old key's end", |key| entry(key, &first).is_null());
+    assert!(!case.person.keys(&case.name).iter().any(|key| key.id == first), "forgotten before its end");
+    assert_eq!(condition(&key, "Ready")["status"], "True");
+    case.when("iamsak", "billing", "reachable again", |key| {
+        condition(key, "BackendReachable")["status"] == "True"
+    });
+    case.accepted("billing");
 }
 
 fn lost_endings() {

@@ -9,6 +9,7 @@ mod bad_secret;
 mod bad_spec;
 mod budgets;
 mod case;
+mod crash;
 mod deletion;
 mod drift;
 mod faults;
@@ -16,6 +17,7 @@ mod kube;
 mod lifecycle;
 mod person;
 mod secrecy;
+mod startup;
 mod world;
 
 use libtest_mimic::Trial;
@@ -33,6 +35,8 @@ pub fn trials() -> Vec<Trial> {
         secrecy::trials(),
         drift::trials(),
         faults::trials(),
+        crash::trials(),
+        startup::trials(),
     ]
     .into_iter()
     .flatten()
