@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::conditions::{CLOCK_IN_SYNC, Conditions, Is, READY, RECONCILING, STALLED};
 use super::schedule::{audit_wait, whole_second_before};
-use super::{Class, Event, Reason, Timing, Trouble};
+use super::{Event, Reason, Timing, Trouble};
 use crate::api::v1alpha1::{BackendStatus, Capabilities};
 
 /// How far the clock skew must move before the status says so.
@@ -122,10 +122,7 @@ fn tell(
         }
         Probe::Failed(trouble) => {
             c.set(READY, Is::False, trouble.class.reason(), &trouble.message);
-            match trouble.class {
-                Class::Throttled { after: Some(after) } => after.max(timing.retry(obs.failures + 1)),
-                _ => timing.retry(obs.failures + 1),
-            }
+            timing.retry(obs.failures + 1)
         }
         Probe::Answered { identity, project, capabilities, skew_seconds } => {
             c.set(READY, Is::True, Reason::BackendReady, "The backend answers and the login is accepted");

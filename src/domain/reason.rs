@@ -66,8 +66,6 @@ reasons! {
     AccountUpdated Good,
     /// An account was deleted at the backend.
     AccountDeleted Good,
-    /// A key was made at the backend.
-    KeyCreated Good,
     /// A key was disabled at the end of its overlap.
     KeyDisabled Good,
     /// A disabled key was enabled again because the Secret publishes it.

@@ -31,6 +31,9 @@ pub(super) struct Memory {
     sent_in_vain: Option<String>,
     /// The definite refusal of that attempt.
     refused: Option<Refusal>,
+    /// Nonce of the attempt whose staged key was accepted, and how many times in a row: a slow token endpoint
+    /// must not make the reads of every pass too old to publish on.
+    proved: Option<(String, u32)>,
     /// Staging Secrets that this reconcile wrote.
     staged: Vec<String>,
 }
@@ -58,7 +61,9 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
         let Some(mut world) = observe::observe(ctx, cached, &memory).await? else {
             return Ok(Action::await_change());
         };
-        let Some(decided) = decide(ctx, &mut world).await? else { continue };
+        let decided = decide(ctx, &mut world).await?;
+        memory.proved = world.proved();
+        let Some(decided) = decided else { continue };
         rule = decided.rule;
         tracing::debug!(rule, next = ?decided.next, "planned");
         match &decided.next {

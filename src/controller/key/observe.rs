@@ -16,7 +16,7 @@ use crate::controller::registry::{BackendId, Login};
 use crate::controller::{Context, Error};
 use crate::credential::SecretBytes;
 use crate::domain::conditions::{self, READY};
-use crate::domain::key::{Account, AccountView, Observation, Secret};
+use crate::domain::key::{Account, AccountView, Observation, Proof, Secret};
 use crate::domain::{Reason, names};
 
 /// What one pass has read: plain data for the plan, and the objects that a step writes back.
@@ -44,6 +44,15 @@ pub struct World {
 }
 
 impl World {
+    /// The staged key that was accepted, for the next pass of this reconcile.
+    pub fn proved(&self) -> Option<(String, u32)> {
+        let pending = self.observation.status.as_ref().and_then(|s| s.pending.as_ref())?;
+        match self.observation.proof {
+            Some(Proof::Accepted { times }) => Some((pending.nonce.clone(), times)),
+            _ => None,
+        }
+    }
+
     /// Uid of the object.
     pub fn uid(&self) -> &str {
         &self.observation.uid
@@ -100,7 +109,7 @@ pub async fn observe(
         account,
         keys: None,
         preflight: None,
-        proof: None,
+        proof: proved_before(&object, memory),
         confirmed: false,
         own_intent: memory.own_intent.clone(),
         sent_in_vain: memory.sent_in_vain.clone(),
@@ -120,6 +129,12 @@ pub async fn observe(
         login,
         read_at,
     }))
+}
+
+fn proved_before(object: &ServiceAccountKey, memory: &Memory) -> Option<Proof> {
+    let pending = object.status.as_ref().and_then(|s| s.pending.as_ref())?;
+    let (_, times) = memory.proved.as_ref().filter(|(nonce, _)| *nonce == pending.nonce)?;
+    Some(Proof::Accepted { times: *times })
 }
 
 fn consumer_name(object: &ServiceAccountKey) -> String {

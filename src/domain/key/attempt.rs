@@ -49,7 +49,7 @@ impl Table<'_> {
             return Some(Plan::act("8d", Step::WriteStatus, after));
         }
         let plan = self.wait("8d", status.clone(), &Mood::Working, schedule);
-        Some(Plan { requeue: plan.requeue.min(between(self.now, settled)), ..plan })
+        Some(Plan { requeue: plan.requeue.min(between(self.exact, settled)), ..plan })
     }
 
     pub(super) fn refused(&self, status: &ServiceAccountKeyStatus, refusal: &Refusal) -> Plan {

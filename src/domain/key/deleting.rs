@@ -114,7 +114,7 @@ fn settle(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
     let mut after = status;
     tell(table, &mut after, Reason::Deleting, "A lost attempt is waited for");
     story::waits_for_lost(table.obs, &mut after, until, table.now);
-    let wait = between(table.now, until) + std::time::Duration::from_secs(1);
+    let wait = between(table.exact, until) + std::time::Duration::from_secs(1);
     Plan { requeue: wait, ..table.hold_as_told("3", after) }
 }
 

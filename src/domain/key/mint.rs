@@ -61,6 +61,6 @@ impl Table<'_> {
             // The failure that made us wait has been told.
             None => self.silent("10", status.clone(), schedule),
         };
-        Plan { requeue: plan.requeue.min(between(self.now, until)), ..plan }
+        Plan { requeue: plan.requeue.min(between(self.exact, until)), ..plan }
     }
 }

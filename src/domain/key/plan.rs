@@ -149,7 +149,7 @@ pub struct Publication {
 /// Decides one pass.
 pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
     // 1 (the Lease) is the caller's: without it no pass begins.
-    let table = Table { obs, now: whole_second_before(now), timing };
+    let table = Table { obs, now: whole_second_before(now), exact: now, timing };
     let decided = table.decide();
     // Nothing sits still for longer than an audit period.
     Plan { requeue: decided.requeue.min(audit_wait(timing, &obs.uid)), ..decided }
@@ -158,7 +158,10 @@ pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
 /// What all rules share.
 pub(super) struct Table<'a> {
     pub obs: &'a Observation,
+    /// In whole seconds, as the status has it.
     pub now: Timestamp,
+    /// To wake up on time.
+    pub exact: Timestamp,
     pub timing: &'a Timing,
 }
 
@@ -308,7 +311,7 @@ impl Table<'_> {
             .chain(rotation)
             .chain(windows)
             // What is overdue and was not done waits for something else, which wakes us or has its own time.
-            .map(|at| if at <= self.now { self.timing.settle } else { between(self.now, at) })
+            .map(|at| if at <= self.now { self.timing.settle } else { between(self.exact, at) })
             .min()
             .unwrap_or(Duration::MAX)
             .min(audit_wait(self.timing, &self.obs.uid))

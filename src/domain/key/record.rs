@@ -65,8 +65,11 @@ impl Table<'_> {
         let pending = status.pending.as_ref().filter(|p| p.attempt == secret.attempt);
         let known = ledger::find(status, id);
         let lost = status.lost.iter().any(|l| l.attempt == secret.attempt);
-        if pending.is_none() && known.is_none() && !lost {
-            return None; // an annotation that nobody of us wrote: rule 11 sets it right
+        let another = known.and_then(|k| k.public_key_sha256.as_ref()).is_some_and(|expected| {
+            matches!(&secret.credential, Credential::Readable { public_key_sha256 } if public_key_sha256 != expected)
+        });
+        if (pending.is_none() && known.is_none() && !lost) || another {
+            return None; // an annotation that none of us wrote: rule 11 sets it right
         }
         if pending.is_none() && !self.obs.confirmed {
             return Some(Plan::need("7", Need::Confirm, status));

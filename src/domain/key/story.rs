@@ -70,15 +70,18 @@ pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood
     } else {
         c.clear(RECONCILING);
     }
-    if open && !first {
-        c.set(
-            ROTATING,
-            Is::True,
-            Reason::Rotating,
-            "The published key stays valid until the new one is proved",
-        );
-    } else {
-        c.clear(ROTATING);
+    match mood {
+        // A published key is as good as before: what cannot go on is its replacement.
+        Mood::Waiting(reason, message) if published => {
+            c.set(ROTATING, Is::False, *reason, message);
+        }
+        _ if open && !first => {
+            let message = "The published key stays valid until the new one is proved";
+            c.set(ROTATING, Is::True, Reason::Rotating, message);
+        }
+        _ => {
+            c.clear(ROTATING);
+        }
     }
     match mood {
         Mood::Waiting(Reason::QuotaExhausted, message) => {
@@ -127,7 +130,7 @@ pub fn backend(
 ) {
     let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
     match answer {
-        Err(trouble) if matches!(trouble.class, Class::Unknown | Class::Throttled { .. }) => {
+        Err(trouble) if matches!(trouble.class, Class::Unknown | Class::Throttled) => {
             c.set(BACKEND_REACHABLE, Is::False, trouble.class.reason(), &trouble.message);
         }
         Ok(()) | Err(_) => {
