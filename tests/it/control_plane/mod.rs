@@ -1,7 +1,7 @@
 //! The test bed itself: the control plane is a real one, and refuses what a real one refuses.
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use keywheel_testbed::audit::Writes;
 use keywheel_testbed::control_plane::{self, ADMIN_USER, ControlPlane, OPERATOR_USER, Options};
 use keywheel_testbed::pki::Authority;
+use keywheel_testbed::ports;
 use keywheel_testbed::process::{End, Process, Scratch, Signal};
 use keywheel_testbed::shared;
 use keywheel_testbed::tools::{Tool, Toolbox};
@@ -29,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_certificate_of_another_authority_is_refused_on_both_sides", strangers),
         trial("a_deleted_namespace_goes_away_with_its_content", namespace_deletion),
         rollout_trial(),
+        Trial::test("control_plane::a_port_that_somebody_else_took_is_replaced", taken_ports),
         Trial::test("control_plane::ctrl_c_ends_every_process_and_removes_the_folder", interrupted),
     ]
 }
@@ -63,6 +65,20 @@ fn rollout(options: Options) -> Result<(), Failed> {
     cp.kubectl_ok(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
     let web = cp.get_json(&["get", "deployment", "web"])?;
     assert_eq!(web.pointer("/status/readyReplicas").and_then(serde_json::Value::as_u64), Some(3), "{web}");
+    Ok(())
+}
+
+/// Another program listens where etcd, then where the API server shall listen.
+fn taken_ports() -> Result<(), Failed> {
+    let squatter = TcpListener::bind("127.0.0.1:0")?;
+    let taken = squatter.local_addr()?.port();
+    let [one, two, three, four] = ports::free()?;
+    for wish in [[taken, one, two], [three, four, taken]] {
+        let cp = ControlPlane::start(Options { ports: Some(wish), ..Options::default() })?;
+        let port = cp.server().rsplit(':').next().and_then(|port| port.parse().ok());
+        assert!(port.is_some_and(|port| !wish.contains(&port)), "{wish:?} {}", cp.server());
+        cp.create_namespace("served")?;
+    }
     Ok(())
 }
 
