@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::events::{Event as KubeEvent, EventType, Recorder};
 
-use crate::domain::{Event, Severity};
+use super::Context;
+use crate::domain::{Event, Reason, Severity};
 
 /// Longest note that the API server takes.
 const NOTE_LIMIT: usize = 1024;
@@ -49,4 +51,17 @@ impl Reporter {
             }
         }
     }
+}
+
+/// One malformed object: said where its owner looks, and the good ones go on.
+pub async fn tell_invalid(ctx: &Context, about: &ObjectReference, invalid: &InvalidObject) {
+    tracing::warn!(
+        kind = about.kind,
+        namespace = about.namespace,
+        name = about.name,
+        error = invalid.error,
+        "object cannot be read"
+    );
+    let note = format!("The object cannot be read: {}. Correct it or delete it", invalid.error);
+    ctx.reporter.tell(about, &[Event::warning(Reason::InvalidObject, note)]).await;
 }

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use kube::ResourceExt as _;
 
-use super::consumer::{self, Material};
-use super::observe::World;
+use super::consumer;
+use super::material::Material;
+use super::world::World;
 use super::{Memory, staging};
 use crate::api::v1alpha1::meta;
 use crate::backend::MintedKey;

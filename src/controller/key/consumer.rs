@@ -9,37 +9,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::observe::World;
-use crate::api::v1alpha1::{EntryFormat, SecretEntry, ServiceAccountKey, meta};
+use super::material::Material;
+use super::world::World;
+use crate::api::v1alpha1::{SecretEntry, ServiceAccountKey, meta};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
 use crate::domain::key::{Account, Credential, Publication, Published, Secret};
-
-/// A private half and what belongs to it, ready to be written in any form.
-pub struct Material {
-    file: GoogleCredentials,
-    pair: RsaKeyPair,
-}
-
-impl Material {
-    /// From a raw credential as the backend gave it.
-    pub fn parse(raw: &SecretBytes) -> Result<Self, Error> {
-        let file = GoogleCredentials::parse(raw)?;
-        let pair = RsaKeyPair::from_pkcs8_pem(file.private_key_pem())?;
-        Ok(Self { file, pair })
-    }
-
-    fn render(&self, format: EntryFormat, key_id: &str, email: &str) -> Result<SecretBytes, Error> {
-        Ok(match format {
-            EntryFormat::GoogleCredentials => self.file.render()?,
-            EntryFormat::PrivateKeyPem => self.pair.to_pkcs8_pem()?,
-            EntryFormat::PublicKeyPem => SecretBytes::from(self.pair.public_pem()),
-            EntryFormat::KeyId => SecretBytes::from(key_id.to_owned()),
-            EntryFormat::Email => SecretBytes::from(email.to_owned()),
-        })
-    }
-}
 
 /// Names that the spec put on the Secret: what leaves the spec leaves the Secret, what others added stays.
 #[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +92,7 @@ pub fn read(
     let material = match (pair, active, account, login) {
         (Some(pair), Some(key_id), Some(account), Some(login)) => {
             let fields = login.backend.credential_fields(&account.email, &account.unique_id, key_id);
-            pair.to_pkcs8_pem().ok().map(|pem| Material { file: GoogleCredentials::new(fields, pem), pair })
+            Material::new(pair, fields).ok()
         }
         _ => None,
     };

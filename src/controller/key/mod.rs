@@ -3,8 +3,10 @@
 mod act;
 mod ask;
 mod consumer;
+mod material;
 mod observe;
 mod staging;
+mod world;
 
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use kube::Resource as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
-use self::observe::World;
+use self::world::World;
 use super::guard::guarded;
 use super::{Context, Error};
 use crate::api::v1alpha1::ServiceAccountKey;
@@ -51,7 +53,7 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
     let cached = match &object.0 {
         Ok(cached) => cached,
         Err(invalid) => {
-            super::run::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
+            super::report::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
             return Ok(Action::await_change());
         }
     };

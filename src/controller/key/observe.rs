@@ -9,55 +9,14 @@ use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
-use super::consumer::{self, Material};
-use super::{Memory, staging};
+use super::world::World;
+use super::{Memory, consumer, staging};
 use crate::api::v1alpha1::{ServiceAccount, ServiceAccountKey, meta};
 use crate::controller::registry::{BackendId, Login};
 use crate::controller::{Context, Error};
-use crate::credential::SecretBytes;
 use crate::domain::conditions::{self, READY};
 use crate::domain::key::{Account, AccountView, Observation, Proof, Secret};
 use crate::domain::{Reason, names};
-
-/// What one pass has read: plain data for the plan, and the objects that a step writes back.
-pub struct World {
-    /// For the plan.
-    pub observation: Observation,
-    /// The object as read.
-    pub object: ServiceAccountKey,
-    /// Its API.
-    pub objects: Api<ServiceAccountKey>,
-    /// Secrets of its namespace.
-    pub secrets: Api<KubeSecret>,
-    /// Name of the consumer Secret.
-    pub secret_name: String,
-    /// The consumer Secret as read.
-    pub secret: Option<KubeSecret>,
-    /// The private half that the consumer Secret holds.
-    pub material: Option<Material>,
-    /// Staged credentials by nonce.
-    pub staged: Vec<(String, SecretBytes)>,
-    /// The backend of the account.
-    pub login: Option<Arc<Login>>,
-    /// When the first read was begun.
-    pub read_at: Instant,
-}
-
-impl World {
-    /// The staged key that was accepted, for the next pass of this reconcile.
-    pub fn proved(&self) -> Option<(String, u32)> {
-        let pending = self.observation.status.as_ref().and_then(|s| s.pending.as_ref())?;
-        match self.observation.proof {
-            Some(Proof::Accepted { times }) => Some((pending.nonce.clone(), times)),
-            _ => None,
-        }
-    }
-
-    /// Uid of the object.
-    pub fn uid(&self) -> &str {
-        &self.observation.uid
-    }
-}
 
 /// Reads everything. `None`: the object is gone.
 pub async fn observe(

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
-use super::observe::World;
+use super::world::World;
 use crate::api::v1alpha1::meta;
 use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
 use crate::domain::key::Staged;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::observation::{KeyList, Proof, Refusal, Staged};
-use super::plan::{Need, Plan, Step, Table};
+use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
+use super::table::Table;
 use super::{Account, ledger};
 use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeyReason, PendingAttempt, ServiceAccountKeyStatus, VerificationMode,

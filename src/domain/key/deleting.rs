@@ -2,8 +2,8 @@
 //! object goes. The Secret is read again before every step.
 
 use super::observation::{Observation, Secret};
-use super::plan::Table;
 use super::story::{self, Mood};
+use super::table::Table;
 use super::{Need, Plan, Step, ledger, retire};
 use crate::api::v1alpha1::{DeletionPolicy, KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING};

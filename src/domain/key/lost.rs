@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::observation::{KeyList, Secret};
-use super::plan::{Need, Plan, Step, Table};
+use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
+use super::table::Table;
 use super::{ListedKey, ledger};
 use crate::api::v1alpha1::{LostAttempt, ServiceAccountKeyStatus, SuspectKey};
 use crate::domain::schedule::{add, sub};

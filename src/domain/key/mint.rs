@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::plan::{Plan, Step, Table};
+use super::step::{Plan, Step};
 use super::story::{self, Mood};
+use super::table::Table;
 use super::{Account, ledger, need};
 use crate::api::v1alpha1::ServiceAccountKeyStatus;
 use crate::domain::schedule::{Schedule, between};

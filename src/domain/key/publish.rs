@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::observation::{Secret, Staged};
-use super::plan::{Plan, Publication, Step, Table};
+use super::step::{Plan, Publication, Step};
 use super::story;
+use super::table::Table;
 use super::{Account, ledger};
 use crate::api::v1alpha1::{KeyPhase, LedgerKey, PendingAttempt, ServiceAccountKeyStatus};
 use crate::domain::schedule::{add, whole_second_after};

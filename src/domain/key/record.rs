@@ -1,8 +1,9 @@
 //! Rules 2 and 7: the status follows what is written elsewhere.
 
 use super::observation::{Published, Secret};
-use super::plan::{Need, Plan, Step, Table};
+use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
+use super::table::Table;
 use super::{Account, Credential, ledger};
 use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LostAttempt, ServiceAccountKeyStatus, VerificationMode};
 use crate::domain::conditions::Is;

@@ -11,7 +11,6 @@ use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::domain::Timing;
-use crate::domain::key::plan::{Need, Next, Publication, Step};
 use crate::domain::schedule::add;
 
 /// What may go wrong with one effect.

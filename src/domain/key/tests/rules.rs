@@ -8,7 +8,6 @@ use crate::api::v1alpha1::{
     DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, Rotation, Span, VerificationMode,
 };
 use crate::domain::conditions::{self, Is};
-use crate::domain::key::plan::{Need, Next, Step};
 use crate::domain::{Class, Reason, Timing, Trouble};
 
 fn timing() -> Timing {

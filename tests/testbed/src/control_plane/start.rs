@@ -101,7 +101,9 @@ impl Ground<'_> {
     fn clear(&self) -> Result<(), Error> {
         let gone = |outcome: std::io::Result<()>, path: PathBuf| match outcome {
             // etcd may have ended before it made its folder.
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Write { path, source }),
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::Write { path, source })
+            }
             _ => Ok(()),
         };
         for name in ["etcd.log", "kube-apiserver.log", "audit.log"] {
