@@ -216,13 +216,13 @@ mod tests {
         }
     }
 
-    fn answered(skew_seconds: i64) -> Option<Probe> {
-        Some(Probe::Answered {
+    fn answered(skew_seconds: i64) -> Probe {
+        Probe::Answered {
             identity: "admin@p".to_owned(),
             project: "p".to_owned(),
             capabilities: Capabilities::default(),
             skew_seconds,
-        })
+        }
     }
 
     fn decide(obs: &Observation) -> Plan {
@@ -237,12 +237,12 @@ mod tests {
     fn a_jittering_clock_writes_nothing() {
         let mut obs = fresh();
         assert_eq!(decide(&obs).next, Next::NeedProbe);
-        obs.probe = answered(2);
+        obs.probe = Some(answered(2));
         obs.status = decide(&obs).status;
         assert_eq!(obs.status.clock_skew.as_deref(), Some("2s"));
-        obs.probe = answered(-20);
+        obs.probe = Some(answered(-20));
         assert_eq!(decide(&obs).status, obs.status);
-        obs.probe = answered(301);
+        obs.probe = Some(answered(301));
         let plan = decide(&obs);
         assert_eq!(plan.status.clock_skew.as_deref(), Some("301s"));
         assert_eq!(
@@ -273,7 +273,7 @@ mod tests {
         obs.deleting = true;
         assert_eq!(decide(&obs).next, Next::NeedAccounts);
         obs.accounts = Some(vec!["ns/billing".to_owned()]);
-        obs.probe = answered(0);
+        obs.probe = Some(answered(0));
         assert_eq!(reason(&decide(&obs), READY), "WaitingForAccounts");
         obs.probe = Some(Probe::NoLogin { reason: Reason::BackendLoginLost, message: "gone".to_owned() });
         assert_eq!(reason(&decide(&obs), STALLED), "BackendLoginLost");

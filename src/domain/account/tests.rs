@@ -1,7 +1,7 @@
 //! Accounts, case by case.
 
 use super::*;
-use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, BackendRef};
+use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, BackendKind, BackendRef};
 use crate::domain::conditions::{self, Is, READY, STALLED};
 use crate::domain::{Class, Timing};
 
@@ -18,7 +18,7 @@ fn fresh() -> Observation {
         has_finalizer: true,
         abandon: false,
         spec: ServiceAccountSpec {
-            backend_ref: BackendRef { kind: Default::default(), name: "default".to_owned() },
+            backend_ref: BackendRef { kind: BackendKind::default(), name: "default".to_owned() },
             account_id: None,
             display_name: None,
             description: None,

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::super::*;
 use crate::api::v1alpha1::{
-    KeyOrigin, KeyPhase, KeyReason, LedgerKey, LocalRef, LostAttempt, PendingAttempt, Rotation,
-    SecretTemplate, ServiceAccountKeySpec, ServiceAccountKeyStatus, Span, Verification,
+    Algorithm, DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, LocalRef, LostAttempt,
+    PendingAttempt, Rotation, SecretTemplate, ServiceAccountKeySpec, ServiceAccountKeyStatus, Span,
+    Verification,
 };
 use crate::domain::schedule::add;
 
@@ -19,8 +20,8 @@ pub fn at(seconds: i64) -> Timestamp {
 pub fn spec() -> ServiceAccountKeySpec {
     ServiceAccountKeySpec {
         service_account_ref: LocalRef { name: "billing".to_owned() },
-        key_source: Default::default(),
-        algorithm: Default::default(),
+        key_source: KeySource::default(),
+        algorithm: Algorithm::default(),
         rotation: Some(Rotation {
             every: Some(Span::new("1h")),
             overlap: Span::new("10m"),
@@ -29,7 +30,7 @@ pub fn spec() -> ServiceAccountKeySpec {
         }),
         verification: Verification::default(),
         secret: SecretTemplate::default(),
-        deletion_policy: Default::default(),
+        deletion_policy: DeletionPolicy::default(),
     }
 }
 

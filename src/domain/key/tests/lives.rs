@@ -225,7 +225,7 @@ impl World {
         assert_ne!(secret.key_id.as_deref(), Some(id), "{id} is ended while it is published");
         if self.ever_published.contains(id) {
             let replaced = self.published_at.get(id).copied().unwrap();
-            assert!(self.now >= add(replaced, Duration::from_secs(600)), "{id} is ended inside its overlap");
+            assert!(self.now >= add(replaced, Duration::from_mins(10)), "{id} is ended inside its overlap");
         }
     }
 

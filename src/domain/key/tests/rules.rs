@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{
-    DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, Rotation, Span, VerificationMode,
+    DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, Rotation, ServiceAccountKeyStatus, Span, VerificationMode,
 };
 use crate::domain::conditions::{self, Is};
 use crate::domain::{Class, Reason, Timing, Trouble};
@@ -36,7 +36,7 @@ fn a_settled_key_waits_and_writes_nothing() {
     assert_eq!((plan.rule, &plan.next), ("16", &Next::Wait));
     assert_eq!(Some(&plan.status), obs.status.as_ref(), "no write at rest");
     assert!(plan.events.is_empty());
-    assert!(plan.requeue <= Duration::from_secs(3540) && plan.requeue > Duration::from_secs(1800));
+    assert!(plan.requeue <= Duration::from_mins(59) && plan.requeue > Duration::from_mins(30));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn rule_8c_tries_the_same_key_again_and_wants_three_proofs_after_a_refusal() {
 fn rule_8c_without_verification_says_so() {
     let mut obs = fresh();
     obs.spec.verification.mode = VerificationMode::None;
-    obs.status = Some(Default::default());
+    obs.status = Some(ServiceAccountKeyStatus::default());
     status(&mut obs).pending = Some(pending("n1", 1, at(0)));
     obs.staged = vec![staged("k1", "n1", 1)];
     assert!(matches!(step(&decide(&obs, 1)), Step::Publish(_)));
@@ -376,7 +376,7 @@ fn rule_10_spaces_out_the_repair_of_drift() {
     let plan = decide(&obs, 60);
     assert_eq!((plan.rule, &plan.next), ("10", &Next::Wait));
     assert_eq!(reason(&plan, conditions::READY), "BackingOff");
-    assert_eq!(plan.requeue, Duration::from_secs(540));
+    assert_eq!(plan.requeue, Duration::from_mins(9));
     assert_eq!(decide(&obs, 600).next, Next::Need(Need::Keys));
 }
 
