@@ -51,7 +51,8 @@ pub async fn act(
         }
         Step::EnableKey { id } => {
             let (login, account) = in_time(ctx, world, "enable")?;
-            login.backend.enable_key(&account.unique_id, id).await?;
+            // A key that is gone cannot be enabled; it is recorded as published, and replaced at once.
+            done_or_gone(login.backend.enable_key(&account.unique_id, id).await)?;
         }
         Step::DisableKey { id } => {
             let (login, account) = in_time(ctx, world, "disable")?;

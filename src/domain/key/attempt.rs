@@ -78,6 +78,10 @@ impl Table<'_> {
         account: &Account,
     ) -> Plan {
         let obs = self.obs;
+        if staged.public_key_sha256.is_none() {
+            // 8b: what cannot be read can never be published.
+            return self.give_up("8b", status);
+        }
         let repairs = matches!(
             pending.reason,
             KeyReason::FirstKey | KeyReason::SecretMissing | KeyReason::SecretEdited
@@ -101,13 +105,7 @@ impl Table<'_> {
             }
             (Some(Proof::Refused { message }), _) => match &obs.keys {
                 None => Plan::need("8c", Need::Keys, status),
-                Some(list) if self.is_dead(list, staged) => {
-                    // 8b
-                    let mut after = status.clone();
-                    ledger::pending_to_lost(&mut after, self.timing);
-                    story::tell(obs, &mut after, &Mood::Working, self.now);
-                    Plan::act("8b", Step::WriteStatus, after)
-                }
+                Some(list) if self.is_dead(list, staged) => self.give_up("8b", status),
                 Some(_) => self.not_yet_accepted(status, pending, staged, message, schedule),
             },
             (Some(Proof::Unavailable(trouble)), _) => {
@@ -118,6 +116,13 @@ impl Table<'_> {
                 Plan { requeue: plan.requeue.min(self.proof_wait(pending)), ..plan }
             }
         }
+    }
+
+    fn give_up(&self, rule: &'static str, status: &ServiceAccountKeyStatus) -> Plan {
+        let mut after = status.clone();
+        ledger::pending_to_lost(&mut after, self.timing);
+        story::tell(self.obs, &mut after, &Mood::Working, self.now);
+        Plan::act(rule, Step::WriteStatus, after)
     }
 
     /// Whether a staged key is gone or disabled at the backend. Absence counts only once a list must show it.
@@ -182,7 +187,10 @@ impl Table<'_> {
     ) -> Plan {
         if ledger::find(status, &staged.key_id).is_some() {
             let step = Step::Unstage { name: staged.name.clone(), uid: staged.uid.clone() };
-            return Plan::act(rule, step, status.clone());
+            let mut after = status.clone();
+            // The one create of this attempt is accounted for: nothing of it can still surface.
+            after.lost.retain(|l| !(l.fenced && l.nonce == staged.nonce));
+            return Plan::act(rule, step, after);
         }
         let mut key = ledger::entry(&staged.key_id, KeyPhase::Overlap, KeyOrigin::Abandoned, staged.attempt);
         key.minted_at = staged.created_at;

@@ -14,7 +14,7 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     let obs = table.obs;
     let status = obs.status.clone().unwrap_or_default();
     if !obs.has_finalizer {
-        return Plan { rule: "3", ..table.hold("3", status, &Mood::Working) };
+        return table.hold_as_told("3", status);
     }
     if obs.abandon {
         return abandon(&status);

@@ -62,6 +62,9 @@ impl Table<'_> {
             let message = format!("Secret {}: {why}", story::secret_name(obs));
             return self.hold("6", status, &Mood::Stalled(Reason::SecretConflict, message));
         }
+        // A spec that was changed may no longer want what was due.
+        let mut status = status;
+        self.reschedule(&mut status, &schedule);
         let main = self
             .record(&status, &schedule, account) // 7
             .or_else(|| self.attempt(&status, &schedule, account)) // 8

@@ -11,6 +11,7 @@ use crate::api::v1alpha1::{
     Verification,
 };
 use crate::domain::schedule::add;
+use crate::domain::{Timing, conditions};
 
 /// A moment of the tests' calendar, in seconds after its beginning.
 pub fn at(seconds: i64) -> Timestamp {
@@ -182,4 +183,23 @@ pub fn secret(obs: &mut Observation) -> &mut Published {
         Secret::Ours(published) => published,
         other => panic!("no Secret of ours: {other:?}"),
     }
+}
+
+pub fn timing() -> Timing {
+    Timing::default()
+}
+
+pub fn step(plan: &Plan) -> &Step {
+    match &plan.next {
+        Next::Act(step) => step,
+        other => panic!("rule {}: {other:?} is no step", plan.rule),
+    }
+}
+
+pub fn reason(plan: &Plan, type_: &str) -> String {
+    conditions::find(&plan.status.conditions, type_).map(|c| c.reason.clone()).unwrap_or_default()
+}
+
+pub fn decide(obs: &Observation, seconds: i64) -> Plan {
+    plan(obs, at(seconds), &timing())
 }
