@@ -15,7 +15,7 @@ use crate::api::v1alpha1::{SecretEntry, ServiceAccountKey, meta};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
-use crate::domain::key::{Account, Credential, Publication, Published, Secret};
+use crate::domain::key::{Account, Credential, Publication, Published, Secret, ledger};
 
 /// Names that the spec put on the Secret: what leaves the spec leaves the Secret, what others added stays.
 #[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ pub fn read(
         return foreign("it was made immutable; delete it, and it will be written again");
     }
     let key_id = annotation(meta::KEY_ID);
-    let pair = private_half(secret);
+    let pair = private_half(secret, object);
     let credential = pair.as_ref().map_or(Credential::Missing, |pair| Credential::Readable {
         public_key_sha256: pair.public_key_sha256(),
     });
@@ -99,15 +99,29 @@ pub fn read(
     (Secret::Ours(view), material)
 }
 
-/// The first private key that can be read from any data key.
-fn private_half(secret: &KubeSecret) -> Option<RsaKeyPair> {
-    secret.data.as_ref()?.values().find_map(|value| {
+/// The private key in our data keys: the active one if any of them holds it, else the first that can be read. A
+/// key that somebody keeps beside ours is none of our business.
+fn private_half(secret: &KubeSecret, object: &ServiceAccountKey) -> Option<RsaKeyPair> {
+    let data = secret.data.as_ref()?;
+    let active = object.status.as_ref().and_then(ledger::active).and_then(|k| k.public_key_sha256.as_ref());
+    let ours: BTreeSet<String> = recorded_keys(secret)
+        .into_iter()
+        .chain(object.spec.secret.entries.iter().map(|e| e.key.clone()))
+        .collect();
+    let mut first = None;
+    for value in ours.iter().filter_map(|key| data.get(key)) {
         let bytes = SecretBytes::new(value.0.clone());
-        match GoogleCredentials::parse(&bytes) {
-            Ok(file) => RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).ok(),
-            Err(_) => RsaKeyPair::from_pkcs8_pem(&bytes).ok(),
+        let pair = match GoogleCredentials::parse(&bytes) {
+            Ok(file) => RsaKeyPair::from_pkcs8_pem(file.private_key_pem()),
+            Err(_) => RsaKeyPair::from_pkcs8_pem(&bytes),
+        };
+        let Ok(pair) = pair else { continue };
+        if active == Some(&pair.public_key_sha256()) {
+            return Some(pair);
         }
-    })
+        first.get_or_insert(pair);
+    }
+    first
 }
 
 fn is_as_specified(secret: &KubeSecret, object: &ServiceAccountKey) -> bool {

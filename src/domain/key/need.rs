@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::observation::{Account, Credential, KeyList, Observation, Preflight, Secret};
+use super::observation::{Account, KeyList, Observation, Preflight, Secret};
 use super::{ListedKey, Need, ledger, retire};
 use crate::api::v1alpha1::{KeyReason, ServiceAccountKeyStatus};
 use crate::domain::schedule::{Schedule, add, sub};
@@ -20,7 +20,7 @@ pub fn reason(
     let Some(active) = ledger::active(status) else { return Some(KeyReason::FirstKey) };
     match &obs.secret {
         Secret::Absent => return Some(KeyReason::SecretMissing),
-        Secret::Ours(secret) if !holds(&secret.credential, active.public_key_sha256.as_deref()) => {
+        Secret::Ours(secret) if !secret.credential.is(active.public_key_sha256.as_deref()) => {
             return Some(KeyReason::SecretEdited);
         }
         Secret::Ours(_) | Secret::Foreign { .. } => {}
@@ -47,16 +47,6 @@ pub fn reason(
         });
         if expiring { KeyReason::Expiring } else { KeyReason::Schedule }
     })
-}
-
-/// Whether a credential is the private half of this key. Without a recorded fingerprint any is believed: it
-/// was read back from a Secret that is ours.
-fn holds(credential: &Credential, fingerprint: Option<&str>) -> bool {
-    match (credential, fingerprint) {
-        (Credential::Missing, _) => false,
-        (Credential::Readable { .. }, None) => true,
-        (Credential::Readable { public_key_sha256 }, Some(expected)) => public_key_sha256 == expected,
-    }
 }
 
 /// What stands between a needed key and its attempt.

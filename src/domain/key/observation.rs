@@ -105,6 +105,18 @@ pub enum Credential {
     },
 }
 
+impl Credential {
+    /// Whether it is the private half of the key with this fingerprint. Without a fingerprint any readable one
+    /// is believed: it was read back from a Secret that is ours.
+    pub fn is(&self, fingerprint: Option<&str>) -> bool {
+        match (self, fingerprint) {
+            (Self::Missing, _) => false,
+            (Self::Readable { .. }, None) => true,
+            (Self::Readable { public_key_sha256 }, Some(expected)) => public_key_sha256 == expected,
+        }
+    }
+}
+
 /// A staging Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staged {

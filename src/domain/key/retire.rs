@@ -46,11 +46,12 @@ pub fn early(obs: &Observation, status: &ServiceAccountKeyStatus) -> Option<Endi
     Some(delete(status, key))
 }
 
-/// The Secret, if it publishes the active key: otherwise nothing is ended.
+/// The Secret, if it publishes the active key by its mark and by its content: otherwise nothing is ended.
 fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Option<&'a Published> {
     match &obs.secret {
         Secret::Ours(secret) if secret.key_id.is_some() && secret.key_id == status.active_key_id => {
-            Some(secret)
+            let expected = ledger::active(status).and_then(|k| k.public_key_sha256.as_deref());
+            secret.credential.is(expected).then_some(secret)
         }
         _ => None,
     }

@@ -42,9 +42,16 @@ fn rule_13_ends_a_key_only_when_all_is_proved() {
     secret(&mut publishes_it).key_id = Some("k0".to_owned());
     let mut absent = due();
     absent.secret = Secret::Absent;
+    // Somebody put the old credential back and left our mark: pods read k0 now.
+    let mut holds_it = due();
+    secret(&mut holds_it).credential = Credential::Readable { public_key_sha256: sha("k0") };
+    status(&mut holds_it).failures = 1;
+    status(&mut holds_it).last_failure_time = Some(at(59));
     let mut unfenced = due();
     status(&mut unfenced).lost = vec![lost("n0", 0, at(0), false)];
-    for (name, mut obs) in [("publishes", publishes_it), ("absent", absent), ("unfenced", unfenced)] {
+    for (name, mut obs) in
+        [("publishes", publishes_it), ("holds", holds_it), ("absent", absent), ("unfenced", unfenced)]
+    {
         obs.confirmed = true;
         let plan = decide(&obs, 60);
         let ends = matches!(plan.next, Next::Act(Step::DisableKey { .. } | Step::DeleteKey { .. }));
