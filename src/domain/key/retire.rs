@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::observation::{Observation, Published, Secret};
-use super::{Account, Step, ledger};
+use super::{Account, Step, ledger, story};
 use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::domain::schedule::Schedule;
 
@@ -49,10 +49,7 @@ pub fn early(obs: &Observation, status: &ServiceAccountKeyStatus) -> Option<Endi
 /// The Secret, if it publishes the active key by its mark and by its content: otherwise nothing is ended.
 fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Option<&'a Published> {
     match &obs.secret {
-        Secret::Ours(secret) if secret.key_id.is_some() && secret.key_id == status.active_key_id => {
-            let expected = ledger::active(status).and_then(|k| k.public_key_sha256.as_deref());
-            secret.credential.is(expected).then_some(secret)
-        }
+        Secret::Ours(secret) if story::publishes(obs, status) => Some(secret),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::ledger;
 use super::observation::{Observation, Secret};
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeyStatus};
 use crate::domain::conditions::{
@@ -170,10 +171,13 @@ pub fn waits_for_lost(
     );
 }
 
-/// Whether the Secret that was read publishes the key that the status names.
+/// Whether the Secret that was read publishes the key that the status names, by its mark and by its content.
 pub fn publishes(obs: &Observation, status: &ServiceAccountKeyStatus) -> bool {
     match &obs.secret {
-        Secret::Ours(secret) => secret.key_id.is_some() && secret.key_id == status.active_key_id,
+        Secret::Ours(secret) => {
+            let expected = ledger::active(status).and_then(|k| k.public_key_sha256.as_deref());
+            secret.key_id.is_some() && secret.key_id == status.active_key_id && secret.credential.is(expected)
+        }
         Secret::Absent | Secret::Foreign { .. } => false,
     }
 }
