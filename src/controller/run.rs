@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use super::context::{Failures, StagingIndex};
 use super::registry::{BackendId, Registry};
 use super::report::Reporter;
-use super::{Context, SystemClock, SystemEntropy, account, backend, key};
+use super::{Clock, Context, SystemClock, SystemEntropy, account, backend, key};
 use crate::api::v1alpha1::{
     BackendKind, ClusterIamBackend, IamBackend, ServiceAccount, ServiceAccountKey, meta,
 };
@@ -85,11 +85,12 @@ pub async fn run(
             system.and_then(|n| n.uid()).ok_or(RunError::NoClusterId)?
         }
     };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ctx = Arc::new(Context {
-        reporter: Reporter::new(client.clone(), options.timing.call_timeout),
+        reporter: Reporter::new(client.clone(), options.timing.call_timeout, clock.clone()),
         io,
         timing: options.timing,
-        clock: Arc::new(SystemClock),
+        clock,
         entropy: Arc::new(SystemEntropy),
         backends: Registry::new(options.cluster_resource_namespace, options.embedded_endpoint),
         staging: StagingIndex::default(),

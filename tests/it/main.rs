@@ -6,6 +6,7 @@ use keywheel_testbed::Session;
 
 mod chart;
 mod control_plane;
+mod operator;
 mod wire;
 
 fn main() -> ExitCode {
@@ -14,6 +15,9 @@ fn main() -> ExitCode {
     if std::env::var_os(control_plane::HOLD).is_some() {
         return control_plane::hold().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
-    let trials = [wire::trials(), chart::trials(), control_plane::trials()].into_iter().flatten().collect();
+    let trials = [wire::trials(), chart::trials(), control_plane::trials(), operator::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit_code()
 }

@@ -100,7 +100,10 @@ impl Table<'_> {
     /// Nothing is done until something outside changes.
     pub(super) fn hold(&self, rule: &'static str, mut status: ServiceAccountKeyStatus, mood: &Mood) -> Plan {
         story::tell(self.obs, &mut status, mood, self.now);
-        let requeue = audit_wait(self.timing, &self.obs.uid);
+        // No watch shows when a Secret that is not ours goes, or when a clock is set right.
+        let unheard =
+            matches!(mood, Mood::Stalled(Reason::SecretConflict, _) | Mood::Waiting(Reason::ClockSkew, _));
+        let requeue = if unheard { self.timing.retry_cap } else { audit_wait(self.timing, &self.obs.uid) };
         Plan { rule, next: Next::Wait, status, requeue, events: Vec::new() }
     }
 

@@ -62,6 +62,19 @@ pub fn put(url: &str, json: &str) -> Result<Answer, NoAnswer> {
     answer("PUT", url, agent().put(url).content_type("application/json").send(json))
 }
 
+/// Any method, with a bearer token and a JSON document.
+pub fn call(method: &'static str, url: &str, bearer: &str, json: Option<&str>) -> Result<Answer, NoAnswer> {
+    let request = ureq::http::Request::builder()
+        .method(method)
+        .uri(url)
+        .header("authorization", format!("Bearer {bearer}"))
+        .header("content-type", "application/json")
+        .body(json.unwrap_or_default().to_owned());
+    let no_answer = |source| NoAnswer { method, url: url.to_owned(), source: Box::new(source) };
+    let request = request.map_err(|error| no_answer(error.into()))?;
+    answer(method, url, agent().run(request))
+}
+
 /// DELETE.
 pub fn delete(url: &str) -> Result<Answer, NoAnswer> {
     answer("DELETE", url, agent().delete(url).call())

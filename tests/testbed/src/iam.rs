@@ -260,6 +260,11 @@ impl IamServer {
         accepted("PUT /faults", http::put(&format!("{}/faults", self.url), &faults.to_string())?)
     }
 
+    /// Changes settings of the running server: PUT of this document to `/settings`.
+    pub fn settings(&self, settings: &Value) -> Result<(), Error> {
+        accepted("PUT /settings", http::put(&format!("{}/settings", self.url), &settings.to_string())?)
+    }
+
     /// Ends all faults.
     pub fn clear_faults(&self) -> Result<(), Error> {
         accepted("DELETE /faults", http::delete(&format!("{}/faults", self.url))?)

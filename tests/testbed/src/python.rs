@@ -1,7 +1,8 @@
 //! Python with unmodified client libraries, in a virtual environment of its own, and the token exchange by google-auth.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -180,6 +181,65 @@ struct ExchangeOutput {
     refused: Option<String>,
 }
 
+impl ExchangeOutput {
+    fn verdict(self) -> Option<Exchange> {
+        match self {
+            Self { token_length: Some(token_length), expiry: Some(expiry), .. } => {
+                Some(Exchange::Accepted { token_length, expiry })
+            }
+            Self { refused: Some(reason), .. } => Some(Exchange::Refused { reason }),
+            _ => None,
+        }
+    }
+}
+
+/// google-auth in a process of its own that judges one credentials file after another; dropping it ends it.
+#[derive(Debug)]
+pub struct Judge {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    script: PathBuf,
+}
+
+impl Judge {
+    /// Starts the process.
+    pub fn start() -> Result<Self, Error> {
+        let script = repo::python().join("exchange.py");
+        let run = |source| Error::Run { script: script.clone(), source };
+        let mut command = Command::new(interpreter()?);
+        command.arg(&script).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(run)?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let output = output.ok_or_else(|| run(std::io::ErrorKind::BrokenPipe.into()))?;
+        Ok(Self { child, input, output: BufReader::new(output), script })
+    }
+
+    /// As [`exchange`].
+    pub fn exchange(&mut self, credentials: &Path) -> Result<Exchange, Error> {
+        let mut line = String::new();
+        let mut talk = |line: &mut String| {
+            let pipe = self.input.as_mut().ok_or(std::io::ErrorKind::BrokenPipe)?;
+            writeln!(pipe, "{}", credentials.display())?;
+            pipe.flush()?;
+            self.output.read_line(line).map(drop)
+        };
+        talk(&mut line).map_err(|source| Error::Run { script: self.script.clone(), source })?;
+        let answer: Option<ExchangeOutput> = serde_json::from_str(&line).ok();
+        answer
+            .and_then(ExchangeOutput::verdict)
+            .ok_or_else(|| Error::Unclear { script: self.script.clone(), output: line })
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        // The end of its input ends it.
+        drop(self.input.take());
+        self.child.wait().ok();
+    }
+}
+
 /// Lets google-auth fetch a token with the credentials file, scope cloud-platform.
 ///
 /// # Errors
@@ -192,11 +252,9 @@ pub fn exchange(credentials: &Path) -> Result<Exchange, Error> {
         .output()
         .map_err(|source| Error::Run { script: script.clone(), source })?;
     let answer: Option<ExchangeOutput> = serde_json::from_slice(&output.stdout).ok();
-    match (output.status.code(), answer) {
-        (Some(0), Some(ExchangeOutput { token_length: Some(token_length), expiry: Some(expiry), .. })) => {
-            Ok(Exchange::Accepted { token_length, expiry })
-        }
-        (Some(1), Some(ExchangeOutput { refused: Some(reason), .. })) => Ok(Exchange::Refused { reason }),
+    match (output.status.code(), answer.and_then(ExchangeOutput::verdict)) {
+        (Some(0), Some(accepted @ Exchange::Accepted { .. })) => Ok(accepted),
+        (Some(1), Some(refused @ Exchange::Refused { .. })) => Ok(refused),
         _ => Err(unclear(script, &output)),
     }
 }

@@ -92,6 +92,7 @@ fn rule_5_neither_makes_nor_ends_anything_while_clocks_disagree() {
     obs.account = AccountView::Usable(Account { clock_skew: Some(Duration::from_secs(301)), ..account() });
     let plan = decide(&obs, 60);
     assert_eq!((plan.rule, &plan.next), ("5", &Next::Wait));
+    assert_eq!(plan.requeue, timing().retry_cap, "no watch tells that the clock was set right");
 }
 
 #[test]
@@ -110,6 +111,7 @@ fn rule_6_mints_nothing_into_a_foreign_secret() {
     assert_eq!((plan.rule, &plan.next), ("6", &Next::Wait));
     assert_eq!(reason(&plan, conditions::STALLED), "SecretConflict");
     assert_eq!(reason(&plan, conditions::READY), "SecretConflict");
+    assert_eq!(plan.requeue, timing().retry_cap, "no watch tells that it went away");
 }
 
 #[test]

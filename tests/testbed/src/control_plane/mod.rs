@@ -220,7 +220,9 @@ impl ControlPlane {
     pub fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf, Error> {
         let token =
             self.kubectl_ok(&["create", "token", name, "--namespace", namespace, "--duration", "24h"])?;
-        let path = self.folder().join(format!("{namespace}.{name}.kubeconfig"));
+        // A file of its own each time: somebody may be reading an earlier one.
+        let number = self.names.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder().join(format!("{namespace}.{name}.{number}.kubeconfig"));
         let user = serde_json::json!({ "token": token.trim() });
         files::write_kubeconfig(&path, &self.server, &self.ca, &user)?;
         Ok(path)
