@@ -94,20 +94,24 @@ fn can_i(cp: &ControlPlane, kubeconfig: &std::path::Path, question: &[&str]) -> 
 
 fn operator_rights(cp: &ControlPlane) -> Result<(), Failed> {
     let kubeconfig = cp.operator_kubeconfig()?;
-    for (allowed, question) in [
-        (true, ["update", "iamsak.keywheel.dev/status", "-A"]),
-        (true, ["create", "secrets", "-A"]),
-        (true, ["watch", "namespaces", "-A"]),
-        (true, ["create", "events.events.k8s.io", "-A"]),
-        (false, ["create", "iamsak.keywheel.dev", "-A"]),
-        (false, ["delete", "iamsak.keywheel.dev", "-A"]),
-        (false, ["deletecollection", "secrets", "-A"]),
-        (false, ["get", "pods", "-A"]),
-        (false, ["create", "namespaces", "-A"]),
-        (false, ["escalate", "clusterroles.rbac.authorization.k8s.io", "-A"]),
-        (false, ["impersonate", "users", "-A"]),
-    ] {
-        assert_eq!(can_i(cp, &kubeconfig, &question)?, allowed, "{question:?}");
+    let questions: [(bool, &[&str]); 14] = [
+        (true, &["update", "iamsak.keywheel.dev", "--subresource=status", "-A"]),
+        (true, &["patch", "iamsak.keywheel.dev", "-A"]),
+        (true, &["create", "secrets", "-A"]),
+        (true, &["get", "namespaces", "-A"]),
+        (true, &["create", "events.events.k8s.io", "-A"]),
+        (false, &["update", "iamsak.keywheel.dev", "-A"]),
+        (false, &["create", "iamsak.keywheel.dev", "-A"]),
+        (false, &["delete", "iamsak.keywheel.dev", "-A"]),
+        (false, &["deletecollection", "secrets", "-A"]),
+        (false, &["get", "pods", "-A"]),
+        (false, &["watch", "namespaces", "-A"]),
+        (false, &["create", "namespaces", "-A"]),
+        (false, &["escalate", "clusterroles.rbac.authorization.k8s.io", "-A"]),
+        (false, &["impersonate", "users", "-A"]),
+    ];
+    for (allowed, question) in questions {
+        assert_eq!(can_i(cp, &kubeconfig, question)?, allowed, "{question:?}");
     }
     let whoami = cp.kubectl_as(&kubeconfig).args(["auth", "whoami", "-o", "yaml"]).output()?.stdout;
     let text = String::from_utf8(whoami)?;
