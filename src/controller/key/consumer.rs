@@ -159,7 +159,8 @@ pub fn build(world: &World, publication: &Publication, material: &Material) -> R
     let mut secret = base(world);
     let spec = &world.object.spec.secret;
     let mut data = secret.data.take().unwrap_or_default();
-    for old in recorded_keys(&secret) {
+    // As they were recorded when it was read: entries that left the spec leave the Secret.
+    for old in world.secret.as_ref().map(recorded_keys).unwrap_or_default() {
         data.remove(&old);
     }
     for entry in &spec.entries {

@@ -13,6 +13,7 @@ mod deletion;
 mod kube;
 mod lifecycle;
 mod person;
+mod secrecy;
 mod world;
 
 use libtest_mimic::Trial;
@@ -27,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         bad_backend::trials(),
         bad_secret::trials(),
         deletion::trials(),
+        secrecy::trials(),
     ]
     .into_iter()
     .flatten()

@@ -361,6 +361,12 @@ fn rule_10_spaces_out_the_repair_of_drift() {
     assert_eq!(reason(&plan, conditions::READY), "BackingOff");
     assert_eq!(plan.requeue, Duration::from_mins(9));
     assert_eq!(decide(&obs, 600).next, Next::Need(Need::Keys));
+    // A Secret that is there and holds something else is no better.
+    obs.secret = settled().secret;
+    secret(&mut obs).credential = Credential::Missing;
+    let plan = decide(&obs, 60);
+    assert_eq!(reason(&plan, conditions::READY), "BackingOff");
+    assert_eq!(reason(&plan, conditions::SECRET_PUBLISHED), "SecretEdited");
 }
 
 #[test]
