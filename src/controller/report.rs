@@ -64,7 +64,8 @@ pub async fn tell_invalid(ctx: &Context, about: &ObjectReference, invalid: &Inva
         error = invalid.error,
         "object cannot be read"
     );
-    let note = format!("The object cannot be read: {}. Correct it or delete it", invalid.error);
+    let note =
+        format!("The object cannot be read: {}. Correct it; its deletion waits for that, too", invalid.error);
     ctx.reporter.tell(about, &[Event::warning(Reason::InvalidObject, note)]).await;
 }
 

@@ -17,7 +17,7 @@ use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::context::{Failures, StagingIndex};
+use super::context::{Failures, Rewrites, StagingIndex};
 use super::registry::{BackendId, Registry};
 use super::report::Reporter;
 use super::{Clock, Context, SystemClock, SystemEntropy, account, backend, key};
@@ -95,6 +95,7 @@ pub async fn run(
         backends: Registry::new(options.cluster_resource_namespace, options.embedded_endpoint),
         staging: StagingIndex::default(),
         failures: Failures::default(),
+        rewrites: Rewrites::default(),
         cluster_id,
     });
     tracing::info!(cluster_id = ctx.cluster_id, "controllers start");

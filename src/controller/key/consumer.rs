@@ -64,12 +64,14 @@ pub fn read(
         }
         Some(owner) if Some(&owner) != object.uid().as_ref() => {
             let owner = annotation(meta::OWNER).unwrap_or_default();
-            return foreign(&format!("it belongs to the ServiceAccountKey {owner}; choose another name"));
+            let why = if Some(&owner) == object.metadata.name.as_ref() {
+                "it was left by an earlier object of this name; remove it, or choose another name".to_owned()
+            } else {
+                format!("it belongs to the ServiceAccountKey {owner}; choose another name")
+            };
+            return foreign(&why);
         }
         Some(_) => {}
-    }
-    if secret.immutable == Some(true) {
-        return foreign("it was made immutable; delete it, and it will be written again");
     }
     let key_id = annotation(meta::KEY_ID);
     let pair = private_half(secret, object);
@@ -85,6 +87,7 @@ pub fn read(
         ledger: annotation(meta::LEDGER).and_then(|l| serde_json::from_str(&l).ok()).unwrap_or_default(),
         credential,
         as_specified: is_as_specified(secret, object),
+        immutable: secret.immutable == Some(true),
         key_id,
     };
     // The non-secret parts are made anew: an edit of theirs is what a repair mends.

@@ -71,8 +71,9 @@ pub async fn observe(
         proof: proved_before(&object, memory),
         confirmed: false,
         own_intent: memory.own_intent.clone(),
-        sent_in_vain: memory.sent_in_vain.clone(),
+        sent: memory.sent.clone(),
         refused: memory.refused.clone(),
+        rewrites_resume: ctx.rewrites.resume(&uid, &ctx.timing),
         fresh_nonce: ctx.nonce()?,
         uid,
     };
@@ -159,13 +160,21 @@ async fn account_view(
     let (Some(email), Some(unique_id), Some(login)) = (status.email, status.unique_id, login) else {
         return Ok((unusable(Reason::AccountNotReady, told, None), None));
     };
-    if login.skew().is_none() {
+    if login.skew(ctx.clock.now()).is_none() {
         // Clocks are compared once before anything rests on them. No answer: the plan will hear of it.
         if let Ok(backend_time) = login.backend.probe().await {
             login.compare_clock(backend_time, ctx.clock.now());
         }
     }
     let facts = login.backend.facts();
+    if !names::is_in_project(status.resource_name.as_deref(), &facts.project) {
+        // What is not there any more is not gone: it is elsewhere.
+        let message = format!(
+            "The backend's login now belongs to project {}, where this account is not",
+            facts.project
+        );
+        return Ok((unusable(Reason::BackendChanged, message, None), None));
+    }
     let usable = Account {
         project: facts.project.clone(),
         email,
@@ -173,7 +182,7 @@ async fn account_view(
         can_disable: facts.can_disable,
         algorithms: facts.algorithms.clone(),
         key_limit: facts.key_limit,
-        clock_skew: login.skew(),
+        clock_skew: login.skew(ctx.clock.now()),
     };
     let broken = ready.and_then(|c| Reason::parse(&c.reason)).filter(|r| {
         matches!(r, Reason::AccountGone | Reason::AccountRecreated | Reason::NamespaceNotAllowed)

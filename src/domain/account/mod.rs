@@ -38,6 +38,8 @@ pub struct Observation {
     pub account: Option<Result<Option<Account>, Trouble>>,
     /// Names of the keys that refer to this object; read when it is deleting.
     pub keys: Option<Vec<String>>,
+    /// Whether this pass deleted the account: its absence is then no lag.
+    pub ended: bool,
     /// The backend's refusal of the step that this pass took.
     pub refused: Option<Trouble>,
 }

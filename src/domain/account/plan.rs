@@ -89,7 +89,7 @@ impl Table<'_> {
             let fresh = obs.status.created_at.is_some_and(|at| between(at, self.now) <= self.timing.list_lag);
             if fresh {
                 // Reads lag behind writes.
-                return Plan { requeue: self.timing.proof_base, ..self.keep() };
+                return Plan { requeue: self.timing.settle, ..self.keep() };
             }
             let message = format!(
                 "The account {} ({unique_id}) is gone. Restore it at the backend, or delete this object and apply \
@@ -126,6 +126,13 @@ impl Table<'_> {
                 return self.stalled(Reason::AccountRecreated, message);
             }
             None if ours => {}
+            None if mark.is_some() => {
+                let message = format!(
+                    "{} carries the mark of another ServiceAccount object, in this cluster or another: it is not adopted",
+                    account.email
+                );
+                return self.stalled(Reason::AccountExists, message);
+            }
             None if obs.spec.adoption_policy == AdoptionPolicy::Never => {
                 let message = format!(
                     "{} is already there. Set adoptionPolicy: IfExists to take it over",
@@ -239,6 +246,9 @@ impl Table<'_> {
         if retained {
             return self.act(Step::RemoveFinalizer);
         }
+        if obs.ended {
+            return self.act(Step::RemoveFinalizer);
+        }
         if let Err((reason, message)) = &obs.backend {
             return if obs.status.unique_id.is_none() && *reason == Reason::BackendNotFound {
                 // Without a backend nothing can have been created.
@@ -256,8 +266,28 @@ impl Table<'_> {
         match &obs.account {
             None => Plan { next: Next::NeedAccount, ..self.keep() },
             Some(Err(trouble)) => self.deletion_fails(trouble),
-            Some(Ok(None)) => self.act(Step::RemoveFinalizer),
+            Some(Ok(None)) => self.absent_for_good(),
             Some(Ok(Some(account))) => self.end(account),
+        }
+    }
+
+    /// Absence counts only once a read must show the account: not right after its creation, and not while a create
+    /// that got no answer may still be applied.
+    fn absent_for_good(&self) -> Plan {
+        let status = &self.obs.status;
+        let created = status.created_at.map(|at| add(at, self.timing.list_lag));
+        let unanswered =
+            status.last_failure_time.filter(|_| status.unique_id.is_none() && status.failures > 0);
+        let unanswered = unanswered.map(|at| add(at, self.timing.horizon));
+        match created.max(unanswered).filter(|until| *until > self.now) {
+            None => self.act(Step::RemoveFinalizer),
+            Some(until) => {
+                let message = format!(
+                    "The backend does not show the account; a create may still be under way until {until:.0}. Let the \
+                     object go at once with the annotation keywheel.dev/abandon"
+                );
+                self.deletion_waits(Reason::Deleting, message, self.timing.settle)
+            }
         }
     }
 

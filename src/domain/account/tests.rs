@@ -31,6 +31,7 @@ fn fresh() -> Observation {
         backend: Ok(Grants { adoption: true, account_id: Ok(()) }),
         account: None,
         keys: None,
+        ended: false,
         refused: None,
     }
 }
@@ -117,6 +118,8 @@ fn an_account_with_our_mark_is_ours_although_the_answer_was_lost() {
     assert_eq!(decide(&obs).status.origin, Some(AccountOrigin::Created));
     obs.account = Some(Ok(Some(account("keywheel:another-cluster/u-1"))));
     assert_eq!(reason(&decide(&obs), STALLED), "AccountExists", "a foreign mark is not ours");
+    obs.spec.adoption_policy = AdoptionPolicy::IfExists;
+    assert_eq!(reason(&decide(&obs), STALLED), "AccountExists", "nor is it adopted");
 }
 
 #[test]
@@ -223,7 +226,10 @@ fn deletion_waits_for_keys_then_follows_the_policy() {
     }
     obs.spec.deletion_policy = None;
     obs.account = Some(Ok(None));
-    assert_eq!(decide(&obs).next, leave, "gone is deleted");
+    assert_eq!(decide(&obs).next, Next::Wait, "right after its creation a read may not show it yet");
+    assert_eq!(plan(&obs, at(601), &Timing::default()).next, leave, "gone is deleted");
+    obs.ended = true;
+    assert_eq!(decide(&obs).next, leave, "we deleted it ourselves");
 }
 
 #[test]

@@ -30,24 +30,18 @@ impl Table<'_> {
         if let Some(staged) = obs.staged.iter().find(|s| s.nonce == pending.nonce) {
             return Some(self.staged(status, pending, staged, schedule, account)); // 8b, 8c
         }
-        let ours = obs.own_intent.as_ref() == Some(&pending.nonce);
-        let in_vain = obs.sent_in_vain.as_ref() == Some(&pending.nonce);
+        let sent = obs.sent.as_ref() == Some(&pending.nonce);
         match &obs.refused {
-            Some(refusal) if ours => return Some(self.refused(status, refusal)), // 8a, refused
-            _ if ours && !in_vain => {
+            Some(refusal) if sent => return Some(self.refused(status, refusal)), // 8a, refused
+            _ if obs.own_intent.as_ref() == Some(&pending.nonce) && !sent => {
                 return Some(Plan::act("8a", Step::Create { nonce: pending.nonce.clone() }, status.clone()));
             }
             _ => {}
         }
-        // 8d: never sent again.
+        // 8d: never sent again. What we sent ourselves and is not staged need not settle.
         let settled = add(pending.started_at, self.timing.settle);
-        if in_vain || settled <= self.now {
-            let mut after = status.clone();
-            ledger::pending_to_lost(&mut after, self.timing);
-            after.failures = after.failures.saturating_add(1);
-            after.last_failure_time = Some(self.now);
-            story::tell(obs, &mut after, &Mood::Working, self.now);
-            return Some(Plan::act("8d", Step::WriteStatus, after));
+        if sent || settled <= self.now {
+            return Some(self.give_up("8d", status));
         }
         let plan = self.wait("8d", status.clone(), &Mood::Working, schedule);
         Some(Plan { requeue: plan.requeue.min(between(self.exact, settled)), ..plan })
@@ -78,14 +72,10 @@ impl Table<'_> {
         account: &Account,
     ) -> Plan {
         let obs = self.obs;
-        if staged.public_key_sha256.is_none() {
-            // 8b: what cannot be read can never be published.
-            return self.give_up("8b", status);
-        }
         let repairs = matches!(
             pending.reason,
             KeyReason::FirstKey | KeyReason::SecretMissing | KeyReason::SecretEdited
-        );
+        ) || !story::publishes(obs, status);
         if schedule.suspend && !repairs {
             let mood = Mood::Waiting(
                 Reason::Suspended,
@@ -121,6 +111,8 @@ impl Table<'_> {
     fn give_up(&self, rule: &'static str, status: &ServiceAccountKeyStatus) -> Plan {
         let mut after = status.clone();
         ledger::pending_to_lost(&mut after, self.timing);
+        after.failures = after.failures.saturating_add(1);
+        after.last_failure_time = Some(self.now);
         story::tell(self.obs, &mut after, &Mood::Working, self.now);
         Plan::act(rule, Step::WriteStatus, after)
     }

@@ -39,3 +39,4 @@ pub use observation::{
 };
 pub use plan::plan;
 pub use step::{Need, Next, Plan, Publication, Step};
+pub use story::failed_step;

@@ -48,10 +48,12 @@ pub struct Observation {
     pub confirmed: bool,
     /// Nonce of the attempt whose intent this very pass wrote: it alone may be sent.
     pub own_intent: Option<String>,
-    /// Nonce of the attempt that this very process sent without learning its outcome.
-    pub sent_in_vain: Option<String>,
+    /// Nonce of the attempt that this very pass has sent: it is never sent again, whatever became of it.
+    pub sent: Option<String>,
     /// The backend's definite refusal of the create that this pass sent, or the API server's of its staging.
     pub refused: Option<Refusal>,
+    /// Until when the Secret is left as it is: somebody changes it again and again.
+    pub rewrites_resume: Option<Timestamp>,
     /// A random name for an attempt that may be begun now.
     pub fresh_nonce: String,
 }
@@ -91,6 +93,8 @@ pub struct Published {
     pub credential: Credential,
     /// Whether entries, labels and annotations are as the spec asks.
     pub as_specified: bool,
+    /// Whether somebody made it immutable: then it can be deleted, not written.
+    pub immutable: bool,
 }
 
 /// The private half in a Secret, by its public half.

@@ -48,42 +48,56 @@ impl Table<'_> {
         if obs.deleting {
             return deleting::plan(self); // 3
         }
-        let status = obs.status.clone().unwrap_or_default();
+        let mut status = obs.status.clone().unwrap_or_default();
         if !obs.has_finalizer {
             return Plan::act("4", Step::AddFinalizer, status);
         }
         // 5
-        let (schedule, account) = match self.preconditions(&status) {
-            Ok(both) => both,
+        let schedule = match self.schedule() {
+            Ok(schedule) => schedule,
+            Err(mood) => return self.hold("5", status, &mood),
+        };
+        // A spec that was changed may no longer want what was due.
+        self.reschedule(&mut status, &schedule);
+        let account = match self.preconditions(&status) {
+            Ok(account) => account,
             Err(mood) => return self.hold("5", status, &mood),
         };
         // 6
-        if let Secret::Foreign { why } = &obs.secret {
+        if let Some(why) = self.unwritable() {
             let message = format!("Secret {}: {why}", story::secret_name(obs));
             return self.hold("6", status, &Mood::Stalled(Reason::SecretConflict, message));
         }
-        // A spec that was changed may no longer want what was due.
-        let mut status = status;
-        self.reschedule(&mut status, &schedule);
         let main = self
             .record(&status, &schedule, account) // 7
             .or_else(|| self.attempt(&status, &schedule, account)) // 8
             .or_else(|| self.staged_by_none(&status, &schedule)) // 9
             .or_else(|| self.mint(&status, &schedule, account)) // 10
-            .or_else(|| self.rewrite(&status, account)) // 11
+            .or_else(|| self.rewrite(&status, &schedule, account)) // 11
             .or_else(|| self.fence(&status)) // 12
             .unwrap_or_else(|| self.wait("16", status.clone(), &Mood::Settled, &schedule));
         if main.next == Next::Wait {
             self.retire(&main, account, &schedule) // 13
-                .or_else(|| self.settle(&main)) // 14, 15
+                .or_else(|| self.settle_lost(&main.status)) // 14, 15
                 .unwrap_or(main) // 16
         } else {
             main
         }
     }
 
-    /// Rule 5: what must hold before anything is made or ended.
-    fn preconditions(&self, status: &ServiceAccountKeyStatus) -> Result<(Schedule, &Account), Mood> {
+    /// Rule 6: why the Secret cannot be written.
+    fn unwritable(&self) -> Option<&str> {
+        match &self.obs.secret {
+            Secret::Foreign { why } => Some(why),
+            Secret::Ours(secret) if secret.immutable => {
+                Some("it was made immutable; delete it, and it is written again")
+            }
+            Secret::Ours(_) | Secret::Absent => None,
+        }
+    }
+
+    /// Rule 5: the times that the spec asks for.
+    fn schedule(&self) -> Result<Schedule, Mood> {
         let obs = self.obs;
         let rotation = obs.spec.rotation.clone().unwrap_or_default();
         let schedule = Schedule::parse(&rotation, self.now)
@@ -94,6 +108,12 @@ impl Table<'_> {
                 format!("spec.verification.timeout: {invalid}"),
             ));
         }
+        Ok(schedule)
+    }
+
+    /// Rule 5: what must hold before anything is made or ended.
+    fn preconditions(&self, status: &ServiceAccountKeyStatus) -> Result<&Account, Mood> {
+        let obs = self.obs;
         let account = match &obs.account {
             AccountView::Usable(account) => account,
             AccountView::Unusable { reason, message, .. } => {
@@ -120,7 +140,7 @@ impl Table<'_> {
             );
             return Err(Mood::Stalled(Reason::AlgorithmUnsupported, message));
         }
-        Ok((schedule, account))
+        Ok(account)
     }
 
     /// Rule 13, after any rule that only waits.

@@ -16,7 +16,7 @@ impl Table<'_> {
     pub(super) fn rebuild(&self) -> Option<Plan> {
         let obs = self.obs;
         let evidence = matches!(obs.secret, Secret::Ours(_)) || !obs.staged.is_empty();
-        if obs.status.is_some() || !obs.has_finalizer || !evidence {
+        if !self.is_lost(evidence) {
             return None;
         }
         let overlap = obs.spec.rotation.clone().unwrap_or_default().overlap.to_duration().unwrap_or_default();
@@ -32,6 +32,9 @@ impl Table<'_> {
             if let Some(id) = &secret.key_id {
                 let mut key = ledger::entry(id, KeyPhase::Active, KeyOrigin::Rotation, secret.attempt);
                 key.published_at = secret.published_at;
+                if let Credential::Readable { public_key_sha256 } = &secret.credential {
+                    key.public_key_sha256 = Some(public_key_sha256.clone());
+                }
                 ledger::put(&mut status, key);
                 highest = highest.max(secret.attempt);
                 status.active_key_id = Some(id.clone());
@@ -52,6 +55,15 @@ impl Table<'_> {
         let note = "The status was lost and is rebuilt from the Secret; older keys get a full overlap again";
         let event = Event::warning(Reason::StatusRebuilt, note);
         Some(Plan { events: vec![event], ..Plan::act("2", Step::WriteStatus, status) })
+    }
+
+    /// No status, or one that knows no key although the Secret publishes one.
+    fn is_lost(&self, evidence: bool) -> bool {
+        let emptied = |s: &ServiceAccountKeyStatus| {
+            let published = matches!(&self.obs.secret, Secret::Ours(secret) if secret.key_id.is_some());
+            published && s.keys.is_empty() && s.pending.is_none() && s.lost.is_empty()
+        };
+        self.obs.has_finalizer && evidence && self.obs.status.as_ref().is_none_or(emptied)
     }
 
     /// Rule 7: what the Secret publishes is a fact; the status follows.
@@ -106,12 +118,14 @@ impl Table<'_> {
         let published_at = secret.published_at.unwrap_or(self.now);
         let pending = status.pending.as_ref().filter(|p| p.attempt == secret.attempt);
         let staged = obs.staged.iter().find(|s| s.key_id == id);
+        let restored = pending.is_none() && ledger::find(status, id).is_some();
 
         if let Some(old) = status.active_key_id.as_deref().and_then(|old| ledger::find_mut(&mut after, old)) {
-            ledger::to_overlap(old, add(published_at, schedule.overlap));
+            // A credential that was put back was published long ago: what it replaced was read until now.
+            let since = if restored { self.now.max(published_at) } else { published_at };
+            ledger::to_overlap(old, add(since, schedule.overlap));
             after.rotations = after.rotations.saturating_add(1);
         }
-        let restored = pending.is_none() && ledger::find(status, id).is_some();
         let mut key = ledger::find(status, id)
             .cloned()
             .unwrap_or_else(|| ledger::entry(id, KeyPhase::Active, KeyOrigin::Rotation, secret.attempt));
@@ -149,6 +163,7 @@ impl Table<'_> {
             after.last_rotation_time = Some(published_at);
         }
         after.failures = 0;
+        after.unpublished_attempts.clear();
         after.last_failure_time = None;
         after.next_rotation_time = after
             .last_rotation_time
@@ -161,6 +176,7 @@ impl Table<'_> {
                 VerificationMode::None => (Is::Unknown, Reason::NotVerified, "verification.mode is None"),
             };
             story::verified(obs, &mut after, is, reason, message, self.now);
+            story::backend(obs, &mut after, Ok(()), self.now);
         }
         story::tell(obs, &mut after, &Mood::Settled, self.now);
         after

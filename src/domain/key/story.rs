@@ -32,7 +32,6 @@ pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood
     let secret_name = secret_name(obs);
     let first = status.active_key_id.is_none();
     let open = status.pending.is_some();
-    let suspects: Vec<String> = status.suspects.iter().map(|s| s.id.clone()).collect();
     let refused = status.keys.iter().any(|k| k.phase == KeyPhase::Pending);
     let busy = if first { Reason::Creating } else { Reason::Rotating };
     let waiting_for_proof = refused.then_some(Reason::KeyNotYetAccepted);
@@ -110,16 +109,23 @@ pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood
         };
         c.set(SECRET_PUBLISHED, Is::False, reason, message);
     }
-    if suspects.is_empty() {
+    suspects(obs, status, now);
+}
+
+/// Keys that could be ours.
+pub fn suspects(obs: &Observation, status: &mut ServiceAccountKeyStatus, now: Timestamp) {
+    let ids: Vec<String> = status.suspects.iter().map(|s| s.id.clone()).collect();
+    let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
+    if ids.is_empty() {
         c.clear(SUSPECT_KEYS);
-    } else {
-        let message = format!(
-            "These keys may have been made by an attempt whose answer was lost; they are never touched. Delete at \
-             the backend those that nobody uses: {}",
-            suspects.join(", ")
-        );
-        c.set(SUSPECT_KEYS, Is::True, Reason::SuspectKeys, message);
+        return;
     }
+    let message = format!(
+        "These keys may have been made by an attempt whose answer was lost; they are never touched. Delete at the \
+         backend those that no other ServiceAccountKey and no person uses: {}. They leave this list when they are gone",
+        ids.join(", ")
+    );
+    c.set(SUSPECT_KEYS, Is::True, Reason::SuspectKeys, message);
 }
 
 /// The backend answered, or did not.
@@ -185,4 +191,26 @@ pub fn publishes(obs: &Observation, status: &ServiceAccountKeyStatus) -> bool {
 /// Name of the consumer Secret.
 pub fn secret_name(obs: &Observation) -> String {
     obs.spec.secret.name.clone().unwrap_or_else(|| obs.name.clone())
+}
+
+/// A step that was refused or got no answer: said once, where people look. The next step that goes through sets the
+/// conditions right again.
+pub fn failed_step(
+    obs: &Observation,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+) -> ServiceAccountKeyStatus {
+    let mut status = obs.status.clone().unwrap_or_default();
+    let published = publishes(obs, &status);
+    let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
+    if obs.deleting {
+        c.set(READY, Is::False, reason, message);
+        c.set(RECONCILING, Is::True, Reason::Deleting, "The object is being deleted");
+    } else if published {
+        c.set(ROTATING, Is::False, reason, message);
+    } else {
+        c.set(READY, Is::False, reason, message);
+    }
+    status
 }

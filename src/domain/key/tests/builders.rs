@@ -67,8 +67,9 @@ pub fn fresh() -> Observation {
         proof: None,
         confirmed: false,
         own_intent: None,
-        sent_in_vain: None,
+        sent: None,
         refused: None,
+        rewrites_resume: None,
         fresh_nonce: "fresh".to_owned(),
     }
 }
@@ -98,6 +99,7 @@ pub fn published(id: &str, attempt: u32) -> Published {
         ledger: Vec::new(),
         credential: Credential::Readable { public_key_sha256: sha(id) },
         as_specified: true,
+        immutable: false,
     }
 }
 

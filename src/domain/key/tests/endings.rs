@@ -194,15 +194,6 @@ fn a_longer_period_in_the_spec_takes_back_what_was_due() {
 }
 
 #[test]
-fn a_staged_credential_that_cannot_be_read_is_given_up() {
-    let mut obs = settled();
-    status(&mut obs).pending = Some(pending("n2", 2, at(3600)));
-    obs.staged = vec![Staged { public_key_sha256: None, ..staged("k2", "n2", 2) }];
-    let plan = decide(&obs, 3601);
-    assert_eq!((plan.rule, plan.status.lost.len()), ("8b", 1));
-}
-
-#[test]
 fn an_object_deleted_while_its_key_is_proved_goes_without_waiting_for_a_lost_answer() {
     let mut obs = settled();
     obs.deleting = true;
@@ -228,4 +219,110 @@ fn an_object_deleted_while_its_key_is_proved_goes_without_waiting_for_a_lost_ans
     let deletes = steps.iter().position(|s| *s == Step::DeleteKey { id: "k2".to_owned() });
     assert!(deletes.is_some(), "{steps:?}");
     assert_eq!(steps.last(), Some(&Step::RemoveFinalizer), "{steps:?}");
+}
+
+#[test]
+fn a_retained_secret_keeps_the_key_that_it_publishes_although_nobody_recorded_it() {
+    let mut obs = settled();
+    obs.deleting = true;
+    obs.spec.deletion_policy = DeletionPolicy::Retain;
+    obs.spec.secret.deletion_policy = DeletionPolicy::Retain;
+    // The process died between the publication of k2 and its record.
+    status(&mut obs).pending = Some(pending("n2", 2, at(0)));
+    obs.staged = vec![staged("k2", "n2", 2)];
+    obs.secret = Secret::Ours(published("k2", 2));
+    let mut steps = Vec::new();
+    for _ in 0..12 {
+        obs.confirmed = true;
+        let plan = decide(&obs, 10);
+        let step = step(&plan).clone();
+        obs.status = Some(plan.status);
+        if matches!(step, Step::Unstage { .. }) {
+            obs.staged.clear();
+        }
+        let over = step == Step::RemoveFinalizer;
+        steps.push(step);
+        if over {
+            break;
+        }
+    }
+    assert!(!steps.contains(&Step::DeleteKey { id: "k2".to_owned() }), "{steps:?}");
+    assert!(steps.contains(&Step::DeleteKey { id: "k1".to_owned() }), "{steps:?}");
+    assert_eq!(steps.last(), Some(&Step::RemoveFinalizer));
+}
+
+#[test]
+fn an_immutable_secret_of_ours_holds_and_is_deleted_before_its_keys() {
+    let mut obs = settled();
+    secret(&mut obs).immutable = true;
+    status(&mut obs).next_rotation_time = Some(at(0));
+    let plan = decide(&obs, 60);
+    assert_eq!((plan.rule, &plan.next), ("6", &Next::Wait));
+    obs.deleting = true;
+    obs.confirmed = true;
+    assert!(matches!(step(&decide(&obs, 60)), Step::DeleteSecret { .. }));
+}
+
+#[test]
+fn what_a_restored_credential_replaced_gets_a_full_overlap_from_now() {
+    let mut obs = settled();
+    let mut newer = key("k2", KeyPhase::Active, 2);
+    newer.published_at = Some(at(100));
+    status(&mut obs).keys = vec![key("k1", KeyPhase::Overlap, 1), newer];
+    status(&mut obs).active_key_id = Some("k2".to_owned());
+    obs.confirmed = true;
+    let plan = decide(&obs, 90_000);
+    let replaced = ledger::find(&plan.status, "k2").unwrap();
+    assert_eq!(replaced.disable_at, Some(at(90_000 + 600)), "pods read it until now");
+}
+
+#[test]
+fn three_lost_answers_without_a_secret_are_over_when_their_windows_are() {
+    let mut obs = fresh();
+    obs.status = Some(crate::api::v1alpha1::ServiceAccountKeyStatus::default());
+    status(&mut obs).lost = (0..3).map(|n| lost(&format!("n{n}"), n + 1, at(0), false)).collect();
+    let held = decide(&obs, 60);
+    assert_eq!((held.rule, &held.next), ("10", &Next::Wait));
+    assert_eq!(
+        decide(&obs, 61).status.conditions,
+        held.status.conditions,
+        "nothing that is told changes with the time"
+    );
+    // Its windows are over: a key may be made again, and the list closes them.
+    let over = 3610 + 600 + 1;
+    assert_eq!(decide(&obs, over).next, Next::Need(Need::Keys));
+}
+
+#[test]
+fn three_attempts_without_a_key_stop_the_making_for_a_day() {
+    let mut obs = settled();
+    status(&mut obs).next_rotation_time = Some(at(0));
+    status(&mut obs).unpublished_attempts = vec![at(10), at(20), at(30)];
+    let plan = decide(&obs, 60);
+    assert_eq!((plan.rule, &plan.next), ("10", &Next::Wait));
+    assert_eq!(reason(&plan, conditions::ROTATING), "BackingOff");
+    assert_eq!(decide(&obs, 10 + 86_401).next, Next::Need(Need::Keys));
+}
+
+#[test]
+fn a_contested_secret_is_left_alone_for_a_while() {
+    let mut obs = settled();
+    secret(&mut obs).as_specified = false;
+    obs.rewrites_resume = Some(at(90));
+    let plan = decide(&obs, 60);
+    assert_eq!((plan.rule, &plan.next), ("11", &Next::Wait));
+    assert_eq!(reason(&plan, conditions::ROTATING), "SecretContested");
+    assert_eq!(plan.requeue, std::time::Duration::from_secs(30));
+    assert!(matches!(step(&decide(&obs, 90)), Step::Publish(_)));
+}
+
+#[test]
+fn nothing_is_ended_on_one_clock() {
+    let mut obs = settled();
+    let mut old = key("k0", KeyPhase::Overlap, 0);
+    old.disable_at = Some(at(50));
+    status(&mut obs).keys.push(old);
+    obs.confirmed = true;
+    obs.account = AccountView::Usable(Account { clock_skew: None, ..account() });
+    assert_eq!(decide(&obs, 60).next, Next::Wait);
 }

@@ -65,7 +65,7 @@ impl World {
     /// A reconcile knows nothing of the calls of the one before, nor of a process that died.
     fn forget(&mut self) {
         self.obs.own_intent = None;
-        self.obs.sent_in_vain = None;
+        self.obs.sent = None;
         self.obs.refused = None;
     }
 
@@ -158,7 +158,7 @@ impl World {
         if let Some(pending) = status.pending.as_ref().filter(|p| before.as_ref() != Some(&p.nonce)) {
             self.obs.own_intent = Some(pending.nonce.clone());
             self.obs.refused = None;
-            self.obs.sent_in_vain = None;
+            self.obs.sent = None;
         }
     }
 
@@ -185,6 +185,7 @@ impl World {
     }
 
     fn create(&mut self, nonce: &str, fault: Option<Fault>) {
+        self.obs.sent = Some(nonce.to_owned());
         if fault == Some(Fault::Refused) {
             let trouble = crate::domain::Trouble::new(crate::domain::Class::Precondition, "no");
             self.obs.refused = Some(Refusal::ByBackend(trouble));
@@ -195,7 +196,6 @@ impl World {
         assert!(self.created.insert(id.clone()));
         self.backend.keys.insert(id.clone(), (true, self.now));
         if fault == Some(Fault::AnswerLost) || fault == Some(Fault::CrashAfter) {
-            self.obs.sent_in_vain = Some(nonce.to_owned());
             return;
         }
         let attempt = self.status().attempt;

@@ -168,6 +168,10 @@ fn rule_8a_sends_only_the_intent_that_this_pass_wrote() {
     assert_eq!((found.rule, &found.next), ("8d", &Next::Wait), "a found intent is never sent");
     obs.own_intent = Some("n2".to_owned());
     assert_eq!(step(&decide(&obs, 130)), &Step::Create { nonce: "n2".to_owned() });
+    // Sent, and its staging Secret vanished: lost, never a second create under one intent.
+    obs.sent = Some("n2".to_owned());
+    let lost = decide(&obs, 130);
+    assert_eq!((lost.rule, lost.status.lost.len()), ("8d", 1));
 }
 
 #[test]
@@ -175,6 +179,7 @@ fn rule_8a_counts_a_refusal_and_backs_off() {
     let mut obs = settled();
     status(&mut obs).pending = Some(pending("n2", 2, at(3600)));
     obs.own_intent = Some("n2".to_owned());
+    obs.sent = Some("n2".to_owned());
     obs.refused = Some(Refusal::ByBackend(Trouble::new(Class::Forbidden, "no")));
     let plan = decide(&obs, 3601);
     assert_eq!(step(&plan), &Step::WriteStatus);
@@ -267,7 +272,7 @@ fn rule_8d_declares_an_attempt_lost_after_it_had_time_to_settle() {
     assert_eq!((plan.rule, step(&plan)), ("8d", &Step::WriteStatus));
     let lost = &plan.status.lost[0];
     assert_eq!((lost.nonce.as_str(), lost.until, lost.fenced), ("n2", at(3600 + 10 + 3600), false));
-    obs.sent_in_vain = Some("n2".to_owned());
+    obs.sent = Some("n2".to_owned());
     assert_eq!(decide(&obs, 3601).rule, "8d", "our own failed try need not settle");
     assert_eq!(decide(&obs, 3601).status.lost.len(), 1);
 }
