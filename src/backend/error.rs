@@ -122,7 +122,7 @@ fn class_of(http: u16, canonical: &str) -> Class {
         403 => Class::Forbidden,
         404 => Class::NotFound,
         409 => Class::AlreadyExists,
-        429 => Class::Throttled { after: None },
+        429 => Class::Throttled,
         400 if canonical == "FAILED_PRECONDITION" => Class::Precondition,
         400..=499 => Class::Invalid,
         _ => Class::Unknown,

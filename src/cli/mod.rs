@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 pub mod controller;
 pub mod crds;
 pub mod iam;
+pub mod reasons;
 pub mod version;
 
 /// Rotates the keys of IAM service accounts for Kubernetes workloads.
@@ -28,6 +29,8 @@ pub enum Command {
     Iam(iam::IamArgs),
     /// Print the custom resource definitions.
     Crds(crds::CrdsArgs),
+    /// Print what every reason of a condition or event means.
+    Reasons,
     /// Print the version.
     Version,
 }
@@ -38,6 +41,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Controller(args) => controller::run(args).map_err(Into::into),
         Command::Iam(args) => iam::run(args).map_err(Into::into),
         Command::Crds(args) => crds::run(&args).map_err(Into::into),
+        Command::Reasons => reasons::run().map_err(Into::into),
         Command::Version => version::run().map_err(Into::into),
     };
     match outcome {

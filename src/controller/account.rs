@@ -30,7 +30,7 @@ pub async fn reconcile(
 
 async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result<Action, Error> {
     if let Err(invalid) = &object.0 {
-        super::run::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
+        super::report::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
         return Ok(Action::await_change());
     }
     let namespace = object.namespace().unwrap_or_default();
@@ -69,6 +69,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
 struct Learned {
     refused: Option<Trouble>,
     account: Option<Account>,
+    ended: bool,
 }
 
 /// Plans, reading what the plan asks for.
@@ -115,6 +116,7 @@ async fn observe(
         backend: Err((Reason::BackendNotFound, String::new())),
         account: learned.account.map(|account| Ok(Some(account))),
         keys: None,
+        ended: learned.ended,
         refused: learned.refused,
     };
     let login = match ctx.backends.resolve(ctx, &id).await? {
@@ -122,6 +124,18 @@ async fn observe(
             // What was made while it was allowed may still be ended.
             Err(refusal) if !deleting => {
                 observation.backend = Err((refusal.reason, refusal.message));
+                None
+            }
+            _ if !names::is_in_project(
+                observation.status.resource_name.as_deref(),
+                &login.backend.facts().project,
+            ) =>
+            {
+                let project = &login.backend.facts().project;
+                let message = format!(
+                    "The backend's login now belongs to project {project}, where this account is not"
+                );
+                observation.backend = Err((Reason::BackendChanged, message));
                 None
             }
             _ => {
@@ -203,10 +217,9 @@ async fn act(
                 display_name: display_name.clone(),
                 description: description.clone(),
             };
+            // One that is there already although it was read as absent shows whose it is at the next try.
             match login()?.backend.create_account(&new).await {
-                // Somebody made it between our read and our create: the next read shows whose it is.
-                Err(error) if error.class() == Class::AlreadyExists => Ok(()),
-                Ok(account) => return Ok(Learned { account: Some(account), refused: None }),
+                Ok(account) => return Ok(Learned { account: Some(account), ..Learned::default() }),
                 Err(error) => Err(error),
             }
         }
@@ -226,7 +239,8 @@ async fn act(
         tracing::info!(%error, "the backend refused or did not answer");
         error.trouble()
     });
-    Ok(Learned { refused, account: None })
+    let ended = refused.is_none() && matches!(step, Step::Delete { .. });
+    Ok(Learned { refused, account: None, ended })
 }
 
 async fn write_status(

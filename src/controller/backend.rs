@@ -70,7 +70,7 @@ pub async fn reconcile<K: BackendObject>(
 
 async fn run<K: BackendObject>(object: &DeserializeGuard<K>, ctx: &Context) -> Result<Action, Error> {
     if let Err(invalid) = &object.0 {
-        super::run::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
+        super::report::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
         return Ok(Action::await_change());
     }
     let namespace = object.namespace().unwrap_or_default();

@@ -9,6 +9,7 @@ use super::Error;
 use super::registry::Registry;
 use super::report::Reporter;
 use crate::domain::Timing;
+use crate::domain::schedule::{add, between};
 use crate::kube_io::Io;
 
 /// Where the time comes from.
@@ -61,6 +62,8 @@ pub struct Context {
     pub staging: StagingIndex,
     /// How often the last passes over an object failed.
     pub failures: Failures,
+    /// When Secrets were last written again as the spec says.
+    pub rewrites: Rewrites,
     /// What tells this cluster from others in an account's owner mark.
     pub cluster_id: String,
 }
@@ -130,5 +133,26 @@ impl Failures {
     /// A pass went through.
     pub fn clear(&self, object: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
+    }
+}
+
+/// Secrets that were written again because somebody changed them. Each time soon after the last one doubles the wait;
+/// it is over once they were left alone for as long as the longest wait. Lost with the process.
+#[derive(Default)]
+pub struct Rewrites(Mutex<HashMap<String, (u32, Timestamp)>>);
+
+impl Rewrites {
+    /// One more at `now`.
+    pub fn count(&self, object: &str, now: Timestamp, timing: &Timing) {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.retain(|_, (_, last)| between(*last, now) <= timing.retry_cap.saturating_mul(2));
+        let entry = map.entry(object.to_owned()).or_insert((0, now));
+        *entry = (entry.0.saturating_add(1), now);
+    }
+
+    /// Before when there should be no other.
+    pub fn resume(&self, object: &str, timing: &Timing) -> Option<Timestamp> {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(object).map(|(count, last)| add(*last, timing.retry(*count)))
     }
 }

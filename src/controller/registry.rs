@@ -1,8 +1,8 @@
 //! Backends, logged in to: one connection per backend object, kept while its spec and login stay the same.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
@@ -16,9 +16,7 @@ use crate::api::v1alpha1::{
 use crate::backend::{Embedded, IamBackend as Backend, connect};
 use crate::credential::SecretBytes;
 use crate::domain::Reason;
-
-/// Stands for a clock that was never compared.
-const NEVER_COMPARED: i64 = i64::MIN;
+use crate::domain::schedule::{add, between};
 
 /// Names a backend object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +45,8 @@ pub struct Login {
     /// The backend.
     pub backend: Arc<dyn Backend>,
     fingerprint: Fingerprint,
-    skew_seconds: AtomicI64,
+    /// The backend's time when it was last told, and when that was on a clock that nobody sets.
+    told: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -58,20 +57,19 @@ struct Fingerprint {
 }
 
 impl Login {
-    /// The backend told its time.
+    /// The backend told its time; the answer is how many seconds it is ahead of ours.
     pub fn compare_clock(&self, backend_time: Timestamp, ours: Timestamp) -> i64 {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((backend_time, Instant::now()));
         // The backend gives whole seconds.
-        let skew = backend_time.as_second() - ours.as_second();
-        self.skew_seconds.store(skew, Ordering::Relaxed);
-        skew
+        backend_time.as_second() - ours.as_second()
     }
 
-    /// By how much the clocks differ, either way; `None` if they were never compared.
-    pub fn skew(&self) -> Option<std::time::Duration> {
-        match self.skew_seconds.load(Ordering::Relaxed) {
-            NEVER_COMPARED => None,
-            seconds => Some(std::time::Duration::from_secs(seconds.unsigned_abs())),
-        }
+    /// By how much the backend's clock, run on since it was last told, differs from ours, either way: a step of
+    /// ours shows at once. `None` if it was never told.
+    pub fn skew(&self, ours: Timestamp) -> Option<Duration> {
+        let (backend_time, at) = (*self.told.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let theirs = add(backend_time, at.elapsed());
+        Some(between(theirs.min(ours), theirs.max(ours)))
     }
 }
 
@@ -182,11 +180,8 @@ impl Registry {
         let embedded = Embedded { endpoint: &endpoint, login: &login, call_timeout: ctx.timing.call_timeout };
         match connect(embedded).await {
             Ok(backend) => {
-                let login = Arc::new(Login {
-                    backend: Arc::new(backend),
-                    fingerprint,
-                    skew_seconds: AtomicI64::new(NEVER_COMPARED),
-                });
+                let login =
+                    Arc::new(Login { backend: Arc::new(backend), fingerprint, told: Mutex::new(None) });
                 self.locked().insert(id.clone(), login.clone());
                 Ok(Ok((login, rules)))
             }

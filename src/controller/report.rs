@@ -1,5 +1,6 @@
 //! Events about objects.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,9 +8,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
+use kube::core::error_boundary::InvalidObject;
 use kube::{Api, Client};
 
-use crate::domain::{Event, Severity};
+use super::{Clock, Context};
+use crate::domain::{Event, Reason, Severity};
 
 /// Longest note that the API server takes.
 const NOTE_LIMIT: usize = 1024;
@@ -27,12 +30,13 @@ const DEFAULT_NAMESPACE: &str = "default";
 pub struct Reporter {
     client: Client,
     timeout: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl Reporter {
     /// Reports as `keywheel`.
-    pub fn new(client: Client, timeout: Duration) -> Self {
-        Self { client, timeout }
+    pub fn new(client: Client, timeout: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { client, timeout, clock }
     }
 
     /// Publishes events about an object.
@@ -41,7 +45,7 @@ impl Reporter {
         let api: Api<KubeEvent> = Api::namespaced(self.client.clone(), namespace);
         for event in events {
             let post = PostParams::default();
-            let told = event_about(about, namespace, event, Timestamp::now());
+            let told = event_about(about, namespace, event, self.clock.now());
             match tokio::time::timeout(self.timeout, api.create(&post, &told)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::debug!(reason = %event.reason, %error, "event not stored"),
@@ -49,6 +53,20 @@ impl Reporter {
             }
         }
     }
+}
+
+/// One malformed object: said where its owner looks, and the good ones go on.
+pub async fn tell_invalid(ctx: &Context, about: &ObjectReference, invalid: &InvalidObject) {
+    tracing::warn!(
+        kind = about.kind,
+        namespace = about.namespace,
+        name = about.name,
+        error = invalid.error,
+        "object cannot be read"
+    );
+    let note =
+        format!("The object cannot be read: {}. Correct it; its deletion waits for that, too", invalid.error);
+    ctx.reporter.tell(about, &[Event::warning(Reason::InvalidObject, note)]).await;
 }
 
 fn event_about(about: &ObjectReference, namespace: &str, event: &Event, now: Timestamp) -> KubeEvent {

@@ -7,24 +7,24 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
-use kube::core::error_boundary::{DeserializeGuard, InvalidObject};
+use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::context::{Failures, StagingIndex};
+use super::context::{Failures, Rewrites, StagingIndex};
 use super::registry::{BackendId, Registry};
 use super::report::Reporter;
-use super::{Context, SystemClock, SystemEntropy, account, backend, key};
+use super::{Clock, Context, SystemClock, SystemEntropy, account, backend, key};
 use crate::api::v1alpha1::{
     BackendKind, ClusterIamBackend, IamBackend, ServiceAccount, ServiceAccountKey, meta,
 };
-use crate::domain::{Event, Reason, Timing};
+use crate::domain::Timing;
 use crate::kube_io::{Io, KubeIoError};
 
 /// Objects of one kind that are worked on at once.
@@ -85,15 +85,17 @@ pub async fn run(
             system.and_then(|n| n.uid()).ok_or(RunError::NoClusterId)?
         }
     };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ctx = Arc::new(Context {
-        reporter: Reporter::new(client.clone(), options.timing.call_timeout),
+        reporter: Reporter::new(client.clone(), options.timing.call_timeout, clock.clone()),
         io,
         timing: options.timing,
-        clock: Arc::new(SystemClock),
+        clock,
         entropy: Arc::new(SystemEntropy),
         backends: Registry::new(options.cluster_resource_namespace, options.embedded_endpoint),
         staging: StagingIndex::default(),
         failures: Failures::default(),
+        rewrites: Rewrites::default(),
         cluster_id,
     });
     tracing::info!(cluster_id = ctx.cluster_id, "controllers start");
@@ -277,17 +279,4 @@ where
         // A queued object that is gone by the time of its turn is nothing; the rest is worth a look.
         tracing::debug!(?error, "not reconciled");
     }
-}
-
-/// One malformed object: said where its owner looks, and the good ones go on.
-pub(super) async fn tell_invalid(ctx: &Context, about: &ObjectReference, invalid: &InvalidObject) {
-    tracing::warn!(
-        kind = about.kind,
-        namespace = about.namespace,
-        name = about.name,
-        error = invalid.error,
-        "object cannot be read"
-    );
-    let note = format!("The object cannot be read: {}. Correct it or delete it", invalid.error);
-    ctx.reporter.tell(about, &[Event::warning(Reason::InvalidObject, note)]).await;
 }

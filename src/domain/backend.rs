@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::conditions::{CLOCK_IN_SYNC, Conditions, Is, READY, RECONCILING, STALLED};
 use super::schedule::{audit_wait, whole_second_before};
-use super::{Class, Event, Reason, Timing, Trouble};
+use super::{Event, Reason, Timing, Trouble};
 use crate::api::v1alpha1::{BackendStatus, Capabilities};
 
 /// How far the clock skew must move before the status says so.
@@ -122,10 +122,7 @@ fn tell(
         }
         Probe::Failed(trouble) => {
             c.set(READY, Is::False, trouble.class.reason(), &trouble.message);
-            match trouble.class {
-                Class::Throttled { after: Some(after) } => after.max(timing.retry(obs.failures + 1)),
-                _ => timing.retry(obs.failures + 1),
-            }
+            timing.retry(obs.failures + 1)
         }
         Probe::Answered { identity, project, capabilities, skew_seconds } => {
             c.set(READY, Is::True, Reason::BackendReady, "The backend answers and the login is accepted");
@@ -193,5 +190,94 @@ fn deleting(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
             c.set(RECONCILING, Is::True, Reason::Deleting, "The object is being deleted");
             Plan { requeue: audit_wait(timing, &obs.uid), ..act(Next::Wait, status) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Class, conditions};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn fresh() -> Observation {
+        Observation {
+            uid: "u".to_owned(),
+            generation: Some(1),
+            deleting: false,
+            has_finalizer: true,
+            abandon: false,
+            status: BackendStatus::default(),
+            accounts: None,
+            probe: None,
+            failures: 0,
+        }
+    }
+
+    fn answered(skew_seconds: i64) -> Probe {
+        Probe::Answered {
+            identity: "admin@p".to_owned(),
+            project: "p".to_owned(),
+            capabilities: Capabilities::default(),
+            skew_seconds,
+        }
+    }
+
+    fn decide(obs: &Observation) -> Plan {
+        plan(obs, at(0), &Timing::default())
+    }
+
+    fn reason(plan: &Plan, type_: &str) -> String {
+        conditions::find(&plan.status.conditions, type_).map(|c| c.reason.clone()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_jittering_clock_writes_nothing() {
+        let mut obs = fresh();
+        assert_eq!(decide(&obs).next, Next::NeedProbe);
+        obs.probe = Some(answered(2));
+        obs.status = decide(&obs).status;
+        assert_eq!(obs.status.clock_skew.as_deref(), Some("2s"));
+        obs.probe = Some(answered(-20));
+        assert_eq!(decide(&obs).status, obs.status);
+        obs.probe = Some(answered(301));
+        let plan = decide(&obs);
+        assert_eq!(plan.status.clock_skew.as_deref(), Some("301s"));
+        assert_eq!(
+            (reason(&plan, READY).as_str(), reason(&plan, CLOCK_IN_SYNC).as_str()),
+            ("BackendReady", "ClockSkew")
+        );
+    }
+
+    #[test]
+    fn every_failure_has_its_reason_and_a_growing_wait() {
+        let mut obs = fresh();
+        for (class, expected) in [
+            (Class::Unknown, "BackendUnreachable"),
+            (Class::Unauthenticated, "LoginRefused"),
+            (Class::Forbidden, "PermissionMissing"),
+        ] {
+            obs.probe = Some(Probe::Failed(Trouble::new(class, "no")));
+            assert_eq!(reason(&decide(&obs), READY), expected);
+        }
+        let first = decide(&obs).requeue;
+        obs.failures = 3;
+        assert!(decide(&obs).requeue > first);
+    }
+
+    #[test]
+    fn deletion_waits_for_accounts_and_says_when_the_login_is_lost() {
+        let mut obs = fresh();
+        obs.deleting = true;
+        assert_eq!(decide(&obs).next, Next::NeedAccounts);
+        obs.accounts = Some(vec!["ns/billing".to_owned()]);
+        obs.probe = Some(answered(0));
+        assert_eq!(reason(&decide(&obs), READY), "WaitingForAccounts");
+        obs.probe = Some(Probe::NoLogin { reason: Reason::BackendLoginLost, message: "gone".to_owned() });
+        assert_eq!(reason(&decide(&obs), STALLED), "BackendLoginLost");
+        obs.accounts = Some(Vec::new());
+        assert_eq!(decide(&obs).next, Next::RemoveFinalizer);
     }
 }

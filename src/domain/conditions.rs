@@ -33,7 +33,7 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Present while nothing will happen until a person acts (kstatus).
 pub const STALLED: &str = "Stalled";
-/// Present while a key is being replaced.
+/// True while a key is being replaced, False with a reason while its replacement cannot go on.
 pub const ROTATING: &str = "Rotating";
 /// Whether the Secret holds the active key.
 pub const SECRET_PUBLISHED: &str = "SecretPublished";
@@ -126,7 +126,7 @@ pub fn events(before: &[Condition], after: &[Condition]) -> Vec<Event> {
 fn is_bad(condition: &Condition) -> bool {
     let reason = Reason::parse(&condition.reason);
     match condition.type_.as_str() {
-        READY | KEY_VERIFIED | BACKEND_REACHABLE | SECRET_PUBLISHED | CLOCK_IN_SYNC => {
+        READY | ROTATING | KEY_VERIFIED | BACKEND_REACHABLE | SECRET_PUBLISHED | CLOCK_IN_SYNC => {
             condition.status == Is::False.as_str() && !reason.is_some_and(Reason::is_progress)
         }
         STALLED | QUOTA_EXHAUSTED | SUSPECT_KEYS | WAITING_FOR_LOST_ATTEMPT => true,

@@ -12,6 +12,13 @@ pub fn account(project: &str, unique_id: &str) -> String {
     format!("{project}/{unique_id}")
 }
 
+/// Whether a resource name, `projects/<project>/...`, is of this project. A name that is not known yet is.
+pub fn is_in_project(resource_name: Option<&str>, project: &str) -> bool {
+    resource_name.is_none_or(|name| {
+        name.strip_prefix("projects/").and_then(|rest| rest.split('/').next()) == Some(project)
+    })
+}
+
 /// A number that is stable for a text and differs between texts (FNV-1a, 64 bits): for jitter, not for
 /// security.
 pub fn stable_hash(text: &str) -> u64 {

@@ -66,8 +66,6 @@ reasons! {
     AccountUpdated Good,
     /// An account was deleted at the backend.
     AccountDeleted Good,
-    /// A key was made at the backend.
-    KeyCreated Good,
     /// A key was disabled at the end of its overlap.
     KeyDisabled Good,
     /// A disabled key was enabled again because the Secret publishes it.
@@ -112,6 +110,8 @@ reasons! {
     SecretMissing Failure,
     /// The Secret no longer holds the credential; a new key is made and published.
     SecretEdited Failure,
+    /// Somebody keeps changing the Secret's entries, labels or annotations; it is written again ever more seldom.
+    SecretContested Failure,
     /// The API server refused to store the Secret (permission, quota, admission): no key is made before it can.
     SecretRefused Failure,
     /// The `ServiceAccount` does not exist in this namespace. Create it.
@@ -135,6 +135,9 @@ reasons! {
     AccountIdNotAllowed Failure,
     /// The backend that the spec names does not exist.
     BackendNotFound Failure,
+    /// The backend's login now belongs to another project than the account. Put the old login back, or let the
+    /// object go with the annotation `keywheel.dev/abandon`.
+    BackendChanged Failure,
     /// The backend does not allow this namespace.
     NamespaceNotAllowed Failure,
     /// The backend did not answer, or answered with an error of its own.

@@ -11,8 +11,9 @@ use super::names::stable_hash;
 use super::{Reason, Timing};
 use crate::api::v1alpha1::{InvalidSpan, Rotation, Span};
 
-/// How many firings of a cron expression are looked at to find its shortest period.
-const FIRINGS: usize = 48;
+/// How many firings of a cron expression are looked at to find its shortest period: over a year of daily ones, so
+/// that the day on which clocks are set forward is among them.
+const FIRINGS: usize = 400;
 
 /// How long a disabled key is kept where the spec does not say.
 const DELETE_AFTER: Duration = Duration::from_hours(168);

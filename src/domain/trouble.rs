@@ -1,7 +1,5 @@
 //! What went wrong at a backend, as far as decisions need to know it.
 
-use std::time::Duration;
-
 use super::Reason;
 
 /// Classes of failure. A 403 is not a 404, and a timeout is not a no.
@@ -10,10 +8,7 @@ pub enum Class {
     /// No answer, or one that does not say whether the request was applied.
     Unknown,
     /// The backend said to come back later.
-    Throttled {
-        /// How long it asked us to wait.
-        after: Option<Duration>,
-    },
+    Throttled,
     /// Our login was refused.
     Unauthenticated,
     /// Our login may not do this.
@@ -38,7 +33,7 @@ impl Class {
     pub fn reason(self) -> Reason {
         match self {
             Self::Unknown => Reason::BackendUnreachable,
-            Self::Throttled { .. } => Reason::BackendThrottled,
+            Self::Throttled => Reason::BackendThrottled,
             Self::Unauthenticated => Reason::LoginRefused,
             Self::Forbidden => Reason::PermissionMissing,
             Self::NotFound => Reason::NotFoundAtBackend,

@@ -27,6 +27,14 @@ pub enum KubeIoError {
         /// Cause.
         source: Box<kube::Error>,
     },
+    /// The answer could not be read. Its text is dropped with its cause: it may be a Secret's.
+    #[error("{verb} {object}: the answer cannot be read")]
+    Undecodable {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        object: String,
+    },
     /// The call did not end in time.
     #[error("{verb} {object}: no answer within {after:?}")]
     Timeout {
@@ -52,6 +60,8 @@ impl KubeIoError {
         let object = object.to_owned();
         match error {
             kube::Error::Api(status) => Self::Refused { verb, object, status },
+            // The cause would quote the answer, which may be a Secret.
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::Undecodable { verb, object },
             source => Self::NoAnswer { verb, object, source: Box::new(source) },
         }
     }
@@ -86,6 +96,10 @@ impl KubeIoError {
 
     /// What the API server said, if it refused for good: not applied, and no conflict that another look cures.
     pub fn refusal(&self) -> Option<&str> {
-        self.status().filter(|s| (400..500).contains(&s.code) && !s.is_conflict()).map(|s| s.message.as_str())
+        // Throttling and a login that lapsed say nothing about the request.
+        let passing = [401, 408, 429];
+        self.status()
+            .filter(|s| (400..500).contains(&s.code) && !passing.contains(&s.code) && !s.is_conflict())
+            .map(|s| s.message.as_str())
     }
 }

@@ -2,6 +2,9 @@
 
 use tracing_subscriber::EnvFilter;
 
+/// Whatever the filter says: at `warn` the client prints an answer that it cannot read, and that may be a Secret.
+const QUIET: &str = "kube_client::client=error";
+
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -20,6 +23,10 @@ pub fn init(format: LogFormat) {
         None => (EnvFilter::new("info"), None),
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (EnvFilter::new("info"), Some(error)),
+    };
+    let filter = match QUIET.parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {

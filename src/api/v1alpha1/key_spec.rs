@@ -236,6 +236,8 @@ pub enum VerificationMode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("self.type == oldSelf.type").message("type is immutable, as a Secret's own type is"),
+    validation = Rule::new("!(self.type in ['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token'])")
+        .message("Secrets of this type are read by the cluster itself; choose Opaque or a type of your own"),
     validation = Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)")
         .message("name is immutable"),
     validation = Rule::new("!has(self.labels) || self.labels.all(k, !k.startsWith('keywheel.dev/'))")

@@ -50,6 +50,11 @@ pub struct ServiceAccountKeyStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["nonce"]))]
     pub lost: Vec<LostAttempt>,
 
+    /// When the attempts since the last publication were begun that ended without one and may have left a key:
+    /// three within 24 h stop the making of keys for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unpublished_attempts: Vec<Timestamp>,
+
     /// Keys at the backend that could be ours and cannot be proved so: reported, never touched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
@@ -185,7 +190,7 @@ pub enum KeyReason {
 impl KeyReason {
     /// Whether the key repairs what somebody else did; such repairs are spaced out.
     pub fn is_drift(self) -> bool {
-        matches!(self, Self::SecretMissing | Self::SecretEdited)
+        matches!(self, Self::SecretMissing | Self::SecretEdited | Self::OldCredentialRestored)
     }
 }
 

@@ -47,12 +47,14 @@ pub struct ServiceAccountSpec {
     /// Name for people, at most 100 bytes. Default: none, and an adopted account keeps its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
+    #[x_kube(validation = Rule::new("size(bytes(self)) <= 100").message("displayName has at most 100 bytes"))]
     pub display_name: Option<String>,
 
     /// Text for people, at most 160 bytes: an owner mark of up to 90 bytes follows it at the backend.
     /// Default: none, and an adopted account keeps its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 160))]
+    #[x_kube(validation = Rule::new("size(bytes(self)) <= 160").message("description has at most 160 bytes"))]
     pub description: Option<String>,
 
     /// Whether the account is disabled at the backend: its keys then open nothing. Default: false.

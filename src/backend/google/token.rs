@@ -78,7 +78,7 @@ fn refused(status: u16, body: &SecretBytes) -> ExchangeError {
         Ok(e) => ExchangeError::Unavailable(BackendError::Answer {
             call: CALL,
             status,
-            canonical: None,
+            canonical: Some(e.error.clone()),
             message: format!("{}: {}", e.error, e.error_description),
         }),
         Err(_) => ExchangeError::Unavailable(BackendError::Answer {

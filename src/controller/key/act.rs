@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use kube::ResourceExt as _;
 
-use super::consumer::{self, Material};
-use super::observe::World;
+use super::consumer;
+use super::material::Material;
+use super::world::World;
 use super::{Memory, staging};
 use crate::api::v1alpha1::meta;
-use crate::backend::{BackendError, MintedKey};
+use crate::backend::MintedKey;
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::domain::Class;
@@ -37,7 +38,12 @@ pub async fn act(
         }
         Step::WriteStatus => {}
         Step::Create { nonce } => return create(ctx, world, nonce, memory).await,
-        Step::Publish(publication) => publish(ctx, world, publication).await?,
+        Step::Publish(publication) => {
+            publish(ctx, world, publication).await?;
+            if publication.staged_nonce.is_none() {
+                ctx.rewrites.count(world.uid(), ctx.clock.now(), &ctx.timing);
+            }
+        }
         Step::Unstage { name, uid } => {
             ctx.io.delete(&world.secrets, name, uid, None).await?;
             let namespace = world.object.namespace().unwrap_or_default();
@@ -50,21 +56,16 @@ pub async fn act(
         }
         Step::EnableKey { id } => {
             let (login, account) = in_time(ctx, world, "enable")?;
-            login.backend.enable_key(&account.unique_id, id).await?;
+            // A key that is gone cannot be enabled; it is recorded as published, and replaced at once.
+            done_or_gone(login.backend.enable_key(&account.unique_id, id).await)?;
         }
         Step::DisableKey { id } => {
             let (login, account) = in_time(ctx, world, "disable")?;
-            let outcome = login.backend.disable_key(&account.unique_id, id).await;
-            if !done_or_gone(outcome, memory) {
-                return Ok(());
-            }
+            done_or_gone(login.backend.disable_key(&account.unique_id, id).await)?;
         }
         Step::DeleteKey { id } => {
             let (login, account) = in_time(ctx, world, "delete")?;
-            let outcome = login.backend.delete_key(&account.unique_id, id).await;
-            if !done_or_gone(outcome, memory) {
-                return Ok(());
-            }
+            done_or_gone(login.backend.delete_key(&account.unique_id, id).await)?;
         }
         Step::DeleteSecret { uid, resource_version } => {
             ctx.io.delete(&world.secrets, &world.secret_name, uid, Some(resource_version)).await?;
@@ -77,7 +78,7 @@ pub async fn act(
         memory.own_intent = Some(pending.nonce.clone());
         // What was learned of an earlier attempt says nothing about this one.
         memory.refused = None;
-        memory.sent_in_vain = None;
+        memory.sent = None;
     }
     Ok(())
 }
@@ -111,15 +112,11 @@ fn in_time<'w>(
     Ok((login, account))
 }
 
-/// What is ended already, is ended. A failure is for the plan to tell; the ending is repeated later.
-fn done_or_gone(outcome: Result<(), BackendError>, memory: &mut Memory) -> bool {
+/// What is ended already, is ended.
+fn done_or_gone(outcome: Result<(), crate::backend::BackendError>) -> Result<(), Error> {
     match outcome {
-        Err(error) if error.class() != Class::NotFound => {
-            tracing::warn!(%error, "the key is not ended");
-            memory.unended = Some(error.trouble());
-            false
-        }
-        Ok(()) | Err(_) => true,
+        Err(error) if error.class() == Class::NotFound => Ok(()),
+        other => Ok(other?),
     }
 }
 
@@ -127,6 +124,8 @@ fn done_or_gone(outcome: Result<(), BackendError>, memory: &mut Memory) -> bool 
 async fn create(ctx: &Context, world: &World, nonce: &str, memory: &mut Memory) -> Result<(), Error> {
     let (login, account) = in_time(ctx, world, "create")?;
     let algorithm = world.object.spec.algorithm.as_str();
+    // Used up before it leaves: whatever happens to the answer, there is no second one.
+    memory.sent = Some(nonce.to_owned());
     match login.backend.create_key(&account.unique_id, algorithm, nonce).await {
         Ok(minted) => stage(ctx, world, login, account, nonce, &minted, memory).await,
         Err(error) => {
@@ -134,16 +133,15 @@ async fn create(ctx: &Context, world: &World, nonce: &str, memory: &mut Memory) 
             let trouble = error.trouble();
             if trouble.class.is_definite_refusal() {
                 memory.refused = Some(Refusal::ByBackend(trouble));
-            } else {
-                memory.sent_in_vain = Some(nonce.to_owned());
             }
-            Ok(())
         }
     }
+    Ok(())
 }
 
-/// Stores the credential. The name is the attempt's own, so the POST may be repeated: a second one finds the
-/// first. What cannot be stored is deleted at once, unseen by anyone: the answer is our proof that it is ours.
+/// Stores the credential. The name is the attempt's own, so a POST that got no answer may be repeated: the second
+/// one finds the first. What the API server refuses for good is deleted at the backend at once, unseen by anyone:
+/// the answer is our proof that it is ours. What may have been stored is left, and the attempt is lost.
 async fn stage(
     ctx: &Context,
     world: &World,
@@ -152,7 +150,7 @@ async fn stage(
     nonce: &str,
     minted: &MintedKey,
     memory: &mut Memory,
-) -> Result<(), Error> {
+) {
     let attempt = world.observation.status.as_ref().map_or(0, |s| s.attempt);
     let secret = staging::build(
         world,
@@ -164,31 +162,33 @@ async fn stage(
         minted.expires_at,
     );
     let begun = Instant::now();
-    let refusal = loop {
+    let mut unanswered = false;
+    let error = loop {
         match ctx.io.create(&world.secrets, &secret, false).await {
-            Ok(_) => break None,
-            // Ours: the name is this attempt's nonce, and an earlier POST of ours got no answer.
-            Err(error) if error.is_already_exists() => break None,
-            Err(error) if error.refusal().is_some() || begun.elapsed() > ctx.timing.send_window => {
-                break Some(error);
+            Ok(_) => return memory.staged.push(secret.name_any()),
+            Err(error) if unanswered && error.is_already_exists() => {
+                return memory.staged.push(secret.name_any());
             }
-            Err(error) => tracing::warn!(%error, nonce, "the key is not staged yet"),
+            Err(error) if error.refusal().is_some() || error.is_already_exists() => break error,
+            Err(error) if begun.elapsed() > ctx.timing.send_window => break error,
+            Err(error) => {
+                tracing::warn!(%error, nonce, "the key is not staged yet");
+                unanswered = true;
+            }
         }
         tokio::time::sleep(ctx.timing.retry_base).await;
     };
-    let Some(error) = refusal else {
-        memory.staged.push(secret.name_any());
-        return Ok(());
-    };
-    tracing::warn!(%error, nonce, key = minted.id, "the key cannot be staged and is deleted");
-    match (login.backend.delete_key(&account.unique_id, &minted.id).await, error.refusal()) {
-        (Ok(()), Some(message)) => {
-            memory.refused = Some(Refusal::Unstageable { message: message.to_owned() });
-        }
-        // The staging Secret may still appear, or the key is still there: the attempt stays open as lost.
-        _ => memory.sent_in_vain = Some(nonce.to_owned()),
+    tracing::warn!(%error, nonce, key = minted.id, "the key cannot be staged");
+    if unanswered {
+        return;
     }
-    Ok(())
+    let message = error.refusal().unwrap_or("the name of the staging Secret is taken").to_owned();
+    match login.backend.delete_key(&account.unique_id, &minted.id).await {
+        Ok(()) => memory.refused = Some(Refusal::Unstageable { message }),
+        Err(error) => {
+            tracing::warn!(%error, key = minted.id, "the key that cannot be staged is not deleted either")
+        }
+    }
 }
 
 /// The one write that changes what workloads read. The first one cannot be guarded: it must leave in time.

@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 
-use super::observe::{World, unchanged};
+use super::observe::unchanged;
+use super::world::World;
 use super::{consumer, staging};
 use crate::backend::ExchangeError;
 use crate::controller::{Context, Error};

@@ -9,37 +9,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::observe::World;
-use crate::api::v1alpha1::{EntryFormat, SecretEntry, ServiceAccountKey, meta};
+use super::material::Material;
+use super::world::World;
+use crate::api::v1alpha1::{SecretEntry, ServiceAccountKey, meta};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
-use crate::domain::key::{Account, Credential, Publication, Published, Secret};
-
-/// A private half and what belongs to it, ready to be written in any form.
-pub struct Material {
-    file: GoogleCredentials,
-    pair: RsaKeyPair,
-}
-
-impl Material {
-    /// From a raw credential as the backend gave it.
-    pub fn parse(raw: &SecretBytes) -> Result<Self, Error> {
-        let file = GoogleCredentials::parse(raw)?;
-        let pair = RsaKeyPair::from_pkcs8_pem(file.private_key_pem())?;
-        Ok(Self { file, pair })
-    }
-
-    fn render(&self, format: EntryFormat, key_id: &str, email: &str) -> Result<SecretBytes, Error> {
-        Ok(match format {
-            EntryFormat::GoogleCredentials => self.file.render()?,
-            EntryFormat::PrivateKeyPem => self.pair.to_pkcs8_pem()?,
-            EntryFormat::PublicKeyPem => SecretBytes::from(self.pair.public_pem()),
-            EntryFormat::KeyId => SecretBytes::from(key_id.to_owned()),
-            EntryFormat::Email => SecretBytes::from(email.to_owned()),
-        })
-    }
-}
+use crate::domain::key::{Account, Credential, Publication, Published, Secret, ledger};
 
 /// Names that the spec put on the Secret: what leaves the spec leaves the Secret, what others added stays.
 #[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,15 +64,17 @@ pub fn read(
         }
         Some(owner) if Some(&owner) != object.uid().as_ref() => {
             let owner = annotation(meta::OWNER).unwrap_or_default();
-            return foreign(&format!("it belongs to the ServiceAccountKey {owner}; choose another name"));
+            let why = if Some(&owner) == object.metadata.name.as_ref() {
+                "it was left by an earlier object of this name; remove it, or choose another name".to_owned()
+            } else {
+                format!("it belongs to the ServiceAccountKey {owner}; choose another name")
+            };
+            return foreign(&why);
         }
         Some(_) => {}
     }
-    if secret.immutable == Some(true) {
-        return foreign("it was made immutable; delete it, and it will be written again");
-    }
     let key_id = annotation(meta::KEY_ID);
-    let pair = private_half(secret, fingerprint(object, key_id.as_deref()));
+    let pair = private_half(secret, object);
     let credential = pair.as_ref().map_or(Credential::Missing, |pair| Credential::Readable {
         public_key_sha256: pair.public_key_sha256(),
     });
@@ -109,6 +87,7 @@ pub fn read(
         ledger: annotation(meta::LEDGER).and_then(|l| serde_json::from_str(&l).ok()).unwrap_or_default(),
         credential,
         as_specified: is_as_specified(secret, object),
+        immutable: secret.immutable == Some(true),
         key_id,
     };
     // The non-secret parts are made anew: an edit of theirs is what a repair mends.
@@ -116,39 +95,36 @@ pub fn read(
     let material = match (pair, active, account, login) {
         (Some(pair), Some(key_id), Some(account), Some(login)) => {
             let fields = login.backend.credential_fields(&account.email, &account.unique_id, key_id);
-            pair.to_pkcs8_pem().ok().map(|pem| Material { file: GoogleCredentials::new(fields, pem), pair })
+            Material::new(pair, fields).ok()
         }
         _ => None,
     };
     (Secret::Ours(view), material)
 }
 
-/// The public half that the ledger knows for the key that the Secret names, or else for the active one. `None` for a
-/// key that is not recorded yet.
-fn fingerprint<'a>(object: &'a ServiceAccountKey, named: Option<&str>) -> Option<&'a str> {
-    let status = object.status.as_ref()?;
-    let id = named.or(status.active_key_id.as_deref())?;
-    status.keys.iter().find(|k| k.id == id)?.public_key_sha256.as_deref()
-}
-
-/// The private key with this public half from any data key. If there is none, the first that can be read, from our own
-/// entries before all others: people may keep private keys of their own beside them.
-fn private_half(secret: &KubeSecret, expected: Option<&str>) -> Option<RsaKeyPair> {
+/// The private key in our data keys: the active one if any of them holds it, else the first that can be read. A
+/// key that somebody keeps beside ours is none of our business.
+fn private_half(secret: &KubeSecret, object: &ServiceAccountKey) -> Option<RsaKeyPair> {
     let data = secret.data.as_ref()?;
-    let ours = recorded_keys(secret);
-    let own = ours.iter().filter_map(|key| data.get(key));
-    let others = data.iter().filter(|(key, _)| !ours.contains(key)).map(|(_, value)| value);
-    let mut pairs: Vec<RsaKeyPair> = own.chain(others).filter_map(pair_in).collect();
-    let wanted = expected.and_then(|sha| pairs.iter().position(|pair| pair.public_key_sha256() == sha));
-    (!pairs.is_empty()).then(|| pairs.swap_remove(wanted.unwrap_or(0)))
-}
-
-fn pair_in(value: &ByteString) -> Option<RsaKeyPair> {
-    let bytes = SecretBytes::new(value.0.clone());
-    match GoogleCredentials::parse(&bytes) {
-        Ok(file) => RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).ok(),
-        Err(_) => RsaKeyPair::from_pkcs8_pem(&bytes).ok(),
+    let active = object.status.as_ref().and_then(ledger::active).and_then(|k| k.public_key_sha256.as_ref());
+    let ours: BTreeSet<String> = recorded_keys(secret)
+        .into_iter()
+        .chain(object.spec.secret.entries.iter().map(|e| e.key.clone()))
+        .collect();
+    let mut first = None;
+    for value in ours.iter().filter_map(|key| data.get(key)) {
+        let bytes = SecretBytes::new(value.0.clone());
+        let pair = match GoogleCredentials::parse(&bytes) {
+            Ok(file) => RsaKeyPair::from_pkcs8_pem(file.private_key_pem()),
+            Err(_) => RsaKeyPair::from_pkcs8_pem(&bytes),
+        };
+        let Ok(pair) = pair else { continue };
+        if active == Some(&pair.public_key_sha256()) {
+            return Some(pair);
+        }
+        first.get_or_insert(pair);
     }
+    first
 }
 
 fn is_as_specified(secret: &KubeSecret, object: &ServiceAccountKey) -> bool {

@@ -3,21 +3,24 @@
 mod act;
 mod ask;
 mod consumer;
+mod material;
 mod observe;
 mod staging;
+mod world;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Resource as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
-use self::observe::World;
+use self::world::World;
 use super::guard::guarded;
 use super::{Context, Error};
 use crate::api::v1alpha1::ServiceAccountKey;
-use crate::domain::key::{Next, Plan, Refusal, Step, plan};
-use crate::domain::{Trouble, conditions};
+use crate::domain::key::{Next, Plan, Refusal, Step, failed_step, plan};
+use crate::domain::{Reason, conditions};
 
 /// Steps that one reconcile takes at most. A rotation with everything in its way takes about ten.
 const PASSES: usize = 32;
@@ -27,12 +30,13 @@ const PASSES: usize = 32;
 pub(super) struct Memory {
     /// Nonce of the attempt whose intent this reconcile wrote.
     own_intent: Option<String>,
-    /// Nonce of the attempt that was sent without learning its outcome.
-    sent_in_vain: Option<String>,
+    /// Nonce of the attempt that this reconcile has sent.
+    sent: Option<String>,
     /// The definite refusal of that attempt.
     refused: Option<Refusal>,
-    /// Why a key could not be ended.
-    unended: Option<Trouble>,
+    /// Nonce of the attempt whose staged key was accepted, and how many times in a row: a slow token endpoint
+    /// must not make the reads of every pass too old to publish on.
+    proved: Option<(String, u32)>,
     /// Staging Secrets that this reconcile wrote.
     staged: Vec<String>,
 }
@@ -50,7 +54,7 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
     let cached = match &object.0 {
         Ok(cached) => cached,
         Err(invalid) => {
-            super::run::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
+            super::report::tell_invalid(ctx, &object.object_ref(&()), invalid).await;
             return Ok(Action::await_change());
         }
     };
@@ -60,7 +64,9 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
         let Some(mut world) = observe::observe(ctx, cached, &memory).await? else {
             return Ok(Action::await_change());
         };
-        let Some(decided) = decide(ctx, &mut world).await? else { continue };
+        let decided = decide(ctx, &mut world).await?;
+        memory.proved = world.proved();
+        let Some(decided) = decided else { continue };
         rule = decided.rule;
         tracing::debug!(rule, next = ?decided.next, "planned");
         match &decided.next {
@@ -68,7 +74,11 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
                 match act::act(ctx, &world, step, &decided, &mut memory).await {
                     // Somebody else wrote first: look again.
                     Err(error) if error.is_conflict() => continue,
-                    other => other?,
+                    Err(error) => {
+                        tell_failure(ctx, &world, &error).await?;
+                        return Err(error);
+                    }
+                    Ok(()) => {}
                 }
                 tell(ctx, &world, &decided).await;
                 if *step == Step::RemoveFinalizer {
@@ -92,6 +102,32 @@ async fn decide(ctx: &Context, world: &mut World) -> Result<Option<Plan>, Error>
         let Next::Need(need) = &decided.next else { return Ok(Some(decided)) };
         if !ask::ask(ctx, world, need).await? {
             return Ok(None);
+        }
+    }
+}
+
+/// Says why a step did not go through. The wait before the next try is the guard's: it grows with each failure.
+async fn tell_failure(ctx: &Context, world: &World, error: &Error) -> Result<(), Error> {
+    let (reason, message) = match error {
+        Error::Backend(error) => {
+            let trouble = error.trouble();
+            (trouble.class.reason(), trouble.message)
+        }
+        Error::Kube(error) => match error.refusal() {
+            Some(message) => (Reason::SecretRefused, message.to_owned()),
+            None => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    let status = failed_step(&world.observation, reason, &message, ctx.clock.now());
+    let told = Plan { rule: "failed", next: Next::Wait, status, requeue: Duration::ZERO, events: Vec::new() };
+    match act::write_status(ctx, world, &told).await {
+        // The next pass will tell it.
+        Err(error) if error.is_conflict() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            tell(ctx, world, &told).await;
+            Ok(())
         }
     }
 }

@@ -9,46 +9,14 @@ use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
-use super::consumer::{self, Material};
-use super::{Memory, staging};
+use super::world::World;
+use super::{Memory, consumer, staging};
 use crate::api::v1alpha1::{ServiceAccount, ServiceAccountKey, meta};
 use crate::controller::registry::{BackendId, Login};
 use crate::controller::{Context, Error};
-use crate::credential::SecretBytes;
 use crate::domain::conditions::{self, READY};
-use crate::domain::key::{Account, AccountView, Observation, Secret};
+use crate::domain::key::{Account, AccountView, Observation, Proof, Secret};
 use crate::domain::{Reason, names};
-
-/// What one pass has read: plain data for the plan, and the objects that a step writes back.
-pub struct World {
-    /// For the plan.
-    pub observation: Observation,
-    /// The object as read.
-    pub object: ServiceAccountKey,
-    /// Its API.
-    pub objects: Api<ServiceAccountKey>,
-    /// Secrets of its namespace.
-    pub secrets: Api<KubeSecret>,
-    /// Name of the consumer Secret.
-    pub secret_name: String,
-    /// The consumer Secret as read.
-    pub secret: Option<KubeSecret>,
-    /// The private half that the consumer Secret holds.
-    pub material: Option<Material>,
-    /// Staged credentials by nonce.
-    pub staged: Vec<(String, SecretBytes)>,
-    /// The backend of the account.
-    pub login: Option<Arc<Login>>,
-    /// When the first read was begun.
-    pub read_at: Instant,
-}
-
-impl World {
-    /// Uid of the object.
-    pub fn uid(&self) -> &str {
-        &self.observation.uid
-    }
-}
 
 /// Reads everything. `None`: the object is gone.
 pub async fn observe(
@@ -100,12 +68,12 @@ pub async fn observe(
         account,
         keys: None,
         preflight: None,
-        proof: None,
+        proof: proved_before(&object, memory),
         confirmed: false,
         own_intent: memory.own_intent.clone(),
-        sent_in_vain: memory.sent_in_vain.clone(),
+        sent: memory.sent.clone(),
         refused: memory.refused.clone(),
-        unended: memory.unended.clone(),
+        rewrites_resume: ctx.rewrites.resume(&uid, &ctx.timing),
         fresh_nonce: ctx.nonce()?,
         uid,
     };
@@ -121,6 +89,12 @@ pub async fn observe(
         login,
         read_at,
     }))
+}
+
+fn proved_before(object: &ServiceAccountKey, memory: &Memory) -> Option<Proof> {
+    let pending = object.status.as_ref().and_then(|s| s.pending.as_ref())?;
+    let (_, times) = memory.proved.as_ref().filter(|(nonce, _)| *nonce == pending.nonce)?;
+    Some(Proof::Accepted { times: *times })
 }
 
 fn consumer_name(object: &ServiceAccountKey) -> String {
@@ -186,13 +160,21 @@ async fn account_view(
     let (Some(email), Some(unique_id), Some(login)) = (status.email, status.unique_id, login) else {
         return Ok((unusable(Reason::AccountNotReady, told, None), None));
     };
-    if login.skew().is_none() {
+    if login.skew(ctx.clock.now()).is_none() {
         // Clocks are compared once before anything rests on them. No answer: the plan will hear of it.
         if let Ok(backend_time) = login.backend.probe().await {
             login.compare_clock(backend_time, ctx.clock.now());
         }
     }
     let facts = login.backend.facts();
+    if !names::is_in_project(status.resource_name.as_deref(), &facts.project) {
+        // What is not there any more is not gone: it is elsewhere.
+        let message = format!(
+            "The backend's login now belongs to project {}, where this account is not",
+            facts.project
+        );
+        return Ok((unusable(Reason::BackendChanged, message, None), None));
+    }
     let usable = Account {
         project: facts.project.clone(),
         email,
@@ -200,7 +182,7 @@ async fn account_view(
         can_disable: facts.can_disable,
         algorithms: facts.algorithms.clone(),
         key_limit: facts.key_limit,
-        clock_skew: login.skew(),
+        clock_skew: login.skew(ctx.clock.now()),
     };
     let broken = ready.and_then(|c| Reason::parse(&c.reason)).filter(|r| {
         matches!(r, Reason::AccountGone | Reason::AccountRecreated | Reason::NamespaceNotAllowed)

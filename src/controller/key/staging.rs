@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
-use super::observe::World;
+use super::world::World;
 use crate::api::v1alpha1::meta;
 use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
 use crate::domain::key::Staged;
@@ -62,7 +62,8 @@ pub fn build(
     }
 }
 
-/// A staging Secret of this object, and the credential in it. One that is not ours is not seen at all.
+/// A staging Secret of this object, and the credential in it. One that is not ours, or whose credential is not that
+/// of the key it names, is not seen at all.
 pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, SecretBytes)> {
     let annotation = |name: &str| secret.annotations().get(name).cloned();
     if annotation(meta::OWNER_UID).as_deref() != Some(uid)
@@ -73,18 +74,22 @@ pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, SecretBytes)> {
     let time = |name: &str| annotation(name).and_then(|t| t.parse::<Timestamp>().ok());
     let raw = secret.data.as_ref().and_then(|d| d.get(CREDENTIAL)).map(|b| b.0.clone()).unwrap_or_default();
     let credential = SecretBytes::new(raw);
-    let public_key_sha256 = GoogleCredentials::parse(&credential)
-        .and_then(|file| RsaKeyPair::from_pkcs8_pem(file.private_key_pem()))
-        .map(|pair| pair.public_key_sha256())
-        .ok();
+    // The annotations alone prove nothing: whoever may write Secrets could name any key of the account in them.
+    let file = GoogleCredentials::parse(&credential).ok()?;
+    let pair = RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).ok()?;
+    let nonce = annotation(meta::NONCE)?;
+    let key_id = annotation(meta::KEY_ID)?;
+    if file.private_key_id() != key_id || secret.name_any() != names::staging_secret(uid, &nonce) {
+        return None;
+    }
     let staged = Staged {
         name: secret.name_any(),
         uid: secret.uid()?,
-        nonce: annotation(meta::NONCE)?,
+        nonce,
         attempt: annotation(meta::ATTEMPT)?.parse().ok()?,
-        key_id: annotation(meta::KEY_ID)?,
+        key_id,
         account: annotation(meta::ACCOUNT)?,
-        public_key_sha256,
+        public_key_sha256: Some(pair.public_key_sha256()),
         created_at: time(meta::CREATED_AT),
         expires_at: time(meta::EXPIRES_AT),
     };

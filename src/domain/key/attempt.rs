@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::observation::{KeyList, Proof, Refusal, Staged};
-use super::plan::{Need, Plan, Step, Table};
+use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
+use super::table::Table;
 use super::{Account, ledger};
 use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeyReason, PendingAttempt, ServiceAccountKeyStatus, VerificationMode,
@@ -29,27 +30,21 @@ impl Table<'_> {
         if let Some(staged) = obs.staged.iter().find(|s| s.nonce == pending.nonce) {
             return Some(self.staged(status, pending, staged, schedule, account)); // 8b, 8c
         }
-        let ours = obs.own_intent.as_ref() == Some(&pending.nonce);
-        let in_vain = obs.sent_in_vain.as_ref() == Some(&pending.nonce);
+        let sent = obs.sent.as_ref() == Some(&pending.nonce);
         match &obs.refused {
-            Some(refusal) if ours => return Some(self.refused(status, refusal)), // 8a, refused
-            _ if ours && !in_vain => {
+            Some(refusal) if sent => return Some(self.refused(status, refusal)), // 8a, refused
+            _ if obs.own_intent.as_ref() == Some(&pending.nonce) && !sent => {
                 return Some(Plan::act("8a", Step::Create { nonce: pending.nonce.clone() }, status.clone()));
             }
             _ => {}
         }
-        // 8d: never sent again.
+        // 8d: never sent again. What we sent ourselves and is not staged need not settle.
         let settled = add(pending.started_at, self.timing.settle);
-        if in_vain || settled <= self.now {
-            let mut after = status.clone();
-            ledger::pending_to_lost(&mut after, self.timing);
-            after.failures = after.failures.saturating_add(1);
-            after.last_failure_time = Some(self.now);
-            story::tell(obs, &mut after, &Mood::Working, self.now);
-            return Some(Plan::act("8d", Step::WriteStatus, after));
+        if sent || settled <= self.now {
+            return Some(self.give_up("8d", status));
         }
         let plan = self.wait("8d", status.clone(), &Mood::Working, schedule);
-        Some(Plan { requeue: plan.requeue.min(between(self.now, settled)), ..plan })
+        Some(Plan { requeue: plan.requeue.min(between(self.exact, settled)), ..plan })
     }
 
     pub(super) fn refused(&self, status: &ServiceAccountKeyStatus, refusal: &Refusal) -> Plan {
@@ -80,7 +75,7 @@ impl Table<'_> {
         let repairs = matches!(
             pending.reason,
             KeyReason::FirstKey | KeyReason::SecretMissing | KeyReason::SecretEdited
-        );
+        ) || !story::publishes(obs, status);
         if schedule.suspend && !repairs {
             let mood = Mood::Waiting(
                 Reason::Suspended,
@@ -100,13 +95,7 @@ impl Table<'_> {
             }
             (Some(Proof::Refused { message }), _) => match &obs.keys {
                 None => Plan::need("8c", Need::Keys, status),
-                Some(list) if self.is_dead(list, staged) => {
-                    // 8b
-                    let mut after = status.clone();
-                    ledger::pending_to_lost(&mut after, self.timing);
-                    story::tell(obs, &mut after, &Mood::Working, self.now);
-                    Plan::act("8b", Step::WriteStatus, after)
-                }
+                Some(list) if self.is_dead(list, staged) => self.give_up("8b", status),
                 Some(_) => self.not_yet_accepted(status, pending, staged, message, schedule),
             },
             (Some(Proof::Unavailable(trouble)), _) => {
@@ -117,6 +106,15 @@ impl Table<'_> {
                 Plan { requeue: plan.requeue.min(self.proof_wait(pending)), ..plan }
             }
         }
+    }
+
+    fn give_up(&self, rule: &'static str, status: &ServiceAccountKeyStatus) -> Plan {
+        let mut after = status.clone();
+        ledger::pending_to_lost(&mut after, self.timing);
+        after.failures = after.failures.saturating_add(1);
+        after.last_failure_time = Some(self.now);
+        story::tell(self.obs, &mut after, &Mood::Working, self.now);
+        Plan::act(rule, Step::WriteStatus, after)
     }
 
     /// Whether a staged key is gone or disabled at the backend. Absence counts only once a list must show it.
@@ -181,7 +179,10 @@ impl Table<'_> {
     ) -> Plan {
         if ledger::find(status, &staged.key_id).is_some() {
             let step = Step::Unstage { name: staged.name.clone(), uid: staged.uid.clone() };
-            return Plan::act(rule, step, status.clone());
+            let mut after = status.clone();
+            // The one create of this attempt is accounted for: nothing of it can still surface.
+            after.lost.retain(|l| !(l.fenced && l.nonce == staged.nonce));
+            return Plan::act(rule, step, after);
         }
         let mut key = ledger::entry(&staged.key_id, KeyPhase::Overlap, KeyOrigin::Abandoned, staged.attempt);
         key.minted_at = staged.created_at;

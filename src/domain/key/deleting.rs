@@ -1,23 +1,26 @@
 //! The rules of a deleting object: first nobody reads the credential any more, then the keys end, then the
 //! object goes. The Secret is read again before every step.
 
-use super::observation::{Observation, Secret};
-use super::plan::Table;
-use super::story::{self, Mood};
+use super::observation::{Observation, Published, Secret};
+use super::story;
+use super::table::Table;
 use super::{Need, Plan, Step, ledger, retire};
-use crate::api::v1alpha1::{DeletionPolicy, KeyPhase, LedgerKey, ServiceAccountKeyStatus};
+use crate::api::v1alpha1::{DeletionPolicy, KeyPhase, LedgerKey, Rotation, ServiceAccountKeyStatus};
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING};
-use crate::domain::schedule::{add, between};
+use crate::domain::schedule::{Schedule, add, between};
 use crate::domain::{Event, Reason};
 
 pub(super) fn plan(table: &Table<'_>) -> Plan {
     let obs = table.obs;
     let status = obs.status.clone().unwrap_or_default();
     if !obs.has_finalizer {
-        return Plan { rule: "3", ..table.hold("3", status, &Mood::Working) };
+        return table.hold_as_told("3", status);
     }
     if obs.abandon {
-        return abandon(&status);
+        return abandon(obs, &status);
+    }
+    if let Some(recorded) = record_retained(table, &status) {
+        return recorded;
     }
     if status.pending.is_some() {
         let mut after = status;
@@ -51,6 +54,25 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     Plan { events, ..Plan::act("3", Step::RemoveFinalizer, status.clone()) }
 }
 
+/// Whether the Secret outlives the object.
+fn stays(obs: &Observation) -> Option<&Published> {
+    match &obs.secret {
+        Secret::Ours(secret) if obs.spec.secret.deletion_policy == DeletionPolicy::Retain => Some(secret),
+        _ => None,
+    }
+}
+
+/// What a Secret that stays publishes is a fact, also when the process died before it was recorded.
+fn record_retained(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
+    stays(table.obs)?;
+    let account = table.obs.account.reachable()?;
+    let rotation = table.obs.spec.rotation.clone().unwrap_or_default();
+    let schedule = Schedule::parse(&rotation, table.now)
+        .or_else(|_| Schedule::parse(&Rotation::default(), table.now))
+        .ok()?;
+    table.record(status, &schedule, account)
+}
+
 /// The Secret goes first: pods must not read a dead credential. A retained or foreign one is left.
 fn secret_to_delete(obs: &Observation) -> Option<Step> {
     match &obs.secret {
@@ -79,9 +101,13 @@ fn fence(table: &Table<'_>, mut status: ServiceAccountKeyStatus) -> Plan {
     Plan::act("3", step, status)
 }
 
-/// Which keys end: all, but the active one if the policy keeps it.
+/// Which keys end: all, but the active one if the policy keeps it, and never one that a Secret goes on to publish.
 fn must_end(obs: &Observation, key: &LedgerKey) -> bool {
-    obs.spec.deletion_policy == DeletionPolicy::Delete || key.phase != KeyPhase::Active
+    let published = stays(obs).is_some_and(|secret| {
+        secret.key_id.as_ref() == Some(&key.id)
+            || key.public_key_sha256.as_deref().is_some_and(|sha| secret.credential.is(Some(sha)))
+    });
+    !published && (obs.spec.deletion_policy == DeletionPolicy::Delete || key.phase != KeyPhase::Active)
 }
 
 fn end(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> Plan {
@@ -100,43 +126,43 @@ fn end(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> 
         // A login that comes back is not seen by any watch of ours.
         return Plan { requeue: table.timing.retry_cap, ..table.hold_as_told("3", after) };
     }
-    if let Some(trouble) = &table.obs.unended {
-        let mut after = status.clone();
-        let message = format!(
-            "Key {} could not be deleted: {}. It is tried again; the annotation keywheel.dev/abandon lets the object \
-             go without",
-            key.id, trouble.message
-        );
-        tell(table, &mut after, trouble.class.reason(), &message);
-        story::backend(table.obs, &mut after, Err(trouble), table.now);
-        return Plan { requeue: table.timing.backoff_base, ..table.hold_as_told("3", after) };
-    }
     let ending = retire::delete(status, key);
     let event = Event::normal(Reason::KeyDeleted, format!("Key {} is deleted with its object", key.id));
     Plan { events: vec![event], ..Plan::act("3", ending.step, ending.status) }
 }
 
 fn settle(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
-    if let Some(plan) =
-        table.settle_lost(&status, &Mood::Broken(Reason::Deleting, "The object is being deleted".to_owned()))
-    {
+    if let Some(plan) = table.settle_lost(&status) {
         return plan;
     }
     let until = status.lost.iter().map(|l| add(l.until, table.timing.list_lag)).max().unwrap_or(table.now);
     let mut after = status;
+    if until < table.now {
+        // Its time is over, and the list that would show so was not to be had.
+        let message = "The keys of the account cannot be listed, so nobody knows whether a lost attempt left one. \
+                       Restore the backend, or let the object go with the annotation keywheel.dev/abandon";
+        tell(table, &mut after, Reason::BackendUnreachable, message);
+        return Plan { requeue: table.timing.retry_cap, ..table.hold_as_told("3", after) };
+    }
     tell(table, &mut after, Reason::Deleting, "A lost attempt is waited for");
     story::waits_for_lost(table.obs, &mut after, until, table.now);
-    let wait = between(table.now, until) + std::time::Duration::from_secs(1);
+    let wait = between(table.exact, until) + std::time::Duration::from_secs(1);
     Plan { requeue: wait, ..table.hold_as_told("3", after) }
 }
 
 /// A person lets the object go: the ids are named, nothing is touched.
-fn abandon(status: &ServiceAccountKeyStatus) -> Plan {
+fn abandon(obs: &Observation, status: &ServiceAccountKeyStatus) -> Plan {
+    let mut secrets: Vec<&str> = obs.staged.iter().map(|s| s.name.as_str()).collect();
+    let published = story::secret_name(obs);
+    if matches!(obs.secret, Secret::Ours(_)) {
+        secrets.push(&published);
+    }
     let ids: Vec<&str> = status.keys.iter().map(|k| k.id.as_str()).collect();
     let note = format!(
-        "Let go by annotation. Left at the backend: {}; attempts without an answer: {}",
+        "Let go by annotation. Left at the backend: {}; attempts without an answer: {}; Secrets left here: {}",
         if ids.is_empty() { "no known key".to_owned() } else { ids.join(", ") },
-        status.lost.len() + usize::from(status.pending.is_some())
+        status.lost.len() + usize::from(status.pending.is_some()),
+        if secrets.is_empty() { "none".to_owned() } else { secrets.join(", ") }
     );
     let event = Event::warning(Reason::Abandoned, note);
     Plan { events: vec![event], ..Plan::act("3", Step::RemoveFinalizer, status.clone()) }

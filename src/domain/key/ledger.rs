@@ -71,6 +71,9 @@ pub fn to_overlap(key: &mut LedgerKey, disable_at: Timestamp) {
 pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, timing: &Timing) {
     if let Some(pending) = status.pending.take() {
         status.keys.retain(|k| k.phase != KeyPhase::Pending || k.attempt != pending.attempt);
+        let forgotten = sub(pending.started_at, timing.burn_window);
+        status.unpublished_attempts.retain(|at| *at > forgotten);
+        status.unpublished_attempts.push(pending.started_at);
         status.lost.push(LostAttempt {
             attempt: pending.attempt,
             nonce: pending.nonce,
@@ -118,18 +121,6 @@ pub fn is_unfenced(status: &ServiceAccountKeyStatus, key: &LedgerKey) -> bool {
 pub fn older_was_restored(status: &ServiceAccountKeyStatus) -> bool {
     active(status)
         .is_some_and(|a| status.keys.iter().any(|k| k.published_at.is_some() && k.attempt > a.attempt))
-}
-
-/// Failed attempts since `since`, as far as they may have left a key behind.
-pub fn burnt_since(status: &ServiceAccountKeyStatus, since: Timestamp) -> usize {
-    let lost = status.lost.iter().filter(|l| l.backend_time >= since).count();
-    let unpublished = status
-        .keys
-        .iter()
-        .filter(|k| k.origin != KeyOrigin::Rotation && k.minted_at.is_some_and(|at| at >= since))
-        .filter(|k| !status.lost.iter().any(|l| l.attempt == k.attempt))
-        .count();
-    lost + unpublished
 }
 
 /// How many keys in a row were made to repair drift, newest first, and when the newest was made.

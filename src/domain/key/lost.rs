@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::observation::{KeyList, Secret};
-use super::plan::{Need, Plan, Step, Table};
-use super::story::{self, Mood};
+use super::step::{Need, Plan, Step};
+use super::story;
+use super::table::Table;
 use super::{ListedKey, ledger};
 use crate::api::v1alpha1::{LostAttempt, ServiceAccountKeyStatus, SuspectKey};
 use crate::domain::schedule::{add, sub};
@@ -32,16 +33,15 @@ impl Table<'_> {
     }
 
     /// Rules 14 and 15, as far as they need no proof: a key that appeared in a lost attempt's window is
-    /// reported as a suspect and never touched; a window that can bring nothing more is closed.
-    pub(super) fn settle(&self, waiting: &Plan) -> Option<Plan> {
-        self.settle_lost(&waiting.status, &Mood::Settled)
-    }
-
-    /// The part of rules 14 and 15 that a deleting object shares.
-    pub(super) fn settle_lost(&self, status: &ServiceAccountKeyStatus, mood: &Mood) -> Option<Plan> {
-        let closable =
-            |lost: &LostAttempt, now: Timestamp| lost.fenced && add(lost.until, self.timing.list_lag) < now;
-        if !status.lost.iter().any(|l| closable(l, self.now)) {
+    /// reported as a suspect and never touched; a window that can bring nothing more is closed. A suspect that is
+    /// gone at the backend is dropped.
+    pub(super) fn settle_lost(&self, status: &ServiceAccountKeyStatus) -> Option<Plan> {
+        // With no Secret there is nothing to fence; so long after it no first publication can leave any more.
+        let unpublishable = |lost: &LostAttempt| lost.fenced || self.obs.secret == Secret::Absent;
+        let closable = |lost: &LostAttempt, now: Timestamp| {
+            unpublishable(lost) && add(lost.until, self.timing.list_lag) < now
+        };
+        if status.suspects.is_empty() && !status.lost.iter().any(|l| closable(l, self.now)) {
             return None;
         }
         let (keys, backend_time) = match &self.obs.keys {
@@ -50,6 +50,7 @@ impl Table<'_> {
             Some(KeyList::Listed { keys, backend_time }) => (keys, *backend_time),
         };
         let mut after = status.clone();
+        after.suspects.retain(|s| keys.iter().any(|k| k.id == s.id));
         for lost in status.lost.iter().filter(|l| closable(l, backend_time)) {
             for key in keys.iter().filter(|k| is_candidate(k, lost, status)) {
                 if !after.suspects.iter().any(|s| s.id == key.id) {
@@ -62,10 +63,10 @@ impl Table<'_> {
             }
             after.lost.retain(|l| l.nonce != lost.nonce);
         }
-        if after == *status {
+        if after.lost == status.lost && after.suspects == status.suspects {
             return None;
         }
-        story::tell(self.obs, &mut after, mood, self.now);
+        story::suspects(self.obs, &mut after, self.now);
         Some(Plan::act("15", Step::WriteStatus, after))
     }
 }

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::plan::{Plan, Step, Table};
+use super::step::{Plan, Step};
 use super::story::{self, Mood};
+use super::table::Table;
 use super::{Account, ledger, need};
 use crate::api::v1alpha1::ServiceAccountKeyStatus;
 use crate::domain::schedule::{Schedule, between};
@@ -61,6 +62,6 @@ impl Table<'_> {
             // The failure that made us wait has been told.
             None => self.silent("10", status.clone(), schedule),
         };
-        Plan { requeue: plan.requeue.min(between(self.now, until)), ..plan }
+        Plan { requeue: plan.requeue.min(between(self.exact, until)), ..plan }
     }
 }

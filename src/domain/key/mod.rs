@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`observation`] | all that was read, as data |
+//! | `step` | all that a plan can say |
 //! | [`plan`](mod@plan) | the decision table, rule by rule |
 //! | `deleting` | the rules of a deleting object |
 //! | `record` | rules 2 and 7: the status follows what is written elsewhere |
@@ -11,6 +12,7 @@
 //! | `publish` | rules 8c and 11: what the consumer Secret shall say |
 //! | `lost` | rules 12, 14, 15: attempts whose answer was lost |
 //! | `retire` | rule 13: which old key may be ended |
+//! | `table` | what all rules share: ways to wait, to hold, to fail |
 //! | [`ledger`] | the ledger's own operations |
 //! | `story` | conditions that tell what a decision means |
 
@@ -25,7 +27,9 @@ pub mod plan;
 mod publish;
 mod record;
 mod retire;
+mod step;
 mod story;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -33,4 +37,6 @@ pub use observation::{
     Account, AccountView, Credential, KeyList, ListedKey, Observation, Preflight, Proof, Published, Refusal,
     Secret, Staged,
 };
-pub use plan::{Need, Next, Plan, Publication, Step, plan};
+pub use plan::plan;
+pub use step::{Need, Next, Plan, Publication, Step};
+pub use story::failed_step;

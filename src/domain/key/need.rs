@@ -1,13 +1,11 @@
 //! Whether a key is needed (first reason wins), and the gates before one is made.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::observation::{Account, KeyList, Observation, Preflight, Secret};
 use super::{ListedKey, Need, ledger, retire};
 use crate::api::v1alpha1::{KeyReason, ServiceAccountKeyStatus};
-use crate::domain::schedule::{Schedule, add, sub};
+use crate::domain::schedule::{Schedule, add};
 use crate::domain::{Reason, Timing};
 
 /// Why a key is needed, if one is.
@@ -20,7 +18,7 @@ pub fn reason(
     let Some(active) = ledger::active(status) else { return Some(KeyReason::FirstKey) };
     match &obs.secret {
         Secret::Absent => return Some(KeyReason::SecretMissing),
-        Secret::Ours(secret) if !secret.credential.is_of(active.public_key_sha256.as_deref()) => {
+        Secret::Ours(secret) if !secret.credential.is(active.public_key_sha256.as_deref()) => {
             return Some(KeyReason::SecretEdited);
         }
         Secret::Ours(_) | Secret::Foreign { .. } => {}
@@ -144,14 +142,17 @@ fn waits(
             return Some(Gate::NotBefore(until));
         }
     }
-    if status.lost.len() >= cap {
-        let until = status.lost.iter().map(|l| add(l.until, timing.list_lag)).min().unwrap_or(now);
-        let message = format!("{} attempts to make a key ended without an answer", status.lost.len());
-        return Some(Gate::BackOff { until: until.max(add(now, Duration::from_secs(1))), message });
+    // A window that is over cannot bring a key any more: it only waits to be looked at.
+    let open = status.lost.iter().map(|l| add(l.until, timing.list_lag)).filter(|end| *end > now);
+    if let (true, Some(until)) = (open.clone().count() >= cap, open.min()) {
+        let message = format!("{cap} attempts to make a key ended without an answer");
+        return Some(Gate::BackOff { until, message });
     }
-    if ledger::burnt_since(status, sub(now, timing.burn_window)) >= cap {
-        let message = format!("{cap} attempts to make a key failed within {:?}", timing.burn_window);
-        return Some(Gate::BackOff { until: add(now, timing.backoff_cap), message });
+    let burnt =
+        status.unpublished_attempts.iter().map(|at| add(*at, timing.burn_window)).filter(|end| *end > now);
+    if let (true, Some(until)) = (burnt.clone().count() >= cap, burnt.min()) {
+        let message = format!("{cap} attempts to make a key within {:?} led to none", timing.burn_window);
+        return Some(Gate::BackOff { until, message });
     }
     let (repairs, last) = ledger::drift_streak(status);
     if let (true, Some(last)) = (why.is_drift() && repairs > 0, last) {
@@ -175,7 +176,8 @@ fn slots(
     if listed.len() + status.lost.len() < limit {
         return None;
     }
-    if let Some(ending) = retire::early(obs, status) {
+    let suspended = obs.spec.rotation.as_ref().is_some_and(|r| r.suspend);
+    if let Some(ending) = retire::early(obs, status).filter(|_| !suspended) {
         return Some(if obs.confirmed { Gate::MakeRoom(Box::new(ending)) } else { Gate::Ask(Need::Confirm) });
     }
     let ids: Vec<&str> = listed.iter().map(|k| k.id.as_str()).collect();

@@ -48,12 +48,12 @@ pub struct Observation {
     pub confirmed: bool,
     /// Nonce of the attempt whose intent this very pass wrote: it alone may be sent.
     pub own_intent: Option<String>,
-    /// Nonce of the attempt that this very process sent without learning its outcome.
-    pub sent_in_vain: Option<String>,
+    /// Nonce of the attempt that this very pass has sent: it is never sent again, whatever became of it.
+    pub sent: Option<String>,
     /// The backend's definite refusal of the create that this pass sent, or the API server's of its staging.
     pub refused: Option<Refusal>,
-    /// Why the key that this pass was to disable or delete may still be as it was.
-    pub unended: Option<Trouble>,
+    /// Until when the Secret is left as it is: somebody changes it again and again.
+    pub rewrites_resume: Option<Timestamp>,
     /// A random name for an attempt that may be begun now.
     pub fresh_nonce: String,
 }
@@ -93,6 +93,8 @@ pub struct Published {
     pub credential: Credential,
     /// Whether entries, labels and annotations are as the spec asks.
     pub as_specified: bool,
+    /// Whether somebody made it immutable: then it can be deleted, not written.
+    pub immutable: bool,
 }
 
 /// The private half in a Secret, by its public half.
@@ -108,9 +110,9 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// Whether it is the private half of the key with this public half. Without a recorded one any is believed: it was
-    /// read back from a Secret that is ours.
-    pub fn is_of(&self, fingerprint: Option<&str>) -> bool {
+    /// Whether it is the private half of the key with this fingerprint. Without a fingerprint any readable one
+    /// is believed: it was read back from a Secret that is ours.
+    pub fn is(&self, fingerprint: Option<&str>) -> bool {
         match (self, fingerprint) {
             (Self::Missing, _) => false,
             (Self::Readable { .. }, None) => true,

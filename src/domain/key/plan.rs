@@ -19,147 +19,24 @@
 //!
 //! Whenever a rule only waits, rule 13 is taken.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::observation::{AccountView, Observation, Secret};
+use super::step::{Need, Next, Plan, Step};
 use super::story::{self, Mood};
-use super::{Account, deleting, ledger, retire};
-use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
-use crate::domain::conditions::{self, Is};
-use crate::domain::schedule::{Schedule, add, audit_wait, between, whole_second_before};
-use crate::domain::{Event, Reason, Timing, Trouble};
-
-/// What a pass shall do.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// The rule that matched.
-    pub rule: &'static str,
-    /// What to do now.
-    pub next: Next,
-    /// The status afterwards. It is written, guarded, once the step is done, if it differs from the one read.
-    pub status: ServiceAccountKeyStatus,
-    /// When to look again if nothing happens.
-    pub requeue: Duration,
-    /// What to tell once it is done.
-    pub events: Vec<Event>,
-}
-
-/// What a pass shall do now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Read something more and decide again.
-    Need(Need),
-    /// One effect.
-    Act(Step),
-    /// Nothing but the status.
-    Wait,
-}
-
-/// Something that is read only when a decision rests on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// The Secret once more, after the object: a step that rests on it is dropped if it changed.
-    Confirm,
-    /// The keys of the account at the backend.
-    Keys,
-    /// Dry runs of the Secrets that an attempt will write.
-    Preflight,
-    /// Token exchanges with a staged key.
-    Proof {
-        /// Attempt whose staged key is tried.
-        nonce: String,
-        /// How many exchanges in a row must succeed.
-        times: u32,
-    },
-}
-
-/// One effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Add our finalizer.
-    AddFinalizer,
-    /// Let the object go.
-    RemoveFinalizer,
-    /// Only the status.
-    WriteStatus,
-    /// Ask the backend for the key of the open attempt, once, and stage its answer.
-    Create {
-        /// The attempt.
-        nonce: String,
-    },
-    /// Write the consumer Secret.
-    Publish(Box<Publication>),
-    /// Delete a staging Secret.
-    Unstage {
-        /// Its name.
-        name: String,
-        /// Its uid.
-        uid: String,
-    },
-    /// Rewrite an annotation of the Secret, so that no older write of anybody can succeed any more.
-    Fence {
-        /// What to write there.
-        mark: String,
-    },
-    /// Enable a key again that the Secret publishes.
-    EnableKey {
-        /// The key.
-        id: String,
-    },
-    /// Disable a key.
-    DisableKey {
-        /// The key.
-        id: String,
-    },
-    /// Delete a key.
-    DeleteKey {
-        /// The key.
-        id: String,
-    },
-    /// Delete the consumer Secret as it was read.
-    DeleteSecret {
-        /// Its uid.
-        uid: String,
-        /// Its resource version.
-        resource_version: String,
-    },
-}
-
-/// What a write of the consumer Secret says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publication {
-    /// The attempt whose staged credential is written; `None`: the credential that the Secret already holds.
-    pub staged_nonce: Option<String>,
-    /// The key.
-    pub key_id: String,
-    /// The attempt that made it.
-    pub attempt: u32,
-    /// When it was published.
-    pub published_at: Timestamp,
-    /// `project/unique id` of its account.
-    pub account: String,
-    /// E-mail of its account.
-    pub email: String,
-    /// All older keys.
-    pub ledger: Vec<LedgerKey>,
-}
+use super::table::Table;
+use super::{Account, deleting, retire};
+use crate::api::v1alpha1::ServiceAccountKeyStatus;
+use crate::domain::schedule::{Schedule, audit_wait, whole_second_before};
+use crate::domain::{Event, Reason, Timing};
 
 /// Decides one pass.
 pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
     // 1 (the Lease) is the caller's: without it no pass begins.
-    let table = Table { obs, now: whole_second_before(now), timing };
+    let table = Table { obs, now: whole_second_before(now), exact: now, timing };
     let decided = table.decide();
     // Nothing sits still for longer than an audit period.
     Plan { requeue: decided.requeue.min(audit_wait(timing, &obs.uid)), ..decided }
-}
-
-/// What all rules share.
-pub(super) struct Table<'a> {
-    pub obs: &'a Observation,
-    pub now: Timestamp,
-    pub timing: &'a Timing,
 }
 
 impl Table<'_> {
@@ -171,17 +48,23 @@ impl Table<'_> {
         if obs.deleting {
             return deleting::plan(self); // 3
         }
-        let status = obs.status.clone().unwrap_or_default();
+        let mut status = obs.status.clone().unwrap_or_default();
         if !obs.has_finalizer {
             return Plan::act("4", Step::AddFinalizer, status);
         }
         // 5
-        let (schedule, account) = match self.preconditions(&status) {
-            Ok(both) => both,
+        let schedule = match self.schedule() {
+            Ok(schedule) => schedule,
+            Err(mood) => return self.hold("5", status, &mood),
+        };
+        // A spec that was changed may no longer want what was due.
+        self.reschedule(&mut status, &schedule);
+        let account = match self.preconditions(&status) {
+            Ok(account) => account,
             Err(mood) => return self.hold("5", status, &mood),
         };
         // 6
-        if let Secret::Foreign { why } = &obs.secret {
+        if let Some(why) = self.unwritable() {
             let message = format!("Secret {}: {why}", story::secret_name(obs));
             return self.hold("6", status, &Mood::Stalled(Reason::SecretConflict, message));
         }
@@ -190,20 +73,31 @@ impl Table<'_> {
             .or_else(|| self.attempt(&status, &schedule, account)) // 8
             .or_else(|| self.staged_by_none(&status, &schedule)) // 9
             .or_else(|| self.mint(&status, &schedule, account)) // 10
-            .or_else(|| self.rewrite(&status, account)) // 11
+            .or_else(|| self.rewrite(&status, &schedule, account)) // 11
             .or_else(|| self.fence(&status)) // 12
             .unwrap_or_else(|| self.wait("16", status.clone(), &Mood::Settled, &schedule));
         if main.next == Next::Wait {
             self.retire(&main, account, &schedule) // 13
-                .or_else(|| self.settle(&main)) // 14, 15
+                .or_else(|| self.settle_lost(&main.status)) // 14, 15
                 .unwrap_or(main) // 16
         } else {
             main
         }
     }
 
-    /// Rule 5: what must hold before anything is made or ended.
-    fn preconditions(&self, status: &ServiceAccountKeyStatus) -> Result<(Schedule, &Account), Mood> {
+    /// Rule 6: why the Secret cannot be written.
+    fn unwritable(&self) -> Option<&str> {
+        match &self.obs.secret {
+            Secret::Foreign { why } => Some(why),
+            Secret::Ours(secret) if secret.immutable => {
+                Some("it was made immutable; delete it, and it is written again")
+            }
+            Secret::Ours(_) | Secret::Absent => None,
+        }
+    }
+
+    /// Rule 5: the times that the spec asks for.
+    fn schedule(&self) -> Result<Schedule, Mood> {
         let obs = self.obs;
         let rotation = obs.spec.rotation.clone().unwrap_or_default();
         let schedule = Schedule::parse(&rotation, self.now)
@@ -214,6 +108,12 @@ impl Table<'_> {
                 format!("spec.verification.timeout: {invalid}"),
             ));
         }
+        Ok(schedule)
+    }
+
+    /// Rule 5: what must hold before anything is made or ended.
+    fn preconditions(&self, status: &ServiceAccountKeyStatus) -> Result<&Account, Mood> {
+        let obs = self.obs;
         let account = match &obs.account {
             AccountView::Usable(account) => account,
             AccountView::Unusable { reason, message, .. } => {
@@ -240,15 +140,12 @@ impl Table<'_> {
             );
             return Err(Mood::Stalled(Reason::AlgorithmUnsupported, message));
         }
-        Ok((schedule, account))
+        Ok(account)
     }
 
     /// Rule 13, after any rule that only waits.
     fn retire(&self, waiting: &Plan, account: &Account, schedule: &Schedule) -> Option<Plan> {
         let ending = retire::due(self.obs, &waiting.status, account, schedule, self.now)?;
-        if let Some(trouble) = &self.obs.unended {
-            return Some(self.unended(waiting, trouble));
-        }
         if !self.obs.confirmed {
             return Some(Plan::need("13", Need::Confirm, &waiting.status));
         }
@@ -261,129 +158,6 @@ impl Table<'_> {
             }
             _ => return None,
         };
-        let mut after = ending.status;
-        story::backend(self.obs, &mut after, Ok(()), self.now);
-        Some(Plan { events: vec![event], ..Plan::act("13", ending.step, after) })
-    }
-
-    /// The ending that this pass tried may not have been carried out: it is repeated until it is known to be.
-    fn unended(&self, waiting: &Plan, trouble: &Trouble) -> Plan {
-        let mut plan = waiting.clone();
-        story::backend(self.obs, &mut plan.status, Err(trouble), self.now);
-        if trouble.class.is_definite_refusal() {
-            // No condition says this, so it is told with every try.
-            let note =
-                format!("A key could not be taken out of service, it is tried again: {}", trouble.message);
-            plan.events = vec![Event::warning(trouble.class.reason(), note)];
-        }
-        plan.requeue = plan.requeue.min(self.timing.backoff_base);
-        plan
-    }
-
-    /// Rule 16: the status as it should read, and the earliest time at which anything is due.
-    pub(super) fn wait(
-        &self,
-        rule: &'static str,
-        status: ServiceAccountKeyStatus,
-        mood: &Mood,
-        schedule: &Schedule,
-    ) -> Plan {
-        let mut plan = self.silent(rule, status, schedule);
-        story::tell(self.obs, &mut plan.status, mood, self.now);
-        plan
-    }
-
-    pub(super) fn silent(
-        &self,
-        rule: &'static str,
-        mut status: ServiceAccountKeyStatus,
-        schedule: &Schedule,
-    ) -> Plan {
-        self.reschedule(&mut status, schedule);
-        let requeue = self.requeue(&status, schedule);
-        Plan { rule, next: Next::Wait, status, requeue, events: Vec::new() }
-    }
-
-    /// The next rotation stands in the status; it is computed anew only when the spec changed.
-    fn reschedule(&self, status: &mut ServiceAccountKeyStatus, schedule: &Schedule) {
-        let obs = self.obs;
-        let changed = status.observed_generation != obs.generation || status.next_rotation_time.is_none();
-        if let (true, Some(last), Some(active)) = (changed, status.last_rotation_time, ledger::active(status))
-        {
-            status.next_rotation_time =
-                schedule.next_rotation(last, &obs.uid, active.created_at, active.expires_at);
-        }
-    }
-
-    fn requeue(&self, status: &ServiceAccountKeyStatus, schedule: &Schedule) -> Duration {
-        let endings = status.keys.iter().filter(|_| !schedule.suspend).filter_map(|k| match k.phase {
-            KeyPhase::Overlap => k.disable_at,
-            KeyPhase::Disabled => k.delete_at,
-            KeyPhase::Pending | KeyPhase::Active => None,
-        });
-        let rotation = status.next_rotation_time.filter(|_| !schedule.suspend);
-        let windows = status.lost.iter().map(|l| add(l.until, self.timing.list_lag + Duration::from_secs(1)));
-        endings
-            .chain(rotation)
-            .chain(windows)
-            // What is overdue and was not done waits for something else, which wakes us or has its own time.
-            .map(|at| if at <= self.now { self.timing.settle } else { between(self.now, at) })
-            .min()
-            .unwrap_or(Duration::MAX)
-            .min(audit_wait(self.timing, &self.obs.uid))
-    }
-
-    /// A failed try: counted, told, tried again after the backoff.
-    pub(super) fn fail(
-        &self,
-        rule: &'static str,
-        mut status: ServiceAccountKeyStatus,
-        reason: Reason,
-        message: String,
-    ) -> Plan {
-        let same_spec = status.observed_generation == self.obs.generation;
-        status.failures = if same_spec { status.failures.saturating_add(1) } else { 1 };
-        status.last_failure_time = Some(self.now);
-        if reason == Reason::BackendUnreachable || reason == Reason::BackendThrottled {
-            let mut c = conditions::Conditions::of(&mut status.conditions, self.obs.generation, self.now);
-            c.set(conditions::BACKEND_REACHABLE, Is::False, reason, &message);
-        }
-        let wait = self.timing.backoff(status.failures);
-        story::tell(self.obs, &mut status, &Mood::Waiting(reason, message), self.now);
-        Plan { requeue: wait, ..Plan::act(rule, Step::WriteStatus, status) }
-    }
-
-    /// Nothing is done until something outside changes.
-    pub(super) fn hold(&self, rule: &'static str, mut status: ServiceAccountKeyStatus, mood: &Mood) -> Plan {
-        story::tell(self.obs, &mut status, mood, self.now);
-        // No watch shows when a Secret that is not ours goes, or when a clock is set right.
-        let unheard =
-            matches!(mood, Mood::Stalled(Reason::SecretConflict, _) | Mood::Waiting(Reason::ClockSkew, _));
-        let requeue = if unheard { self.timing.retry_cap } else { audit_wait(self.timing, &self.obs.uid) };
-        Plan { rule, next: Next::Wait, status, requeue, events: Vec::new() }
-    }
-
-    /// The same, where the conditions have been written already.
-    pub(super) fn hold_as_told(&self, rule: &'static str, status: ServiceAccountKeyStatus) -> Plan {
-        let requeue = audit_wait(self.timing, &self.obs.uid);
-        Plan { rule, next: Next::Wait, status, requeue, events: Vec::new() }
-    }
-}
-
-impl Plan {
-    /// A step, then the status that records it.
-    pub(super) fn act(rule: &'static str, step: Step, status: ServiceAccountKeyStatus) -> Self {
-        Self { rule, next: Next::Act(step), status, requeue: Duration::ZERO, events: Vec::new() }
-    }
-
-    /// Something to read first.
-    pub(super) fn need(rule: &'static str, need: Need, status: &ServiceAccountKeyStatus) -> Self {
-        Self {
-            rule,
-            next: Next::Need(need),
-            status: status.clone(),
-            requeue: Duration::ZERO,
-            events: Vec::new(),
-        }
+        Some(Plan { events: vec![event], ..Plan::act("13", ending.step, ending.status) })
     }
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::observation::{Secret, Staged};
-use super::plan::{Plan, Publication, Step, Table};
-use super::story;
+use super::step::{Plan, Publication, Step};
+use super::story::{self, Mood};
+use super::table::Table;
 use super::{Account, ledger};
 use crate::api::v1alpha1::{KeyPhase, LedgerKey, PendingAttempt, ServiceAccountKeyStatus};
-use crate::domain::schedule::{add, whole_second_after};
+use crate::domain::schedule::{Schedule, add, between, whole_second_after};
 use crate::domain::{Event, Reason, names};
 
 impl Table<'_> {
@@ -31,12 +32,24 @@ impl Table<'_> {
     }
 
     /// Rule 11: the Secret's private half is good, the rest is not as specified.
-    pub(super) fn rewrite(&self, status: &ServiceAccountKeyStatus, account: &Account) -> Option<Plan> {
+    pub(super) fn rewrite(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        account: &Account,
+    ) -> Option<Plan> {
         let Secret::Ours(secret) = &self.obs.secret else { return None };
         if secret.as_specified {
             return None;
         }
         let active = ledger::active(status)?;
+        if let Some(until) = self.obs.rewrites_resume.filter(|until| *until > self.exact) {
+            let message =
+                "Somebody keeps changing entries, labels or annotations that the spec gives the Secret";
+            let mood = Mood::Waiting(Reason::SecretContested, message.to_owned());
+            let plan = self.wait("11", status.clone(), &mood, schedule);
+            return Some(Plan { requeue: plan.requeue.min(between(self.exact, until)), ..plan });
+        }
         let publication = Publication {
             staged_nonce: None,
             key_id: active.id.clone(),

@@ -1,8 +1,9 @@
 //! Rules 2 and 7: the status follows what is written elsewhere.
 
 use super::observation::{Published, Secret};
-use super::plan::{Need, Plan, Step, Table};
+use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
+use super::table::Table;
 use super::{Account, Credential, ledger};
 use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LostAttempt, ServiceAccountKeyStatus, VerificationMode};
 use crate::domain::conditions::Is;
@@ -15,7 +16,7 @@ impl Table<'_> {
     pub(super) fn rebuild(&self) -> Option<Plan> {
         let obs = self.obs;
         let evidence = matches!(obs.secret, Secret::Ours(_)) || !obs.staged.is_empty();
-        if obs.status.is_some() || !obs.has_finalizer || !evidence {
+        if !self.is_lost(evidence) {
             return None;
         }
         let overlap = obs.spec.rotation.clone().unwrap_or_default().overlap.to_duration().unwrap_or_default();
@@ -31,6 +32,9 @@ impl Table<'_> {
             if let Some(id) = &secret.key_id {
                 let mut key = ledger::entry(id, KeyPhase::Active, KeyOrigin::Rotation, secret.attempt);
                 key.published_at = secret.published_at;
+                if let Credential::Readable { public_key_sha256 } = &secret.credential {
+                    key.public_key_sha256 = Some(public_key_sha256.clone());
+                }
                 ledger::put(&mut status, key);
                 highest = highest.max(secret.attempt);
                 status.active_key_id = Some(id.clone());
@@ -53,6 +57,15 @@ impl Table<'_> {
         Some(Plan { events: vec![event], ..Plan::act("2", Step::WriteStatus, status) })
     }
 
+    /// No status, or one that knows no key although the Secret publishes one.
+    fn is_lost(&self, evidence: bool) -> bool {
+        let emptied = |s: &ServiceAccountKeyStatus| {
+            let published = matches!(&self.obs.secret, Secret::Ours(secret) if secret.key_id.is_some());
+            published && s.keys.is_empty() && s.pending.is_none() && s.lost.is_empty()
+        };
+        self.obs.has_finalizer && evidence && self.obs.status.as_ref().is_none_or(emptied)
+    }
+
     /// Rule 7: what the Secret publishes is a fact; the status follows.
     pub(super) fn record(
         &self,
@@ -65,8 +78,11 @@ impl Table<'_> {
         let pending = status.pending.as_ref().filter(|p| p.attempt == secret.attempt);
         let known = ledger::find(status, id);
         let lost = status.lost.iter().any(|l| l.attempt == secret.attempt);
-        if pending.is_none() && known.is_none() && !lost {
-            return None; // an annotation that nobody of us wrote: rule 11 sets it right
+        let another = known.and_then(|k| k.public_key_sha256.as_ref()).is_some_and(|expected| {
+            matches!(&secret.credential, Credential::Readable { public_key_sha256 } if public_key_sha256 != expected)
+        });
+        if (pending.is_none() && known.is_none() && !lost) || another {
+            return None; // an annotation that none of us wrote: rule 11 sets it right
         }
         if pending.is_none() && !self.obs.confirmed {
             return Some(Plan::need("7", Need::Confirm, status));
@@ -102,12 +118,14 @@ impl Table<'_> {
         let published_at = secret.published_at.unwrap_or(self.now);
         let pending = status.pending.as_ref().filter(|p| p.attempt == secret.attempt);
         let staged = obs.staged.iter().find(|s| s.key_id == id);
+        let restored = pending.is_none() && ledger::find(status, id).is_some();
 
         if let Some(old) = status.active_key_id.as_deref().and_then(|old| ledger::find_mut(&mut after, old)) {
-            ledger::to_overlap(old, add(published_at, schedule.overlap));
+            // A credential that was put back was published long ago: what it replaced was read until now.
+            let since = if restored { self.now.max(published_at) } else { published_at };
+            ledger::to_overlap(old, add(since, schedule.overlap));
             after.rotations = after.rotations.saturating_add(1);
         }
-        let restored = pending.is_none() && ledger::find(status, id).is_some();
         let mut key = ledger::find(status, id)
             .cloned()
             .unwrap_or_else(|| ledger::entry(id, KeyPhase::Active, KeyOrigin::Rotation, secret.attempt));
@@ -145,6 +163,7 @@ impl Table<'_> {
             after.last_rotation_time = Some(published_at);
         }
         after.failures = 0;
+        after.unpublished_attempts.clear();
         after.last_failure_time = None;
         after.next_rotation_time = after
             .last_rotation_time
@@ -157,6 +176,7 @@ impl Table<'_> {
                 VerificationMode::None => (Is::Unknown, Reason::NotVerified, "verification.mode is None"),
             };
             story::verified(obs, &mut after, is, reason, message, self.now);
+            story::backend(obs, &mut after, Ok(()), self.now);
         }
         story::tell(obs, &mut after, &Mood::Settled, self.now);
         after

@@ -24,7 +24,8 @@ pub fn due(
     schedule: &Schedule,
     now: Timestamp,
 ) -> Option<Ending> {
-    if schedule.suspend {
+    // Nothing is ended on one clock.
+    if schedule.suspend || account.clock_skew.is_none() {
         return None;
     }
     let secret = publishing(obs, status)?;
@@ -46,8 +47,7 @@ pub fn early(obs: &Observation, status: &ServiceAccountKeyStatus) -> Option<Endi
     Some(delete(status, key))
 }
 
-/// The Secret, if it publishes the active key: otherwise nothing is ended. What a person put there instead may be the
-/// credential of an older one.
+/// The Secret, if it publishes the active key by its mark and by its content: otherwise nothing is ended.
 fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Option<&'a Published> {
     match &obs.secret {
         Secret::Ours(secret) if story::publishes(obs, status) => Some(secret),

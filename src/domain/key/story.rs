@@ -32,7 +32,6 @@ pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood
     let secret_name = secret_name(obs);
     let first = status.active_key_id.is_none();
     let open = status.pending.is_some();
-    let suspects: Vec<String> = status.suspects.iter().map(|s| s.id.clone()).collect();
     let refused = status.keys.iter().any(|k| k.phase == KeyPhase::Pending);
     let busy = if first { Reason::Creating } else { Reason::Rotating };
     let waiting_for_proof = refused.then_some(Reason::KeyNotYetAccepted);
@@ -71,15 +70,18 @@ pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood
     } else {
         c.clear(RECONCILING);
     }
-    if open && !first {
-        c.set(
-            ROTATING,
-            Is::True,
-            Reason::Rotating,
-            "The published key stays valid until the new one is proved",
-        );
-    } else {
-        c.clear(ROTATING);
+    match mood {
+        // A published key is as good as before: what cannot go on is its replacement.
+        Mood::Waiting(reason, message) if published => {
+            c.set(ROTATING, Is::False, *reason, message);
+        }
+        _ if open && !first => {
+            let message = "The published key stays valid until the new one is proved";
+            c.set(ROTATING, Is::True, Reason::Rotating, message);
+        }
+        _ => {
+            c.clear(ROTATING);
+        }
     }
     match mood {
         Mood::Waiting(Reason::QuotaExhausted, message) => {
@@ -107,16 +109,23 @@ pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood
         };
         c.set(SECRET_PUBLISHED, Is::False, reason, message);
     }
-    if suspects.is_empty() {
+    suspects(obs, status, now);
+}
+
+/// Keys that could be ours.
+pub fn suspects(obs: &Observation, status: &mut ServiceAccountKeyStatus, now: Timestamp) {
+    let ids: Vec<String> = status.suspects.iter().map(|s| s.id.clone()).collect();
+    let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
+    if ids.is_empty() {
         c.clear(SUSPECT_KEYS);
-    } else {
-        let message = format!(
-            "These keys may have been made by an attempt whose answer was lost; they are never touched. Delete at \
-             the backend those that nobody uses: {}",
-            suspects.join(", ")
-        );
-        c.set(SUSPECT_KEYS, Is::True, Reason::SuspectKeys, message);
+        return;
     }
+    let message = format!(
+        "These keys may have been made by an attempt whose answer was lost; they are never touched. Delete at the \
+         backend those that no other ServiceAccountKey and no person uses: {}. They leave this list when they are gone",
+        ids.join(", ")
+    );
+    c.set(SUSPECT_KEYS, Is::True, Reason::SuspectKeys, message);
 }
 
 /// The backend answered, or did not.
@@ -128,7 +137,7 @@ pub fn backend(
 ) {
     let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
     match answer {
-        Err(trouble) if matches!(trouble.class, Class::Unknown | Class::Throttled { .. }) => {
+        Err(trouble) if matches!(trouble.class, Class::Unknown | Class::Throttled) => {
             c.set(BACKEND_REACHABLE, Is::False, trouble.class.reason(), &trouble.message);
         }
         Ok(()) | Err(_) => {
@@ -168,18 +177,43 @@ pub fn waits_for_lost(
     );
 }
 
-/// Whether the Secret that was read publishes the key that the status names: it says so, and holds its private half.
+/// Whether the Secret that was read publishes the key that the status names, by its mark and by its content.
 pub fn publishes(obs: &Observation, status: &ServiceAccountKeyStatus) -> bool {
-    match (&obs.secret, ledger::active(status)) {
-        (Secret::Ours(secret), Some(active)) => {
-            secret.key_id.as_ref() == Some(&active.id)
-                && secret.credential.is_of(active.public_key_sha256.as_deref())
+    match &obs.secret {
+        Secret::Ours(secret) => {
+            let expected = ledger::active(status).and_then(|k| k.public_key_sha256.as_deref());
+            secret.key_id.is_some() && secret.key_id == status.active_key_id && secret.credential.is(expected)
         }
-        _ => false,
+        Secret::Absent | Secret::Foreign { .. } => false,
     }
 }
 
 /// Name of the consumer Secret.
 pub fn secret_name(obs: &Observation) -> String {
     obs.spec.secret.name.clone().unwrap_or_else(|| obs.name.clone())
+}
+
+/// A step that was refused or got no answer: said once, where people look. The next step that goes through sets the
+/// conditions right again.
+pub fn failed_step(
+    obs: &Observation,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+) -> ServiceAccountKeyStatus {
+    let mut status = obs.status.clone().unwrap_or_default();
+    let published = publishes(obs, &status);
+    let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
+    if obs.deleting {
+        let message = format!(
+            "{message}. It is tried again; the annotation keywheel.dev/abandon lets the object go without"
+        );
+        c.set(READY, Is::False, reason, message);
+        c.set(RECONCILING, Is::True, Reason::Deleting, "The object is being deleted");
+    } else if published {
+        c.set(ROTATING, Is::False, reason, message);
+    } else {
+        c.set(READY, Is::False, reason, message);
+    }
+    status
 }

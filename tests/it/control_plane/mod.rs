@@ -1,7 +1,7 @@
 //! The test bed itself: the control plane is a real one, and refuses what a real one refuses.
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use keywheel_testbed::audit::Writes;
 use keywheel_testbed::control_plane::{self, ADMIN_USER, ControlPlane, OPERATOR_USER, Options};
 use keywheel_testbed::pki::Authority;
+use keywheel_testbed::ports;
 use keywheel_testbed::process::{End, Process, Scratch, Signal};
 use keywheel_testbed::shared;
 use keywheel_testbed::tools::{Tool, Toolbox};
@@ -29,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_certificate_of_another_authority_is_refused_on_both_sides", strangers),
         trial("a_deleted_namespace_goes_away_with_its_content", namespace_deletion),
         rollout_trial(),
+        Trial::test("control_plane::a_port_that_somebody_else_took_is_replaced", taken_ports),
         Trial::test("control_plane::ctrl_c_ends_every_process_and_removes_the_folder", interrupted),
     ]
 }
@@ -66,6 +68,20 @@ fn rollout(options: Options) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Another program listens where etcd, then where the API server shall listen.
+fn taken_ports() -> Result<(), Failed> {
+    let squatter = TcpListener::bind("127.0.0.1:0")?;
+    let taken = squatter.local_addr()?.port();
+    let [one, two, three, four] = ports::free()?;
+    for wish in [[taken, one, two], [three, four, taken]] {
+        let cp = ControlPlane::start(Options { ports: Some(wish), ..Options::default() })?;
+        let port = cp.server().rsplit(':').next().and_then(|port| port.parse().ok());
+        assert!(port.is_some_and(|port| !wish.contains(&port)), "{wish:?} {}", cp.server());
+        cp.create_namespace("served")?;
+    }
+    Ok(())
+}
+
 fn can_i(cp: &ControlPlane, kubeconfig: &std::path::Path, question: &[&str]) -> Result<bool, Failed> {
     // Asking about everything needs no namespace; `no` is exit code 1, which is an answer.
     let output = cp.kubectl_as(kubeconfig).args(["auth", "can-i"]).args(question).output()?;
@@ -78,20 +94,24 @@ fn can_i(cp: &ControlPlane, kubeconfig: &std::path::Path, question: &[&str]) -> 
 
 fn operator_rights(cp: &ControlPlane) -> Result<(), Failed> {
     let kubeconfig = cp.operator_kubeconfig()?;
-    for (allowed, question) in [
-        (true, ["update", "iamsak.keywheel.dev/status", "-A"]),
-        (true, ["create", "secrets", "-A"]),
-        (true, ["watch", "namespaces", "-A"]),
-        (true, ["create", "events.events.k8s.io", "-A"]),
-        (false, ["create", "iamsak.keywheel.dev", "-A"]),
-        (false, ["delete", "iamsak.keywheel.dev", "-A"]),
-        (false, ["deletecollection", "secrets", "-A"]),
-        (false, ["get", "pods", "-A"]),
-        (false, ["create", "namespaces", "-A"]),
-        (false, ["escalate", "clusterroles.rbac.authorization.k8s.io", "-A"]),
-        (false, ["impersonate", "users", "-A"]),
-    ] {
-        assert_eq!(can_i(cp, &kubeconfig, &question)?, allowed, "{question:?}");
+    let questions: [(bool, &[&str]); 14] = [
+        (true, &["update", "iamsak.keywheel.dev", "--subresource=status", "-A"]),
+        (true, &["patch", "iamsak.keywheel.dev", "-A"]),
+        (true, &["create", "secrets", "-A"]),
+        (true, &["get", "namespaces", "-A"]),
+        (true, &["create", "events.events.k8s.io", "-A"]),
+        (false, &["update", "iamsak.keywheel.dev", "-A"]),
+        (false, &["create", "iamsak.keywheel.dev", "-A"]),
+        (false, &["delete", "iamsak.keywheel.dev", "-A"]),
+        (false, &["deletecollection", "secrets", "-A"]),
+        (false, &["get", "pods", "-A"]),
+        (false, &["watch", "namespaces", "-A"]),
+        (false, &["create", "namespaces", "-A"]),
+        (false, &["escalate", "clusterroles.rbac.authorization.k8s.io", "-A"]),
+        (false, &["impersonate", "users", "-A"]),
+    ];
+    for (allowed, question) in questions {
+        assert_eq!(can_i(cp, &kubeconfig, question)?, allowed, "{question:?}");
     }
     let whoami = cp.kubectl_as(&kubeconfig).args(["auth", "whoami", "-o", "yaml"]).output()?.stdout;
     let text = String::from_utf8(whoami)?;

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 
 use super::super::*;
 use crate::api::v1alpha1::{
-    KeyOrigin, KeyPhase, KeyReason, LedgerKey, LocalRef, LostAttempt, PendingAttempt, Rotation,
-    SecretTemplate, ServiceAccountKeySpec, ServiceAccountKeyStatus, Span, Verification,
+    Algorithm, DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, LocalRef, LostAttempt,
+    PendingAttempt, Rotation, SecretTemplate, ServiceAccountKeySpec, ServiceAccountKeyStatus, Span,
+    Verification,
 };
 use crate::domain::schedule::add;
+use crate::domain::{Timing, conditions};
 
 /// A moment of the tests' calendar, in seconds after its beginning.
 pub fn at(seconds: i64) -> Timestamp {
@@ -19,8 +21,8 @@ pub fn at(seconds: i64) -> Timestamp {
 pub fn spec() -> ServiceAccountKeySpec {
     ServiceAccountKeySpec {
         service_account_ref: LocalRef { name: "billing".to_owned() },
-        key_source: Default::default(),
-        algorithm: Default::default(),
+        key_source: KeySource::default(),
+        algorithm: Algorithm::default(),
         rotation: Some(Rotation {
             every: Some(Span::new("1h")),
             overlap: Span::new("10m"),
@@ -29,7 +31,7 @@ pub fn spec() -> ServiceAccountKeySpec {
         }),
         verification: Verification::default(),
         secret: SecretTemplate::default(),
-        deletion_policy: Default::default(),
+        deletion_policy: DeletionPolicy::default(),
     }
 }
 
@@ -65,9 +67,9 @@ pub fn fresh() -> Observation {
         proof: None,
         confirmed: false,
         own_intent: None,
-        sent_in_vain: None,
+        sent: None,
         refused: None,
-        unended: None,
+        rewrites_resume: None,
         fresh_nonce: "fresh".to_owned(),
     }
 }
@@ -97,6 +99,7 @@ pub fn published(id: &str, attempt: u32) -> Published {
         ledger: Vec::new(),
         credential: Credential::Readable { public_key_sha256: sha(id) },
         as_specified: true,
+        immutable: false,
     }
 }
 
@@ -182,4 +185,23 @@ pub fn secret(obs: &mut Observation) -> &mut Published {
         Secret::Ours(published) => published,
         other => panic!("no Secret of ours: {other:?}"),
     }
+}
+
+pub fn timing() -> Timing {
+    Timing::default()
+}
+
+pub fn step(plan: &Plan) -> &Step {
+    match &plan.next {
+        Next::Act(step) => step,
+        other => panic!("rule {}: {other:?} is no step", plan.rule),
+    }
+}
+
+pub fn reason(plan: &Plan, type_: &str) -> String {
+    conditions::find(&plan.status.conditions, type_).map(|c| c.reason.clone()).unwrap_or_default()
+}
+
+pub fn decide(obs: &Observation, seconds: i64) -> Plan {
+    plan(obs, at(seconds), &timing())
 }

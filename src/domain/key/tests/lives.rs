@@ -11,7 +11,6 @@ use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::domain::Timing;
-use crate::domain::key::plan::{Need, Next, Publication, Step};
 use crate::domain::schedule::add;
 
 /// What may go wrong with one effect.
@@ -66,7 +65,7 @@ impl World {
     /// A reconcile knows nothing of the calls of the one before, nor of a process that died.
     fn forget(&mut self) {
         self.obs.own_intent = None;
-        self.obs.sent_in_vain = None;
+        self.obs.sent = None;
         self.obs.refused = None;
     }
 
@@ -159,7 +158,7 @@ impl World {
         if let Some(pending) = status.pending.as_ref().filter(|p| before.as_ref() != Some(&p.nonce)) {
             self.obs.own_intent = Some(pending.nonce.clone());
             self.obs.refused = None;
-            self.obs.sent_in_vain = None;
+            self.obs.sent = None;
         }
     }
 
@@ -186,6 +185,7 @@ impl World {
     }
 
     fn create(&mut self, nonce: &str, fault: Option<Fault>) {
+        self.obs.sent = Some(nonce.to_owned());
         if fault == Some(Fault::Refused) {
             let trouble = crate::domain::Trouble::new(crate::domain::Class::Precondition, "no");
             self.obs.refused = Some(Refusal::ByBackend(trouble));
@@ -196,7 +196,6 @@ impl World {
         assert!(self.created.insert(id.clone()));
         self.backend.keys.insert(id.clone(), (true, self.now));
         if fault == Some(Fault::AnswerLost) || fault == Some(Fault::CrashAfter) {
-            self.obs.sent_in_vain = Some(nonce.to_owned());
             return;
         }
         let attempt = self.status().attempt;
@@ -226,7 +225,7 @@ impl World {
         assert_ne!(secret.key_id.as_deref(), Some(id), "{id} is ended while it is published");
         if self.ever_published.contains(id) {
             let replaced = self.published_at.get(id).copied().unwrap();
-            assert!(self.now >= add(replaced, Duration::from_secs(600)), "{id} is ended inside its overlap");
+            assert!(self.now >= add(replaced, Duration::from_mins(10)), "{id} is ended inside its overlap");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The plan, rule by rule, and whole lives of keys in a small pure world.
 
 mod builders;
+mod endings;
 mod lives;
 mod rules;

@@ -5,30 +5,10 @@ use std::time::Duration;
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{
-    DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, Rotation, Span, VerificationMode,
+    KeyOrigin, KeyPhase, KeyReason, Rotation, ServiceAccountKeyStatus, Span, VerificationMode,
 };
 use crate::domain::conditions::{self, Is};
-use crate::domain::key::plan::{Need, Next, Step};
-use crate::domain::{Class, Reason, Timing, Trouble};
-
-fn timing() -> Timing {
-    Timing::default()
-}
-
-fn step(plan: &Plan) -> &Step {
-    match &plan.next {
-        Next::Act(step) => step,
-        other => panic!("rule {}: {other:?} is no step", plan.rule),
-    }
-}
-
-fn reason(plan: &Plan, type_: &str) -> String {
-    conditions::find(&plan.status.conditions, type_).map(|c| c.reason.clone()).unwrap_or_default()
-}
-
-fn decide(obs: &Observation, seconds: i64) -> Plan {
-    plan(obs, at(seconds), &timing())
-}
+use crate::domain::{Class, Reason, Trouble};
 
 #[test]
 fn a_settled_key_waits_and_writes_nothing() {
@@ -37,7 +17,7 @@ fn a_settled_key_waits_and_writes_nothing() {
     assert_eq!((plan.rule, &plan.next), ("16", &Next::Wait));
     assert_eq!(Some(&plan.status), obs.status.as_ref(), "no write at rest");
     assert!(plan.events.is_empty());
-    assert!(plan.requeue <= Duration::from_secs(3540) && plan.requeue > Duration::from_secs(1800));
+    assert!(plan.requeue <= Duration::from_mins(59) && plan.requeue > Duration::from_mins(30));
 }
 
 #[test]
@@ -188,6 +168,10 @@ fn rule_8a_sends_only_the_intent_that_this_pass_wrote() {
     assert_eq!((found.rule, &found.next), ("8d", &Next::Wait), "a found intent is never sent");
     obs.own_intent = Some("n2".to_owned());
     assert_eq!(step(&decide(&obs, 130)), &Step::Create { nonce: "n2".to_owned() });
+    // Sent, and its staging Secret vanished: lost, never a second create under one intent.
+    obs.sent = Some("n2".to_owned());
+    let lost = decide(&obs, 130);
+    assert_eq!((lost.rule, lost.status.lost.len()), ("8d", 1));
 }
 
 #[test]
@@ -195,6 +179,7 @@ fn rule_8a_counts_a_refusal_and_backs_off() {
     let mut obs = settled();
     status(&mut obs).pending = Some(pending("n2", 2, at(3600)));
     obs.own_intent = Some("n2".to_owned());
+    obs.sent = Some("n2".to_owned());
     obs.refused = Some(Refusal::ByBackend(Trouble::new(Class::Forbidden, "no")));
     let plan = decide(&obs, 3601);
     assert_eq!(step(&plan), &Step::WriteStatus);
@@ -269,7 +254,7 @@ fn rule_8c_tries_the_same_key_again_and_wants_three_proofs_after_a_refusal() {
 fn rule_8c_without_verification_says_so() {
     let mut obs = fresh();
     obs.spec.verification.mode = VerificationMode::None;
-    obs.status = Some(Default::default());
+    obs.status = Some(ServiceAccountKeyStatus::default());
     status(&mut obs).pending = Some(pending("n1", 1, at(0)));
     obs.staged = vec![staged("k1", "n1", 1)];
     assert!(matches!(step(&decide(&obs, 1)), Step::Publish(_)));
@@ -287,7 +272,7 @@ fn rule_8d_declares_an_attempt_lost_after_it_had_time_to_settle() {
     assert_eq!((plan.rule, step(&plan)), ("8d", &Step::WriteStatus));
     let lost = &plan.status.lost[0];
     assert_eq!((lost.nonce.as_str(), lost.until, lost.fenced), ("n2", at(3600 + 10 + 3600), false));
-    obs.sent_in_vain = Some("n2".to_owned());
+    obs.sent = Some("n2".to_owned());
     assert_eq!(decide(&obs, 3601).rule, "8d", "our own failed try need not settle");
     assert_eq!(decide(&obs, 3601).status.lost.len(), 1);
 }
@@ -379,7 +364,7 @@ fn rule_10_spaces_out_the_repair_of_drift() {
     let plan = decide(&obs, 60);
     assert_eq!((plan.rule, &plan.next), ("10", &Next::Wait));
     assert_eq!(reason(&plan, conditions::READY), "BackingOff");
-    assert_eq!(plan.requeue, Duration::from_secs(540));
+    assert_eq!(plan.requeue, Duration::from_mins(9));
     assert_eq!(decide(&obs, 600).next, Next::Need(Need::Keys));
     // A Secret that is there and holds something else is no better.
     obs.secret = settled().secret;
@@ -421,214 +406,4 @@ fn rule_11_writes_the_secret_again_without_a_new_key() {
     let Step::Publish(publication) = step(&plan) else { panic!("{plan:?}") };
     assert_eq!((publication.staged_nonce.as_ref(), publication.key_id.as_str()), (None, "k1"));
     assert_eq!(publication.published_at, at(0), "it was published when it was published");
-}
-
-#[test]
-fn rule_12_fences_a_lost_attempt_through_the_secret() {
-    let mut obs = settled();
-    status(&mut obs).lost = vec![lost("n5", 5, at(0), false)];
-    let plan = decide(&obs, 60);
-    assert_eq!((plan.rule, step(&plan)), ("12", &Step::Fence { mark: "n5".to_owned() }));
-    assert!(plan.status.lost[0].fenced);
-}
-
-#[test]
-fn rule_13_ends_a_key_only_when_all_is_proved() {
-    let due = || {
-        let mut obs = settled();
-        let mut old = key("k0", KeyPhase::Overlap, 0);
-        old.disable_at = Some(at(50));
-        status(&mut obs).keys.push(old);
-        obs
-    };
-    let mut obs = due();
-    assert_eq!(decide(&obs, 49).next, Next::Wait, "not before its time");
-    assert_eq!(decide(&obs, 50).next, Next::Need(Need::Confirm));
-    obs.confirmed = true;
-    let plan = decide(&obs, 50);
-    assert_eq!(step(&plan), &Step::DisableKey { id: "k0".to_owned() });
-    let ended = ledger::find(&plan.status, "k0").unwrap();
-    assert_eq!((ended.phase, ended.delete_at), (KeyPhase::Disabled, Some(at(50 + 1200))));
-    obs.status = Some(plan.status);
-    let plan = decide(&obs, 50 + 1200);
-    assert_eq!(step(&plan), &Step::DeleteKey { id: "k0".to_owned() });
-    assert!(ledger::find(&plan.status, "k0").is_none());
-
-    // Nothing that is not all right lets a key end.
-    let mut publishes_it = due();
-    secret(&mut publishes_it).key_id = Some("k0".to_owned());
-    let mut absent = due();
-    absent.secret = Secret::Absent;
-    let mut unfenced = due();
-    status(&mut unfenced).lost = vec![lost("n0", 0, at(0), false)];
-    // Its credential was put back by hand, and no new key can be made yet.
-    let mut put_back = due();
-    secret(&mut put_back).credential = Credential::Readable { public_key_sha256: sha("k0") };
-    status(&mut put_back).failures = 7;
-    status(&mut put_back).last_failure_time = Some(at(55));
-    for (name, mut obs) in
-        [("publishes", publishes_it), ("absent", absent), ("unfenced", unfenced), ("put back", put_back)]
-    {
-        obs.confirmed = true;
-        let plan = decide(&obs, 60);
-        let ends = matches!(plan.next, Next::Act(Step::DisableKey { .. } | Step::DeleteKey { .. }));
-        assert!(!ends, "{name}: {plan:?}");
-    }
-}
-
-#[test]
-fn rule_13_tells_of_an_ending_that_failed_and_repeats_it() {
-    let mut obs = settled();
-    let mut old = key("k0", KeyPhase::Overlap, 0);
-    old.disable_at = Some(at(50));
-    status(&mut obs).keys.push(old);
-    obs.confirmed = true;
-    obs.unended = Some(Trouble::new(Class::Forbidden, "may not"));
-    let plan = decide(&obs, 60);
-    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
-    assert_eq!(plan.events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::PermissionMissing]);
-    assert_eq!(ledger::find(&plan.status, "k0").unwrap().phase, KeyPhase::Overlap);
-    obs.unended = Some(Trouble::new(Class::Unknown, "no answer"));
-    let plan = decide(&obs, 60);
-    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
-    assert_eq!(reason(&plan, conditions::BACKEND_REACHABLE), "BackendUnreachable");
-    assert!(conditions::is(&plan.status.conditions, conditions::READY, Is::True));
-    obs.status = Some(plan.status);
-    obs.unended = None;
-    let plan = decide(&obs, 120);
-    assert_eq!(step(&plan), &Step::DisableKey { id: "k0".to_owned() });
-    assert_eq!(reason(&plan, conditions::BACKEND_REACHABLE), "BackendReady");
-}
-
-#[test]
-fn rule_13_deletes_at_once_where_the_backend_cannot_disable() {
-    let mut obs = settled();
-    obs.account = AccountView::Usable(Account { can_disable: false, ..account() });
-    let mut old = key("k0", KeyPhase::Overlap, 0);
-    old.disable_at = Some(at(50));
-    status(&mut obs).keys.push(old);
-    obs.confirmed = true;
-    assert_eq!(step(&decide(&obs, 50)), &Step::DeleteKey { id: "k0".to_owned() });
-}
-
-#[test]
-fn rules_14_and_15_report_what_appeared_in_a_lost_window_and_touch_nothing() {
-    let mut obs = settled();
-    status(&mut obs).lost = vec![lost("n5", 5, at(0), true)];
-    let over = 3610 + 600 + 1;
-    status(&mut obs).next_rotation_time = Some(at(99_999));
-    assert_eq!(decide(&obs, over - 2).next, Next::Wait, "its key may still surface");
-    assert_eq!(decide(&obs, over).next, Next::Need(Need::Keys));
-    obs.keys = Some(listed(&["k1", "stranger"], at(over)));
-    let plan = decide(&obs, over);
-    assert_eq!((plan.rule, step(&plan)), ("15", &Step::WriteStatus));
-    assert!(plan.status.lost.is_empty());
-    assert_eq!(plan.status.suspects.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["stranger"]);
-    assert_eq!(reason(&plan, conditions::SUSPECT_KEYS), "SuspectKeys");
-    obs.keys = Some(KeyList::Unreadable(Trouble::new(Class::Unknown, "timeout")));
-    assert_eq!(decide(&obs, over).next, Next::Wait, "a timeout closes nothing");
-}
-
-#[test]
-fn a_deleting_object_lets_the_secret_go_before_its_keys() {
-    let mut obs = settled();
-    obs.deleting = true;
-    status(&mut obs).keys.push(key("k0", KeyPhase::Disabled, 0));
-    assert_eq!(decide(&obs, 60).next, Next::Need(Need::Confirm));
-    obs.confirmed = true;
-    let first = decide(&obs, 60);
-    assert!(matches!(step(&first), Step::DeleteSecret { .. }));
-    obs.secret = Secret::Absent;
-    for expected in ["k1", "k0"] {
-        let plan = decide(&obs, 60);
-        assert_eq!(step(&plan), &Step::DeleteKey { id: expected.to_owned() });
-        obs.status = Some(plan.status);
-    }
-    assert_eq!(step(&decide(&obs, 60)), &Step::RemoveFinalizer);
-}
-
-#[test]
-fn a_deleting_object_keeps_what_its_policies_retain() {
-    let mut obs = settled();
-    obs.deleting = true;
-    obs.confirmed = true;
-    obs.spec.deletion_policy = DeletionPolicy::Retain;
-    obs.spec.secret.deletion_policy = DeletionPolicy::Retain;
-    status(&mut obs).keys.push(key("k0", KeyPhase::Overlap, 0));
-    let plan = decide(&obs, 60);
-    assert_eq!(step(&plan), &Step::DeleteKey { id: "k0".to_owned() }, "older keys end either way");
-    obs.status = Some(plan.status);
-    assert_eq!(step(&decide(&obs, 60)), &Step::RemoveFinalizer);
-}
-
-#[test]
-fn a_deleting_object_waits_for_a_lost_attempt_and_says_until_when() {
-    let mut obs = settled();
-    obs.deleting = true;
-    obs.confirmed = true;
-    obs.secret = Secret::Absent;
-    status(&mut obs).keys.clear();
-    status(&mut obs).active_key_id = None;
-    status(&mut obs).pending = Some(pending("n2", 2, at(0)));
-    let given_up = decide(&obs, 10);
-    assert_eq!(given_up.status.lost.len(), 1);
-    obs.status = Some(given_up.status);
-    let fenced = decide(&obs, 10);
-    assert!(fenced.status.lost[0].fenced, "with the Secret gone nobody can publish it");
-    obs.status = Some(fenced.status);
-    let waiting = decide(&obs, 10);
-    assert_eq!(waiting.next, Next::Wait);
-    assert_eq!(reason(&waiting, conditions::WAITING_FOR_LOST_ATTEMPT), "WaitingForLostAttempt");
-    obs.status = Some(waiting.status);
-    obs.keys = Some(listed(&[], at(4300)));
-    let closed = decide(&obs, 4300);
-    assert!(closed.status.lost.is_empty());
-    obs.status = Some(closed.status);
-    assert_eq!(step(&decide(&obs, 4300)), &Step::RemoveFinalizer);
-}
-
-#[test]
-fn a_deleting_object_says_why_a_key_is_not_deleted() {
-    let mut obs = settled();
-    obs.deleting = true;
-    obs.confirmed = true;
-    obs.secret = Secret::Absent;
-    obs.unended = Some(Trouble::new(Class::Unknown, "no answer"));
-    let plan = decide(&obs, 60);
-    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
-    assert_eq!(reason(&plan, conditions::READY), "BackendUnreachable");
-    assert!(ledger::find(&plan.status, "k1").is_some());
-}
-
-#[test]
-fn a_deleting_object_without_a_backend_waits_until_it_is_abandoned() {
-    let mut obs = settled();
-    obs.deleting = true;
-    obs.confirmed = true;
-    obs.secret = Secret::Absent;
-    obs.account =
-        AccountView::Unusable { reason: Reason::AccountMissing, message: String::new(), account: None };
-    let plan = decide(&obs, 60);
-    assert_eq!(plan.next, Next::Wait);
-    obs.abandon = true;
-    let plan = decide(&obs, 60);
-    assert_eq!(step(&plan), &Step::RemoveFinalizer);
-    assert!(plan.events[0].note.contains("k1"), "the event names what is left: {:?}", plan.events);
-}
-
-#[test]
-fn expiry_brings_a_rotation_forward_even_where_none_is_configured() {
-    let mut obs = settled();
-    obs.spec.rotation = None;
-    obs.generation = Some(2);
-    status(&mut obs).keys[0].expires_at = Some(at(30 * 86_400));
-    let plan = decide(&obs, 60);
-    assert_eq!(plan.status.next_rotation_time, Some(at(20 * 86_400)), "a third of its life before its end");
-}
-
-#[test]
-fn an_algorithm_change_makes_the_key_due() {
-    let mut obs = settled();
-    status(&mut obs).keys[0].algorithm = Some("RSA_1024".to_owned());
-    assert_eq!(decide(&obs, 60).next, Next::Need(Need::Keys));
 }

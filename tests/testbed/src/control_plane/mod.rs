@@ -76,6 +76,9 @@ pub struct Options {
     pub fsync: bool,
     /// A folder that stays, instead of a scratch folder.
     pub folder: Option<PathBuf>,
+    /// Ports to try first, of etcd's clients, etcd's peers and the API server. Otherwise, and when one of them is
+    /// taken, the kernel chooses.
+    pub ports: Option<[u16; 3]>,
 }
 
 impl Options {

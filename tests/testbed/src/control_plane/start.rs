@@ -75,8 +75,9 @@ pub(super) fn start(options: Options, toolbox: Toolbox) -> Result<ControlPlane, 
 
 impl Ground<'_> {
     fn etcd_and_api_server(&self) -> Result<(Processes, String), Error> {
+        let mut wished = self.options.ports;
         for _ in 0..PORT_TRIES {
-            let [client, peer, secure] = ports::free().map_err(Error::Port)?;
+            let [client, peer, secure] = wished.take().map_or_else(ports::free, Ok).map_err(Error::Port)?;
             let mut processes = Processes::default();
             processes.0.push(self.etcd(client, peer)?);
             processes.0.push(self.api_server(client, secure)?);
@@ -98,14 +99,19 @@ impl Ground<'_> {
 
     /// What a broken attempt left behind: logs that tell of its ports, and a store with its addresses.
     fn clear(&self) -> Result<(), Error> {
+        let gone = |outcome: std::io::Result<()>, path: PathBuf| match outcome {
+            // etcd may have ended before it made its folder.
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::Write { path, source })
+            }
+            _ => Ok(()),
+        };
         for name in ["etcd.log", "kube-apiserver.log", "audit.log"] {
             let path = self.folder.join(name);
-            if path.exists() {
-                std::fs::remove_file(&path).map_err(|source| Error::Write { path, source })?;
-            }
+            gone(std::fs::remove_file(&path), path)?;
         }
         let path = self.folder.join("etcd");
-        std::fs::remove_dir_all(&path).map_err(|source| Error::Write { path, source })
+        gone(std::fs::remove_dir_all(&path), path)
     }
 
     fn spawn(&self, tool: Tool, arguments: &[(&str, String)]) -> Result<Process, Error> {

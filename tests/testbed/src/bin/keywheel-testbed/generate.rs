@@ -1,4 +1,5 @@
-//! Files that are made from others: `crds/` from the types, the chart's copies from `crds/`, `deploy/` from the chart.
+//! Files that are made from others: `crds/` and `docs/reasons.md` from the code, the chart's copies from `crds/`,
+//! `deploy/` from the chart.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -57,6 +58,9 @@ pub(crate) fn run(mode: Mode) -> Outcome {
     for (name, text) in &originals {
         settle(mode, &copies.join(name), text, &mut drift)?;
     }
+    let mut reasons = Command::new(keywheel::program(None)?);
+    reasons.arg("reasons");
+    settle(mode, &repo::root().join("docs/reasons.md"), &output(reasons)?, &mut drift)?;
     let helm = Toolbox::from_env()?.get(Tool::Helm)?;
     for (manifest, template) in MANIFESTS {
         let text = format!("{HEADER}{}", render(&helm, template)?);

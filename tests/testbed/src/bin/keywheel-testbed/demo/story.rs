@@ -109,6 +109,9 @@ impl Story<'_> {
 
         self.narrator.step("The overlap is over: the old key is disabled, and refused")?;
         self.wait_for_phase(&old, "disabled", |phase| phase != Some("Overlap"))?;
+        if self.at_the_backend(email)?.iter().any(|key| key.id == old && !key.disabled) {
+            return Err(refuted("the old key is disabled at the backend", short(&old)));
+        }
         match both(&old_file, &new_file)? {
             (old_answer, Exchange::Accepted { .. }) if old_answer.refused_with("invalid_grant") => {
                 if let Exchange::Refused { reason } = old_answer {
@@ -124,10 +127,6 @@ impl Story<'_> {
         self.narrator.step("Later: the old key is gone")?;
         self.wait_for_phase(&old, "gone from the ledger", |phase| phase.is_none())?;
         let keys = self.at_the_backend(email)?;
-        for key in &keys {
-            let state = if key.disabled { "disabled" } else { "enabled" };
-            self.narrator.note(&format!("at the backend: {} {state}", short(&key.id)))?;
-        }
         if keys.iter().any(|key| key.id == old) {
             return Err(refuted("the old key is gone from the backend", short(&old)));
         }
@@ -214,9 +213,15 @@ impl Story<'_> {
         Ok(self.stage.cp.get_json(&["get", "iamsak", name, "--namespace", NAMESPACE])?)
     }
 
+    /// All keys of the account, as the backend tells its administrator.
     fn at_the_backend(&self, email: &str) -> Outcome<Vec<BackendKey>> {
         let iam = &self.stage.iam;
-        Ok(python::list_keys(&iam.admin_key_file(), iam.url(), iam.project(), email)?)
+        let keys = python::list_keys(&iam.admin_key_file(), iam.url(), iam.project(), email)?;
+        for key in &keys {
+            let state = if key.disabled { "disabled" } else { "enabled" };
+            self.narrator.note(&format!("at the backend: {} {state}", short(&key.id)))?;
+        }
+        Ok(keys)
     }
 
     /// Copies the Secret's key.json into the vault.

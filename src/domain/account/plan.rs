@@ -1,138 +1,15 @@
-//! The life of an account, as a pure function.
+//! The decisions about an account, first match wins.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::conditions::{Conditions, Is, READY, RECONCILING, STALLED};
-use super::names::{join_mark, split_mark};
-use super::schedule::{add, audit_wait, between, whole_second_before};
-use super::{Event, Reason, Timing, Trouble};
-use crate::api::v1alpha1::{
-    AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, ServiceAccountSpec, ServiceAccountStatus,
-};
-
-/// What one pass has seen.
-#[derive(Clone, Debug)]
-pub struct Observation {
-    /// Name of the object; the account id where the spec names none.
-    pub name: String,
-    /// Uid of the object.
-    pub uid: String,
-    /// Generation of its spec.
-    pub generation: Option<i64>,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-    /// Whether it carries our finalizer.
-    pub has_finalizer: bool,
-    /// Whether a person asked to let it go.
-    pub abandon: bool,
-    /// What people want.
-    pub spec: ServiceAccountSpec,
-    /// What was recorded.
-    pub status: ServiceAccountStatus,
-    /// The mark that an account of this object carries in its description.
-    pub owner_mark: String,
-    /// Whether calls can be made, and what this object may ask; `Err` says why not.
-    pub backend: Result<Grants, (Reason, String)>,
-    /// The account at the backend.
-    pub account: Option<Result<Option<Account>, Trouble>>,
-    /// Names of the keys that refer to this object; read when it is deleting.
-    pub keys: Option<Vec<String>>,
-    /// The backend's refusal of the step that this pass took.
-    pub refused: Option<Trouble>,
-}
-
-/// What the backend lets this object ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grants {
-    /// Whether an account that is already there may be adopted.
-    pub adoption: bool,
-    /// Whether the account id is one that this namespace may have; `Err` is the pattern.
-    pub account_id: Result<(), String>,
-}
-
-/// An account as the backend shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// Full resource name.
-    pub name: String,
-    /// E-mail.
-    pub email: String,
-    /// The backend's own id.
-    pub unique_id: String,
-    /// Name for people.
-    pub display_name: String,
-    /// Text for people, our mark included.
-    pub description: String,
-    /// Whether it is disabled.
-    pub disabled: bool,
-}
-
-/// What a pass shall do.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// What to do now.
-    pub next: Next,
-    /// The status afterwards; written, guarded, if it differs from the one read.
-    pub status: ServiceAccountStatus,
-    /// When to look again if nothing happens.
-    pub requeue: Duration,
-    /// What to tell once it is done.
-    pub events: Vec<Event>,
-}
-
-/// What a pass shall do now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Read the account at the backend.
-    NeedAccount,
-    /// List the keys that refer to this object.
-    NeedKeys,
-    /// One effect.
-    Act(Step),
-    /// Nothing but the status.
-    Wait,
-}
-
-/// One effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Add our finalizer.
-    AddFinalizer,
-    /// Let the object go.
-    RemoveFinalizer,
-    /// Create the account.
-    Create {
-        /// Its id.
-        account_id: String,
-        /// Name for people.
-        display_name: String,
-        /// Text for people with our mark.
-        description: String,
-    },
-    /// Change what people read.
-    Describe {
-        /// The account, by its unique id.
-        unique_id: String,
-        /// New name, if it changes.
-        display_name: Option<String>,
-        /// New text, if it changes.
-        description: Option<String>,
-    },
-    /// Disable or enable the account.
-    SetDisabled {
-        /// The account, by its unique id.
-        unique_id: String,
-        /// Whether it shall be disabled.
-        disabled: bool,
-    },
-    /// Delete the account.
-    Delete {
-        /// The account, by its unique id.
-        unique_id: String,
-    },
-}
+use super::{Account, Grants, Next, Observation, Plan, Step};
+use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, ServiceAccountStatus};
+use crate::domain::conditions::{Conditions, Is, READY, RECONCILING, STALLED};
+use crate::domain::names::{join_mark, split_mark};
+use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
+use crate::domain::{Event, Reason, Timing, Trouble};
 
 /// Id of the account at the backend.
 pub fn account_id(obs: &Observation) -> &str {
@@ -212,7 +89,7 @@ impl Table<'_> {
             let fresh = obs.status.created_at.is_some_and(|at| between(at, self.now) <= self.timing.list_lag);
             if fresh {
                 // Reads lag behind writes.
-                return Plan { requeue: self.timing.proof_base, ..self.keep() };
+                return Plan { requeue: self.timing.settle, ..self.keep() };
             }
             let message = format!(
                 "The account {} ({unique_id}) is gone. Restore it at the backend, or delete this object and apply \
@@ -249,6 +126,13 @@ impl Table<'_> {
                 return self.stalled(Reason::AccountRecreated, message);
             }
             None if ours => {}
+            None if mark.is_some() => {
+                let message = format!(
+                    "{} carries the mark of another ServiceAccount object, in this cluster or another: it is not adopted",
+                    account.email
+                );
+                return self.stalled(Reason::AccountExists, message);
+            }
             None if obs.spec.adoption_policy == AdoptionPolicy::Never => {
                 let message = format!(
                     "{} is already there. Set adoptionPolicy: IfExists to take it over",
@@ -362,6 +246,9 @@ impl Table<'_> {
         if retained {
             return self.act(Step::RemoveFinalizer);
         }
+        if obs.ended {
+            return self.act(Step::RemoveFinalizer);
+        }
         if let Err((reason, message)) = &obs.backend {
             return if obs.status.unique_id.is_none() && *reason == Reason::BackendNotFound {
                 // Without a backend nothing can have been created.
@@ -379,8 +266,28 @@ impl Table<'_> {
         match &obs.account {
             None => Plan { next: Next::NeedAccount, ..self.keep() },
             Some(Err(trouble)) => self.deletion_fails(trouble),
-            Some(Ok(None)) => self.act(Step::RemoveFinalizer),
+            Some(Ok(None)) => self.absent_for_good(),
             Some(Ok(Some(account))) => self.end(account),
+        }
+    }
+
+    /// Absence counts only once a read must show the account: not right after its creation, and not while a create
+    /// that got no answer may still be applied.
+    fn absent_for_good(&self) -> Plan {
+        let status = &self.obs.status;
+        let created = status.created_at.map(|at| add(at, self.timing.list_lag));
+        let unanswered =
+            status.last_failure_time.filter(|_| status.unique_id.is_none() && status.failures > 0);
+        let unanswered = unanswered.map(|at| add(at, self.timing.horizon));
+        match created.max(unanswered).filter(|until| *until > self.now) {
+            None => self.act(Step::RemoveFinalizer),
+            Some(until) => {
+                let message = format!(
+                    "The backend does not show the account; a create may still be under way until {until:.0}. Let the \
+                     object go at once with the annotation keywheel.dev/abandon"
+                );
+                self.deletion_waits(Reason::Deleting, message, self.timing.settle)
+            }
         }
     }
 

@@ -1,0 +1,136 @@
+//! The life of an account, as a pure function: [`plan`] of an [`Observation`].
+
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use plan::{account_id, is_account_id, plan};
+
+use super::{Event, Reason, Trouble};
+use crate::api::v1alpha1::{ServiceAccountSpec, ServiceAccountStatus};
+
+/// What one pass has seen.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Name of the object; the account id where the spec names none.
+    pub name: String,
+    /// Uid of the object.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: Option<i64>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it carries our finalizer.
+    pub has_finalizer: bool,
+    /// Whether a person asked to let it go.
+    pub abandon: bool,
+    /// What people want.
+    pub spec: ServiceAccountSpec,
+    /// What was recorded.
+    pub status: ServiceAccountStatus,
+    /// The mark that an account of this object carries in its description.
+    pub owner_mark: String,
+    /// Whether calls can be made, and what this object may ask; `Err` says why not.
+    pub backend: Result<Grants, (Reason, String)>,
+    /// The account at the backend.
+    pub account: Option<Result<Option<Account>, Trouble>>,
+    /// Names of the keys that refer to this object; read when it is deleting.
+    pub keys: Option<Vec<String>>,
+    /// Whether this pass deleted the account: its absence is then no lag.
+    pub ended: bool,
+    /// The backend's refusal of the step that this pass took.
+    pub refused: Option<Trouble>,
+}
+
+/// What the backend lets this object ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grants {
+    /// Whether an account that is already there may be adopted.
+    pub adoption: bool,
+    /// Whether the account id is one that this namespace may have; `Err` is the pattern.
+    pub account_id: Result<(), String>,
+}
+
+/// An account as the backend shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Full resource name.
+    pub name: String,
+    /// E-mail.
+    pub email: String,
+    /// The backend's own id.
+    pub unique_id: String,
+    /// Name for people.
+    pub display_name: String,
+    /// Text for people, our mark included.
+    pub description: String,
+    /// Whether it is disabled.
+    pub disabled: bool,
+}
+
+/// What a pass shall do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What to do now.
+    pub next: Next,
+    /// The status afterwards; written, guarded, if it differs from the one read.
+    pub status: ServiceAccountStatus,
+    /// When to look again if nothing happens.
+    pub requeue: Duration,
+    /// What to tell once it is done.
+    pub events: Vec<Event>,
+}
+
+/// What a pass shall do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Read the account at the backend.
+    NeedAccount,
+    /// List the keys that refer to this object.
+    NeedKeys,
+    /// One effect.
+    Act(Step),
+    /// Nothing but the status.
+    Wait,
+}
+
+/// One effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Add our finalizer.
+    AddFinalizer,
+    /// Let the object go.
+    RemoveFinalizer,
+    /// Create the account.
+    Create {
+        /// Its id.
+        account_id: String,
+        /// Name for people.
+        display_name: String,
+        /// Text for people with our mark.
+        description: String,
+    },
+    /// Change what people read.
+    Describe {
+        /// The account, by its unique id.
+        unique_id: String,
+        /// New name, if it changes.
+        display_name: Option<String>,
+        /// New text, if it changes.
+        description: Option<String>,
+    },
+    /// Disable or enable the account.
+    SetDisabled {
+        /// The account, by its unique id.
+        unique_id: String,
+        /// Whether it shall be disabled.
+        disabled: bool,
+    },
+    /// Delete the account.
+    Delete {
+        /// The account, by its unique id.
+        unique_id: String,
+    },
+}

@@ -1,0 +1,248 @@
+//! Accounts, case by case.
+
+use super::*;
+use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, BackendKind, BackendRef};
+use crate::domain::conditions::{self, Is, READY, STALLED};
+use crate::domain::{Class, Timing};
+
+fn at(seconds: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn fresh() -> Observation {
+    Observation {
+        name: "billing".to_owned(),
+        uid: "u-1".to_owned(),
+        generation: Some(1),
+        deleting: false,
+        has_finalizer: true,
+        abandon: false,
+        spec: ServiceAccountSpec {
+            backend_ref: BackendRef { kind: BackendKind::default(), name: "default".to_owned() },
+            account_id: None,
+            display_name: None,
+            description: None,
+            disabled: false,
+            adoption_policy: AdoptionPolicy::Never,
+            deletion_policy: None,
+        },
+        status: ServiceAccountStatus::default(),
+        owner_mark: "keywheel:c/u-1".to_owned(),
+        backend: Ok(Grants { adoption: true, account_id: Ok(()) }),
+        account: None,
+        keys: None,
+        ended: false,
+        refused: None,
+    }
+}
+
+fn account(description: &str) -> Account {
+    Account {
+        name: "projects/p/serviceAccounts/billing@p".to_owned(),
+        email: "billing@p".to_owned(),
+        unique_id: "100".to_owned(),
+        display_name: String::new(),
+        description: description.to_owned(),
+        disabled: false,
+    }
+}
+
+fn ours() -> Account {
+    account("keywheel:c/u-1")
+}
+
+fn settled() -> Observation {
+    let mut obs = fresh();
+    obs.account = Some(Ok(Some(ours())));
+    obs.status = decide(&obs).status;
+    obs
+}
+
+fn decide(obs: &Observation) -> Plan {
+    plan(obs, at(0), &Timing::default())
+}
+
+fn reason(plan: &Plan, type_: &str) -> String {
+    conditions::find(&plan.status.conditions, type_).map(|c| c.reason.clone()).unwrap_or_default()
+}
+
+#[test]
+fn a_missing_account_is_created_with_our_mark() {
+    let mut obs = fresh();
+    obs.spec.description = Some("invoices".to_owned());
+    assert_eq!(decide(&obs).next, Next::NeedAccount);
+    obs.account = Some(Ok(None));
+    let Next::Act(Step::Create { account_id, description, .. }) = decide(&obs).next else { panic!() };
+    assert_eq!((account_id.as_str(), description.as_str()), ("billing", "invoices keywheel:c/u-1"));
+}
+
+#[test]
+fn an_account_at_rest_is_written_once() {
+    let obs = settled();
+    assert_eq!(obs.status.origin, Some(AccountOrigin::Created));
+    let again = decide(&obs);
+    assert_eq!((again.next, again.status), (Next::Wait, obs.status));
+}
+
+#[test]
+fn an_account_of_others_is_adopted_only_if_all_agree() {
+    let theirs = account("made by hand");
+    let cases = [
+        (AdoptionPolicy::Never, true, Some("AccountExists")),
+        (AdoptionPolicy::IfExists, false, Some("AdoptionNotAllowed")),
+        (AdoptionPolicy::IfExists, true, None),
+        (AdoptionPolicy::Required, true, None),
+    ];
+    for (policy, adoption, stalled) in cases {
+        let mut obs = fresh();
+        obs.spec.adoption_policy = policy;
+        obs.backend = Ok(Grants { adoption, account_id: Ok(()) });
+        obs.account = Some(Ok(Some(theirs.clone())));
+        let plan = decide(&obs);
+        assert_eq!(plan.next, Next::Wait, "{policy:?}: nothing is changed about it");
+        match stalled {
+            Some(expected) => assert_eq!(reason(&plan, STALLED), expected),
+            None => assert_eq!(plan.status.origin, Some(AccountOrigin::Adopted)),
+        }
+    }
+    let mut obs = fresh();
+    obs.spec.adoption_policy = AdoptionPolicy::Required;
+    obs.account = Some(Ok(None));
+    assert_eq!(reason(&decide(&obs), READY), "AccountNotFound");
+}
+
+#[test]
+fn an_account_with_our_mark_is_ours_although_the_answer_was_lost() {
+    let mut obs = fresh();
+    obs.account = Some(Ok(Some(ours())));
+    assert_eq!(decide(&obs).status.origin, Some(AccountOrigin::Created));
+    obs.account = Some(Ok(Some(account("keywheel:another-cluster/u-1"))));
+    assert_eq!(reason(&decide(&obs), STALLED), "AccountExists", "a foreign mark is not ours");
+    obs.spec.adoption_policy = AdoptionPolicy::IfExists;
+    assert_eq!(reason(&decide(&obs), STALLED), "AccountExists", "nor is it adopted");
+}
+
+#[test]
+fn an_account_that_was_made_again_is_not_touched() {
+    let mut obs = settled();
+    obs.account = Some(Ok(Some(Account { unique_id: "200".to_owned(), ..ours() })));
+    assert_eq!(reason(&decide(&obs), STALLED), "AccountRecreated");
+    obs.deleting = true;
+    obs.keys = Some(Vec::new());
+    assert_eq!(decide(&obs).next, Next::Act(Step::RemoveFinalizer), "it is not deleted either");
+}
+
+#[test]
+fn absence_right_after_the_creation_is_lag() {
+    let mut obs = settled();
+    obs.account = Some(Ok(None));
+    let waiting = decide(&obs);
+    assert_eq!((waiting.next, &waiting.status), (Next::Wait, &obs.status));
+    let gone = plan(&obs, at(601), &Timing::default());
+    assert_eq!(reason(&gone, STALLED), "AccountGone");
+}
+
+#[test]
+fn a_403_is_not_a_404() {
+    let mut obs = fresh();
+    for (class, expected) in [
+        (Class::Forbidden, "PermissionMissing"),
+        (Class::Unknown, "BackendUnreachable"),
+        (Class::Unauthenticated, "LoginRefused"),
+    ] {
+        obs.account = Some(Err(Trouble::new(class, "no")));
+        let plan = decide(&obs);
+        assert_eq!(plan.next, Next::Wait, "{class:?}: nothing is created on it");
+        assert_eq!((reason(&plan, READY).as_str(), plan.status.failures), (expected, 1));
+    }
+}
+
+#[test]
+fn a_failure_waits_unless_the_spec_was_changed() {
+    let mut obs = fresh();
+    obs.account = Some(Err(Trouble::new(Class::Unknown, "no")));
+    obs.status = decide(&obs).status;
+    obs.account = None;
+    assert_eq!(decide(&obs).next, Next::Wait);
+    obs.generation = Some(2);
+    assert_eq!(decide(&obs).next, Next::NeedAccount);
+}
+
+#[test]
+fn differences_are_mended_and_an_adopted_account_keeps_what_the_spec_does_not_name() {
+    let mut obs = settled();
+    obs.spec.display_name = Some("Billing".to_owned());
+    let Next::Act(Step::Describe { display_name, description, .. }) = decide(&obs).next else { panic!() };
+    assert_eq!((display_name.as_deref(), description), (Some("Billing"), None));
+    obs.spec.display_name = None;
+    obs.spec.disabled = true;
+    let Next::Act(Step::SetDisabled { disabled, .. }) = decide(&obs).next else { panic!() };
+    assert!(disabled);
+    let mut adopted = fresh();
+    adopted.spec.adoption_policy = AdoptionPolicy::IfExists;
+    adopted.account =
+        Some(Ok(Some(Account { display_name: "By hand".to_owned(), ..account("made by hand") })));
+    assert_eq!(decide(&adopted).next, Next::Wait);
+}
+
+#[test]
+fn bad_ids_and_tenants_rules_are_said() {
+    let mut obs = fresh();
+    obs.spec.account_id = Some("Bad_".to_owned());
+    assert_eq!(reason(&decide(&obs), STALLED), "InvalidSpec");
+    obs.spec.account_id = None;
+    obs.backend = Ok(Grants { adoption: true, account_id: Err("team-.*".to_owned()) });
+    assert_eq!(reason(&decide(&obs), STALLED), "AccountIdNotAllowed");
+    for (id, good) in
+        [("abcdef", true), ("abc", false), ("1bcdef", false), ("abcde-", false), ("abcDef", false)]
+    {
+        assert_eq!(is_account_id(id), good, "{id}");
+    }
+}
+
+#[test]
+fn deletion_waits_for_keys_then_follows_the_policy() {
+    let mut obs = settled();
+    obs.deleting = true;
+    assert_eq!(decide(&obs).next, Next::NeedKeys);
+    obs.keys = Some(vec!["web".to_owned()]);
+    let waiting = decide(&obs);
+    assert_eq!(reason(&waiting, READY), "WaitingForKeys");
+    assert!(conditions::find(&waiting.status.conditions, READY).unwrap().message.contains("web"));
+    obs.keys = Some(Vec::new());
+    let delete = Next::Act(Step::Delete { unique_id: "100".to_owned() });
+    let disable = Next::Act(Step::SetDisabled { unique_id: "100".to_owned(), disabled: true });
+    let leave = Next::Act(Step::RemoveFinalizer);
+    for (policy, origin, expected) in [
+        (None, AccountOrigin::Created, &delete),
+        (None, AccountOrigin::Adopted, &leave),
+        (Some(AccountDeletionPolicy::Delete), AccountOrigin::Adopted, &delete),
+        (Some(AccountDeletionPolicy::Disable), AccountOrigin::Created, &disable),
+        (Some(AccountDeletionPolicy::Retain), AccountOrigin::Created, &leave),
+    ] {
+        obs.spec.deletion_policy = policy;
+        obs.status.origin = Some(origin);
+        assert_eq!(&decide(&obs).next, expected, "{policy:?} {origin:?}");
+    }
+    obs.spec.deletion_policy = None;
+    obs.account = Some(Ok(None));
+    assert_eq!(decide(&obs).next, Next::Wait, "right after its creation a read may not show it yet");
+    assert_eq!(plan(&obs, at(601), &Timing::default()).next, leave, "gone is deleted");
+    obs.ended = true;
+    assert_eq!(decide(&obs).next, leave, "we deleted it ourselves");
+}
+
+#[test]
+fn deletion_without_a_backend_waits_until_it_is_abandoned() {
+    let mut obs = settled();
+    obs.deleting = true;
+    obs.keys = Some(Vec::new());
+    obs.backend = Err((Reason::BackendLoginLost, "gone".to_owned()));
+    let waiting = decide(&obs);
+    assert!(conditions::is(&waiting.status.conditions, READY, Is::False));
+    assert_eq!((waiting.next, reason(&decide(&obs), READY).as_str()), (Next::Wait, "BackendLoginLost"));
+    obs.abandon = true;
+    let plan = decide(&obs);
+    assert_eq!(plan.next, Next::Act(Step::RemoveFinalizer));
+    assert!(plan.events[0].note.contains("billing@p"), "the event names what is left");
+}
