@@ -9,6 +9,9 @@ mod control_plane;
 mod operator;
 mod wire;
 
+/// Trials that run at once, unless the command line says otherwise.
+const THREADS: usize = 5;
+
 fn main() -> ExitCode {
     // Ends what the trials share, also on Ctrl-C.
     let Ok(_session) = Session::begin() else { return ExitCode::FAILURE };
@@ -19,5 +22,8 @@ fn main() -> ExitCode {
         .into_iter()
         .flatten()
         .collect();
-    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit_code()
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // Most trials wait for clocks, so more of them run at once than there are cores.
+    arguments.test_threads.get_or_insert(THREADS);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

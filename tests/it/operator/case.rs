@@ -19,7 +19,7 @@ use super::person::Person;
 use super::world::{SHARED_BACKEND, World, add_backend};
 
 /// For everything that is to happen at once, on a busy machine.
-pub const SOON: Duration = Duration::from_secs(40);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// An IAM server that others use, too, or one of the test's own.
 pub enum Server<'w> {

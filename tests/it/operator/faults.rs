@@ -141,11 +141,11 @@ fn unlisted() {
 }
 
 fn activation() {
-    let iam = start_iam(IamOptions { key_activation_delay: Some("4s".into()), ..IamOptions::default() });
+    let iam = start_iam(IamOptions { key_activation_delay: Some("12s".into()), ..IamOptions::default() });
     let case = Case::at(World::shared(), "activate", iam, &json!({}));
     case.account(&json!({}));
     case.ready("iamsa", "billing");
-    case.key("billing", &json!({"verification": {"timeout": "2s"}}));
+    case.key("billing", &json!({"verification": {"timeout": "6s"}}));
     let message = case.told("iamsak", "billing", "KeyVerified", "False", Reason::KeyNotYetAccepted);
     assert!(message.contains("The same key is tried again"), "{message}");
     let waiting = case.get("iamsak", "billing");

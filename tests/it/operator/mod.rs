@@ -25,9 +25,9 @@ use libtest_mimic::Trial;
 
 /// All tests of this layer.
 pub fn trials() -> Vec<Trial> {
-    [
-        lifecycle::trials(),
+    let mut trials: Vec<Trial> = [
         budgets::trials(),
+        lifecycle::trials(),
         bad_spec::trials(),
         bad_account::trials(),
         bad_backend::trials(),
@@ -36,13 +36,19 @@ pub fn trials() -> Vec<Trial> {
         secrecy::trials(),
         drift::trials(),
         faults::trials(),
-        crash::trials(),
         startup::trials(),
         admission::trials(),
     ]
     .into_iter()
     .flatten()
-    .collect()
+    .collect();
+    // These take turns: far apart none waits for another.
+    let crashes = crash::trials();
+    let distance = trials.len() / crashes.len();
+    for (index, crash) in crashes.into_iter().enumerate() {
+        trials.insert(index * (distance + 1), crash);
+    }
+    trials
 }
 
 /// A test; it fails by panicking.
