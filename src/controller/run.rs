@@ -123,7 +123,7 @@ where
     let api: Api<DeserializeGuard<K>> = Api::all(io.client());
     match io.list(&api, &ListParams::default().limit(1)).await {
         Ok(_) => Ok(()),
-        Err(error) if error.is_not_found() => Err(RunError::NotInstalled { kind: K::kind(&()).into_owned() }),
+        Err(error) if error.is_unserved() => Err(RunError::NotInstalled { kind: K::kind(&()).into_owned() }),
         Err(error) => Err(error.into()),
     }
 }

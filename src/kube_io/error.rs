@@ -83,9 +83,15 @@ impl KubeIoError {
         self.status().is_some_and(Status::is_already_exists)
     }
 
-    /// The object, or its kind, is not there.
+    /// The object is not there.
     pub fn is_not_found(&self) -> bool {
         self.status().is_some_and(Status::is_not_found)
+    }
+
+    /// The API server serves no such kind. Where no kind of the group is known it answers with a plain 404 page, which
+    /// says nothing about a single object.
+    pub fn is_unserved(&self) -> bool {
+        self.status().is_some_and(|s| s.code == 404)
     }
 
     /// What the API server said, if it refused for good: not applied, and no conflict that another look cures.

@@ -9,7 +9,7 @@ use super::material::Material;
 use super::world::World;
 use super::{Memory, staging};
 use crate::api::v1alpha1::meta;
-use crate::backend::MintedKey;
+use crate::backend::{BackendError, MintedKey};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::domain::Class;
@@ -56,16 +56,25 @@ pub async fn act(
         }
         Step::EnableKey { id } => {
             let (login, account) = in_time(ctx, world, "enable")?;
-            // A key that is gone cannot be enabled; it is recorded as published, and replaced at once.
-            done_or_gone(login.backend.enable_key(&account.unique_id, id).await)?;
+            match login.backend.enable_key(&account.unique_id, id).await {
+                // A key that is gone cannot be enabled; it is recorded as published, and replaced at once.
+                Err(error) if error.class() == Class::NotFound => {}
+                other => other?,
+            }
         }
         Step::DisableKey { id } => {
             let (login, account) = in_time(ctx, world, "disable")?;
-            done_or_gone(login.backend.disable_key(&account.unique_id, id).await)?;
+            let outcome = login.backend.disable_key(&account.unique_id, id).await;
+            if !done_or_gone(outcome, memory) {
+                return Ok(());
+            }
         }
         Step::DeleteKey { id } => {
             let (login, account) = in_time(ctx, world, "delete")?;
-            done_or_gone(login.backend.delete_key(&account.unique_id, id).await)?;
+            let outcome = login.backend.delete_key(&account.unique_id, id).await;
+            if !done_or_gone(outcome, memory) {
+                return Ok(());
+            }
         }
         Step::DeleteSecret { uid, resource_version } => {
             ctx.io.delete(&world.secrets, &world.secret_name, uid, Some(resource_version)).await?;
@@ -112,11 +121,15 @@ fn in_time<'w>(
     Ok((login, account))
 }
 
-/// What is ended already, is ended.
-fn done_or_gone(outcome: Result<(), crate::backend::BackendError>) -> Result<(), Error> {
+/// What is ended already, is ended. A failure is for the plan to tell; the ending is repeated later.
+fn done_or_gone(outcome: Result<(), BackendError>, memory: &mut Memory) -> bool {
     match outcome {
-        Err(error) if error.class() == Class::NotFound => Ok(()),
-        other => Ok(other?),
+        Err(error) if error.class() != Class::NotFound => {
+            tracing::warn!(%error, "the key is not ended");
+            memory.unended = Some(error.trouble());
+            false
+        }
+        Ok(()) | Err(_) => true,
     }
 }
 
@@ -186,7 +199,7 @@ async fn stage(
     match login.backend.delete_key(&account.unique_id, &minted.id).await {
         Ok(()) => memory.refused = Some(Refusal::Unstageable { message }),
         Err(error) => {
-            tracing::warn!(%error, key = minted.id, "the key that cannot be staged is not deleted either")
+            tracing::warn!(%error, key = minted.id, "the key that cannot be staged is not deleted either");
         }
     }
 }

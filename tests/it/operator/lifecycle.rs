@@ -100,7 +100,7 @@ fn published_as_specified(case: &Case<'_>, active: &str) {
 }
 
 /// Exchanges whatever the Secret holds, without a pause, until told to stop; returns the ids it saw.
-fn watch(case: &Case<'_>, over: &AtomicBool) -> (BTreeSet<String>, usize) {
+pub fn watch(case: &Case<'_>, over: &AtomicBool) -> (BTreeSet<String>, usize) {
     let mut judge = Judge::start().unwrap();
     let (mut seen, mut looks) = (BTreeSet::new(), 0);
     while !over.load(Ordering::Relaxed) {

@@ -9,11 +9,15 @@ mod bad_secret;
 mod bad_spec;
 mod budgets;
 mod case;
+mod crash;
 mod deletion;
+mod drift;
+mod faults;
 mod kube;
 mod lifecycle;
 mod person;
 mod secrecy;
+mod startup;
 mod world;
 
 use libtest_mimic::Trial;
@@ -29,6 +33,10 @@ pub fn trials() -> Vec<Trial> {
         bad_secret::trials(),
         deletion::trials(),
         secrecy::trials(),
+        drift::trials(),
+        faults::trials(),
+        crash::trials(),
+        startup::trials(),
     ]
     .into_iter()
     .flatten()

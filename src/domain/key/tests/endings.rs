@@ -3,7 +3,7 @@
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{DeletionPolicy, KeyPhase, Span};
-use crate::domain::conditions;
+use crate::domain::conditions::{self, Is};
 use crate::domain::{Class, Reason, Trouble};
 
 #[test]
@@ -283,11 +283,8 @@ fn three_lost_answers_without_a_secret_are_over_when_their_windows_are() {
     status(&mut obs).lost = (0..3).map(|n| lost(&format!("n{n}"), n + 1, at(0), false)).collect();
     let held = decide(&obs, 60);
     assert_eq!((held.rule, &held.next), ("10", &Next::Wait));
-    assert_eq!(
-        decide(&obs, 61).status.conditions,
-        held.status.conditions,
-        "nothing that is told changes with the time"
-    );
+    obs.status = Some(held.status);
+    assert_eq!(Some(decide(&obs, 61).status), obs.status, "nothing that is told changes with the time");
     // Its windows are over: a key may be made again, and the list closes them.
     let over = 3610 + 600 + 1;
     assert_eq!(decide(&obs, over).next, Next::Need(Need::Keys));
@@ -325,4 +322,41 @@ fn nothing_is_ended_on_one_clock() {
     obs.confirmed = true;
     obs.account = AccountView::Usable(Account { clock_skew: None, ..account() });
     assert_eq!(decide(&obs, 60).next, Next::Wait);
+}
+
+#[test]
+fn rule_13_tells_of_an_ending_that_failed_and_repeats_it() {
+    let mut obs = settled();
+    let mut old = key("k0", KeyPhase::Overlap, 0);
+    old.disable_at = Some(at(50));
+    status(&mut obs).keys.push(old);
+    obs.confirmed = true;
+    obs.unended = Some(Trouble::new(Class::Forbidden, "may not"));
+    let plan = decide(&obs, 60);
+    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
+    assert_eq!(plan.events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::PermissionMissing]);
+    assert_eq!(ledger::find(&plan.status, "k0").unwrap().phase, KeyPhase::Overlap);
+    obs.unended = Some(Trouble::new(Class::Unknown, "no answer"));
+    let plan = decide(&obs, 60);
+    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
+    assert_eq!(reason(&plan, conditions::BACKEND_REACHABLE), "BackendUnreachable");
+    assert!(conditions::is(&plan.status.conditions, conditions::READY, Is::True));
+    obs.status = Some(plan.status);
+    obs.unended = None;
+    let plan = decide(&obs, 120);
+    assert_eq!(step(&plan), &Step::DisableKey { id: "k0".to_owned() });
+    assert_eq!(reason(&plan, conditions::BACKEND_REACHABLE), "BackendReady");
+}
+
+#[test]
+fn a_deleting_object_says_why_a_key_is_not_deleted() {
+    let mut obs = settled();
+    obs.deleting = true;
+    obs.confirmed = true;
+    obs.secret = Secret::Absent;
+    obs.unended = Some(Trouble::new(Class::Unknown, "no answer"));
+    let plan = decide(&obs, 60);
+    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
+    assert_eq!(reason(&plan, conditions::READY), "BackendUnreachable");
+    assert!(ledger::find(&plan.status, "k1").is_some());
 }
