@@ -9,7 +9,7 @@ use super::material::Material;
 use super::world::World;
 use super::{Memory, staging};
 use crate::api::v1alpha1::meta;
-use crate::backend::{BackendError, MintedKey};
+use crate::backend::MintedKey;
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::domain::Class;
@@ -64,17 +64,11 @@ pub async fn act(
         }
         Step::DisableKey { id } => {
             let (login, account) = in_time(ctx, world, "disable")?;
-            let outcome = login.backend.disable_key(&account.unique_id, id).await;
-            if !done_or_gone(outcome, memory) {
-                return Ok(());
-            }
+            done_or_gone(login.backend.disable_key(&account.unique_id, id).await)?;
         }
         Step::DeleteKey { id } => {
             let (login, account) = in_time(ctx, world, "delete")?;
-            let outcome = login.backend.delete_key(&account.unique_id, id).await;
-            if !done_or_gone(outcome, memory) {
-                return Ok(());
-            }
+            done_or_gone(login.backend.delete_key(&account.unique_id, id).await)?;
         }
         Step::DeleteSecret { uid, resource_version } => {
             ctx.io.delete(&world.secrets, &world.secret_name, uid, Some(resource_version)).await?;
@@ -121,15 +115,11 @@ fn in_time<'w>(
     Ok((login, account))
 }
 
-/// What is ended already, is ended. A failure is for the plan to tell; the ending is repeated later.
-fn done_or_gone(outcome: Result<(), BackendError>, memory: &mut Memory) -> bool {
+/// What is ended already, is ended.
+fn done_or_gone(outcome: Result<(), crate::backend::BackendError>) -> Result<(), Error> {
     match outcome {
-        Err(error) if error.class() != Class::NotFound => {
-            tracing::warn!(%error, "the key is not ended");
-            memory.unended = Some(error.trouble());
-            false
-        }
-        Ok(()) | Err(_) => true,
+        Err(error) if error.class() == Class::NotFound => Ok(()),
+        other => Ok(other?),
     }
 }
 

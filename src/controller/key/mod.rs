@@ -20,7 +20,7 @@ use super::guard::guarded;
 use super::{Context, Error};
 use crate::api::v1alpha1::ServiceAccountKey;
 use crate::domain::key::{Next, Plan, Refusal, Step, failed_step, plan};
-use crate::domain::{Reason, Trouble, conditions};
+use crate::domain::{Reason, conditions};
 
 /// Steps that one reconcile takes at most. A rotation with everything in its way takes about ten.
 const PASSES: usize = 32;
@@ -37,8 +37,6 @@ pub(super) struct Memory {
     /// Nonce of the attempt whose staged key was accepted, and how many times in a row: a slow token endpoint
     /// must not make the reads of every pass too old to publish on.
     proved: Option<(String, u32)>,
-    /// Why a key could not be ended.
-    unended: Option<Trouble>,
     /// Staging Secrets that this reconcile wrote.
     staged: Vec<String>,
 }

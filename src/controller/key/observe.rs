@@ -75,7 +75,6 @@ pub async fn observe(
         sent: memory.sent.clone(),
         refused: memory.refused.clone(),
         rewrites_resume: ctx.rewrites.resume(&uid, &ctx.timing),
-        unended: memory.unended.clone(),
         fresh_nonce: ctx.nonce()?,
         uid,
     };

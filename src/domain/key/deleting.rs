@@ -126,17 +126,6 @@ fn end(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> 
         // A login that comes back is not seen by any watch of ours.
         return Plan { requeue: table.timing.retry_cap, ..table.hold_as_told("3", after) };
     }
-    if let Some(trouble) = &table.obs.unended {
-        let mut after = status.clone();
-        let message = format!(
-            "Key {} could not be deleted: {}. It is tried again; the annotation keywheel.dev/abandon lets the object \
-             go without",
-            key.id, trouble.message
-        );
-        tell(table, &mut after, trouble.class.reason(), &message);
-        story::backend(table.obs, &mut after, Err(trouble), table.now);
-        return Plan { requeue: table.timing.backoff_base, ..table.hold_as_told("3", after) };
-    }
     let ending = retire::delete(status, key);
     let event = Event::normal(Reason::KeyDeleted, format!("Key {} is deleted with its object", key.id));
     Plan { events: vec![event], ..Plan::act("3", ending.step, ending.status) }

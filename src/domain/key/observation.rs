@@ -54,8 +54,6 @@ pub struct Observation {
     pub refused: Option<Refusal>,
     /// Until when the Secret is left as it is: somebody changes it again and again.
     pub rewrites_resume: Option<Timestamp>,
-    /// Why the key that this pass was to disable or delete may still be as it was.
-    pub unended: Option<Trouble>,
     /// A random name for an attempt that may be begun now.
     pub fresh_nonce: String,
 }

@@ -28,7 +28,7 @@ use super::table::Table;
 use super::{Account, deleting, retire};
 use crate::api::v1alpha1::ServiceAccountKeyStatus;
 use crate::domain::schedule::{Schedule, audit_wait, whole_second_before};
-use crate::domain::{Event, Reason, Timing, Trouble};
+use crate::domain::{Event, Reason, Timing};
 
 /// Decides one pass.
 pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
@@ -146,9 +146,6 @@ impl Table<'_> {
     /// Rule 13, after any rule that only waits.
     fn retire(&self, waiting: &Plan, account: &Account, schedule: &Schedule) -> Option<Plan> {
         let ending = retire::due(self.obs, &waiting.status, account, schedule, self.now)?;
-        if let Some(trouble) = &self.obs.unended {
-            return Some(self.unended(waiting, trouble));
-        }
         if !self.obs.confirmed {
             return Some(Plan::need("13", Need::Confirm, &waiting.status));
         }
@@ -161,23 +158,7 @@ impl Table<'_> {
             }
             _ => return None,
         };
-        let mut after = ending.status;
-        story::backend(self.obs, &mut after, Ok(()), self.now);
-        Some(Plan { events: vec![event], ..Plan::act("13", ending.step, after) })
-    }
-
-    /// The ending that this pass tried may not have been carried out: it is repeated until it is known to be.
-    fn unended(&self, waiting: &Plan, trouble: &Trouble) -> Plan {
-        let mut plan = waiting.clone();
-        story::backend(self.obs, &mut plan.status, Err(trouble), self.now);
-        if trouble.class.is_definite_refusal() {
-            // No condition says this, so it is told with every try.
-            let note =
-                format!("A key could not be taken out of service, it is tried again: {}", trouble.message);
-            plan.events = vec![Event::warning(trouble.class.reason(), note)];
-        }
-        plan.requeue = plan.requeue.min(self.timing.backoff_base);
-        plan
+        Some(Plan { events: vec![event], ..Plan::act("13", ending.step, ending.status) })
     }
 }
 

@@ -205,6 +205,9 @@ pub fn failed_step(
     let published = publishes(obs, &status);
     let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
     if obs.deleting {
+        let message = format!(
+            "{message}. It is tried again; the annotation keywheel.dev/abandon lets the object go without"
+        );
         c.set(READY, Is::False, reason, message);
         c.set(RECONCILING, Is::True, Reason::Deleting, "The object is being deleted");
     } else if published {

@@ -165,9 +165,7 @@ fn nothing_was_done(world: &World, since: Mark, calls: keywheel_testbed::iam::Ma
         .unwrap()
         .into_iter()
         .map(|request| request.operation)
-        .filter(|operation| {
-            !operation.ends_with(".get") && !operation.ends_with(".list") && operation != "token"
-        })
+        .filter(|operation| !matches!(operation.rsplit('.').next(), Some("get" | "list" | "token")))
         .collect();
     assert!(changed.is_empty(), "{when}: {changed:?}");
 }

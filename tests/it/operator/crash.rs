@@ -26,7 +26,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Windows of lost attempts that a test can wait for: 10 s of the send rule, and these.
-const SHORT_WINDOWS: &str = r#"{"settle": 2000, "backoffBase": 500, "backoffCap": 4000, "retryBase": 200,
+const SHORT_WINDOWS: &str = r#"{"burnWindow": 6000, "settle": 2000, "backoffBase": 500, "backoffCap": 4000, "retryBase": 200,
     "retryCap": 2000, "proofBase": 300, "driftBase": 1000, "driftCap": 8000, "probe": 5000,
     "horizon": 3000, "listLag": 2000}"#;
 

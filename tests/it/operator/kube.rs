@@ -72,8 +72,8 @@ impl Kube {
         self.send("PUT", path, "application/json", object.to_string().into_bytes())
     }
 
-    pub fn patch(&self, path: &str, patch: &Value) -> Result<Value, Refused> {
-        self.send("PATCH", path, "application/merge-patch+json", patch.to_string().into_bytes())
+    pub fn patch(&self, path: &str, change: &Value) -> Result<Value, Refused> {
+        self.send("PATCH", path, "application/merge-patch+json", change.to_string().into_bytes())
     }
 
     /// Does not wait; what is gone already is deleted.

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod admission;
 mod bad_account;
 mod bad_backend;
 mod bad_secret;
@@ -37,6 +38,7 @@ pub fn trials() -> Vec<Trial> {
         faults::trials(),
         crash::trials(),
         startup::trials(),
+        admission::trials(),
     ]
     .into_iter()
     .flatten()

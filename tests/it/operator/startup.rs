@@ -28,7 +28,7 @@ fn not_installed() {
         cp.kubectl_ok(&["apply", "--server-side", "-f", &file]).unwrap();
     }
     let options = OperatorOptions {
-        program: program(),
+        program: Some(program()),
         kubeconfig: cp.operator_kubeconfig().unwrap(),
         test_timing: Some(HASTY.to_owned()),
         ..OperatorOptions::default()

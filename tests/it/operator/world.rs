@@ -67,11 +67,11 @@ impl World {
             Bed::Shared(cp) => cp,
             Bed::Own(cp) => &**cp,
         };
-        let iam = IamServer::start(IamOptions { program: program(), ..own.iam }).unwrap();
+        let iam = IamServer::start(IamOptions { program: Some(program()), ..own.iam }).unwrap();
         let kube = Kube::connect(cp.admin_kubeconfig());
         add_backend(&kube, SHARED_BACKEND, &iam, &json!({"tenants": {"adoption": true}}));
         let operator = Operator::start(OperatorOptions {
-            program: program(),
+            program: Some(program()),
             kubeconfig: cp.operator_kubeconfig().unwrap(),
             embedded_endpoint: Some(iam.url().to_owned()),
             test_timing: Some(own.timing.unwrap_or(HASTY).to_owned()),
@@ -94,13 +94,13 @@ impl World {
 }
 
 /// The program under test.
-pub fn program() -> Option<String> {
-    Some(env!("CARGO_BIN_EXE_keywheel").to_owned())
+pub fn program() -> String {
+    env!("CARGO_BIN_EXE_keywheel").to_owned()
 }
 
 /// An IAM server of a test's own; its backend goes through the operator that is there.
 pub fn start_iam(options: IamOptions) -> IamServer {
-    IamServer::start(IamOptions { program: program(), ..options }).unwrap()
+    IamServer::start(IamOptions { program: Some(program()), ..options }).unwrap()
 }
 
 /// A cluster-wide backend with its login Secret of the same name; `spec` adds to it.

@@ -70,7 +70,6 @@ pub fn fresh() -> Observation {
         sent: None,
         refused: None,
         rewrites_resume: None,
-        unended: None,
         fresh_nonce: "fresh".to_owned(),
     }
 }

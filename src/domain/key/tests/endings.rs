@@ -325,38 +325,22 @@ fn nothing_is_ended_on_one_clock() {
 }
 
 #[test]
-fn rule_13_tells_of_an_ending_that_failed_and_repeats_it() {
+fn a_step_that_fails_is_told_once_and_the_next_success_clears_it() {
     let mut obs = settled();
     let mut old = key("k0", KeyPhase::Overlap, 0);
     old.disable_at = Some(at(50));
     status(&mut obs).keys.push(old);
     obs.confirmed = true;
-    obs.unended = Some(Trouble::new(Class::Forbidden, "may not"));
-    let plan = decide(&obs, 60);
-    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
-    assert_eq!(plan.events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::PermissionMissing]);
-    assert_eq!(ledger::find(&plan.status, "k0").unwrap().phase, KeyPhase::Overlap);
-    obs.unended = Some(Trouble::new(Class::Unknown, "no answer"));
-    let plan = decide(&obs, 60);
-    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
-    assert_eq!(reason(&plan, conditions::BACKEND_REACHABLE), "BackendUnreachable");
-    assert!(conditions::is(&plan.status.conditions, conditions::READY, Is::True));
-    obs.status = Some(plan.status);
-    obs.unended = None;
-    let plan = decide(&obs, 120);
-    assert_eq!(step(&plan), &Step::DisableKey { id: "k0".to_owned() });
-    assert_eq!(reason(&plan, conditions::BACKEND_REACHABLE), "BackendReady");
-}
-
-#[test]
-fn a_deleting_object_says_why_a_key_is_not_deleted() {
-    let mut obs = settled();
+    let told = failed_step(&obs, Reason::PermissionMissing, "may not", at(60));
+    let events = conditions::events(&obs.status.as_ref().unwrap().conditions, &told.conditions);
+    assert_eq!(events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::PermissionMissing]);
+    assert!(conditions::is(&told.conditions, conditions::READY, Is::True), "the published key works on");
+    obs.status = Some(told.clone());
+    assert_eq!(failed_step(&obs, Reason::PermissionMissing, "may not", at(70)), told, "told once");
+    let again = decide(&obs, 120);
+    assert_eq!(step(&again), &Step::DisableKey { id: "k0".to_owned() });
+    assert!(conditions::find(&again.status.conditions, conditions::ROTATING).is_none());
     obs.deleting = true;
-    obs.confirmed = true;
-    obs.secret = Secret::Absent;
-    obs.unended = Some(Trouble::new(Class::Unknown, "no answer"));
-    let plan = decide(&obs, 60);
-    assert_eq!((&plan.next, plan.requeue), (&Next::Wait, timing().backoff_base));
-    assert_eq!(reason(&plan, conditions::READY), "BackendUnreachable");
-    assert!(ledger::find(&plan.status, "k1").is_some());
+    let told = failed_step(&obs, Reason::BackendUnreachable, "no answer", at(60));
+    assert!(conditions::is(&told.conditions, conditions::READY, Is::False));
 }
