@@ -41,7 +41,7 @@ pub enum BackendError {
         after: Duration,
     },
     /// A call of our own got no answer.
-    #[error("{call}: no answer: {}", source)]
+    #[error("{call}: no answer: {}", causes(source))]
     NoAnswer {
         /// The call.
         call: &'static str,
@@ -127,6 +127,17 @@ fn class_of(http: u16, canonical: &str) -> Class {
         400..=499 => Class::Invalid,
         _ => Class::Unknown,
     }
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
 }
 
 fn describe(error: &GaxError) -> String {

@@ -23,7 +23,7 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the operator.
+    /// Run the operator. `KEYWHEEL_LOG` (or `RUST_LOG`) filters its log, as in `keywheel=debug,info`.
     Controller(controller::ControllerArgs),
     /// Run the embedded IAM server.
     Iam(iam::IamArgs),

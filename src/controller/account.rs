@@ -121,6 +121,11 @@ async fn observe(
     };
     let login = match ctx.backends.resolve(ctx, &id).await? {
         Ok((login, rules)) => match allows(ctx, &rules, &namespace).await? {
+            _ if rules.deleting && !deleting && observation.status.unique_id.is_none() => {
+                let message = format!("The backend {} is being deleted: no account is made at it", id.name);
+                observation.backend = Err((Reason::BackendNotFound, message));
+                None
+            }
             // What was made while it was allowed may still be ended.
             Err(refusal) if !deleting => {
                 observation.backend = Err((refusal.reason, refusal.message));
@@ -149,7 +154,11 @@ async fn observe(
                 Some(login)
             }
             None if deleting && unusable.reason == Reason::LoginMissing => {
-                observation.backend = Err((Reason::BackendLoginLost, unusable.message));
+                let message = format!(
+                    "{}. Restore it, or let the object go with the annotation keywheel.dev/abandon",
+                    unusable.message
+                );
+                observation.backend = Err((Reason::BackendLoginLost, message));
                 None
             }
             None => {

@@ -95,6 +95,8 @@ pub struct Rules {
     pub allowed: Option<AllowedNamespaces>,
     /// What they may ask for; `None` for a namespaced backend.
     pub tenants: Option<Tenants>,
+    /// Whether the backend object is being deleted: nothing new is made at it.
+    pub deleting: bool,
 }
 
 /// Outcome of a look at a backend object.
@@ -137,10 +139,12 @@ impl Registry {
                     return Ok(Err(missing("ClusterIamBackend", &id.name)));
                 };
                 let uid = object.uid().unwrap_or_default();
+                let deleting = object.metadata.deletion_timestamp.is_some();
                 let spec = object.spec;
                 let rules = Rules {
                     allowed: spec.allowed_namespaces,
                     tenants: Some(spec.tenants.unwrap_or_default()),
+                    deleting,
                 };
                 let embedded = spec.embedded;
                 (
@@ -162,7 +166,9 @@ impl Registry {
                     return Ok(Err(Unusable::new(Reason::InvalidSpec, message)));
                 };
                 let uid = object.uid().unwrap_or_default();
-                (uid, endpoint, object.spec.embedded.auth.secret_ref, id.namespace.clone(), Rules::default())
+                let deleting = object.metadata.deletion_timestamp.is_some();
+                let rules = Rules { deleting, ..Rules::default() };
+                (uid, endpoint, object.spec.embedded.auth.secret_ref, id.namespace.clone(), rules)
             }
         };
         let login = match self.read_login(ctx, &secret_namespace, &secret_ref).await? {

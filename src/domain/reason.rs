@@ -104,7 +104,8 @@ reasons! {
     OverlapTooLong Failure,
     /// The backend does not offer the key algorithm. Choose one that its status lists.
     AlgorithmUnsupported Failure,
-    /// The Secret's name is taken by an object that is not ours. Choose another name or remove that Secret.
+    /// The Secret's name is taken by an object that is not ours. Remove that Secret, or delete this object
+    /// and apply it with another `secret.name`.
     SecretConflict Failure,
     /// The Secret was deleted by somebody else; a new key is made and published.
     SecretMissing Failure,
@@ -133,7 +134,7 @@ reasons! {
     AdoptionNotAllowed Failure,
     /// The account id does not match the backend's `tenants.accountIdPattern`.
     AccountIdNotAllowed Failure,
-    /// The backend that the spec names does not exist.
+    /// The backend that the spec names does not exist, or is being deleted.
     BackendNotFound Failure,
     /// The backend's login now belongs to another project than the account. Put the old login back, or let the
     /// object go with the annotation `keywheel.dev/abandon`.

@@ -129,8 +129,8 @@ impl Algorithm {
         .message("set every or schedule, not both"),
     validation = Rule::new("!has(self.timeZone) || has(self.schedule)")
         .message("timeZone needs schedule: every counts from the last rotation"),
-    validation = Rule::new("!has(self.every) || self.every >= duration('10s')")
-        .message("every must be at least 10s"),
+    validation = Rule::new("!has(self.every) || (self.every >= duration('10s') && self.every <= duration('87600h'))")
+        .message("every must be at least 10s and at most 10 years"),
     validation = Rule::new("!has(self.every) || self.overlap < self.every")
         .message("overlap (default 24h) must be shorter than every: the next rotation would come before the \
                   old key is out of service"),
@@ -140,7 +140,7 @@ impl Algorithm {
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
     /// How long a key is used, counted from its publication, such as `30d`. At least `10s`. Excludes
-    /// `schedule`. Neither set: no rotation.
+    /// `schedule`. Neither set: no rotation. Units: ms, s, m, h, d, w.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<Span>,
 
@@ -159,15 +159,16 @@ pub struct Rotation {
     pub time_zone: Option<String>,
 
     /// Spreads rotations: each object comes later by a share of this time that never changes for it.
-    /// Default: `0s`.
+    /// Units: ms, s, m, h, d, w. Default: `0s`.
     #[serde(default = "no_time")]
     pub jitter: Span,
 
-    /// How long the previous key stays enabled after a new one is published. Default: `24h`.
+    /// How long the previous key stays enabled after a new one is published. Units: ms, s, m, h, d, w. Default: `24h`.
     #[serde(default = "one_day")]
     pub overlap: Span,
 
-    /// How long a key stays disabled before it is deleted, where the backend can disable. Default: `168h`.
+    /// How long a key stays disabled before it is deleted, where the backend can disable. Units: ms, s, m, h, d, w.
+    /// Default: `168h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after: Option<Span>,
 
@@ -207,7 +208,8 @@ pub struct Verification {
     #[serde(default)]
     pub mode: VerificationMode,
 
-    /// After how long without success the condition `KeyVerified` says so; the tries go on. Default: `10m`.
+    /// After how long without success the condition `KeyVerified` says so; the tries go on.
+    /// Units: ms, s, m, h, d, w. Default: `10m`.
     #[serde(default = "ten_minutes")]
     pub timeout: Span,
 }
@@ -313,7 +315,8 @@ pub struct SecretEntry {
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
 
-    /// What it holds.
+    /// What it holds: `GoogleCredentials` (the JSON file that Google's clients read), `PrivateKeyPem` (PKCS#8),
+    /// `PublicKeyPem` (SPKI), `KeyId` or `Email`.
     pub format: EntryFormat,
 }
 

@@ -56,8 +56,11 @@ pub async fn act(
         }
         Step::EnableKey { id } => {
             let (login, account) = in_time(ctx, world, "enable")?;
-            // A key that is gone cannot be enabled; it is recorded as published, and replaced at once.
-            done_or_gone(login.backend.enable_key(&account.unique_id, id).await)?;
+            match login.backend.enable_key(&account.unique_id, id).await {
+                // A key that is gone cannot be enabled; it is recorded as published, and replaced at once.
+                Err(error) if error.class() == Class::NotFound => {}
+                other => other?,
+            }
         }
         Step::DisableKey { id } => {
             let (login, account) = in_time(ctx, world, "disable")?;
@@ -186,7 +189,7 @@ async fn stage(
     match login.backend.delete_key(&account.unique_id, &minted.id).await {
         Ok(()) => memory.refused = Some(Refusal::Unstageable { message }),
         Err(error) => {
-            tracing::warn!(%error, key = minted.id, "the key that cannot be staged is not deleted either")
+            tracing::warn!(%error, key = minted.id, "the key that cannot be staged is not deleted either");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Answers to what a plan asks for.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 
 use super::observe::unchanged;
@@ -35,13 +37,26 @@ pub async fn ask(ctx: &Context, world: &mut World, need: &Need) -> Result<bool, 
     Ok(true)
 }
 
-async fn list(ctx: &Context, world: &World) -> KeyList {
-    let (Some(login), Some(account)) = (&world.login, world.observation.account.reachable()) else {
+async fn list(ctx: &Context, world: &mut World) -> KeyList {
+    let (Some(login), Some(account)) = (world.login.clone(), world.observation.account.reachable()) else {
         return KeyList::Unreadable(Trouble::new(Class::Unknown, "the backend of the account is not known"));
     };
-    match login.backend.list_keys(&account.unique_id).await {
+    let mut listing = login.backend.list_keys(&account.unique_id).await;
+    let refused = listing.as_ref().err().is_some_and(|e| e.class() == Class::Unauthenticated);
+    if let Some(id) = world.backend.as_ref().filter(|_| refused) {
+        // The login Secret may have been replaced since it was read; it is not watched.
+        if let Ok(Ok((renewed, _))) = ctx.backends.resolve(ctx, id).await
+            && !Arc::ptr_eq(&renewed, &login)
+        {
+            listing = renewed.backend.list_keys(&account.unique_id).await;
+            world.login = Some(renewed);
+        }
+    }
+    match listing {
         Ok(listing) => {
-            login.compare_clock(listing.backend_time, ctx.clock.now());
+            if let Some(login) = &world.login {
+                login.compare_clock(listing.backend_time, ctx.clock.now());
+            }
             KeyList::Listed { keys: listing.keys, backend_time: listing.backend_time }
         }
         Err(error) => {

@@ -59,15 +59,17 @@ pub fn read(
     match annotation(meta::OWNER_UID) {
         None => {
             return foreign(
-                "it is there already and carries no mark of ours; choose another name or remove it",
+                "it is there already and carries no mark of ours (annotation keywheel.dev/owner-uid). Remove it, or delete this object and apply it with another secret.name",
             );
         }
         Some(owner) if Some(&owner) != object.uid().as_ref() => {
             let owner = annotation(meta::OWNER).unwrap_or_default();
             let why = if Some(&owner) == object.metadata.name.as_ref() {
-                "it was left by an earlier object of this name; remove it, or choose another name".to_owned()
+                "it was left by an earlier object of this name. Remove it, or delete this object and apply it with another secret.name".to_owned()
             } else {
-                format!("it belongs to the ServiceAccountKey {owner}; choose another name")
+                format!(
+                    "it belongs to the ServiceAccountKey {owner}. Delete this object and apply it with another secret.name"
+                )
             };
             return foreign(&why);
         }

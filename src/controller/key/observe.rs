@@ -41,7 +41,8 @@ pub async fn observe(
     };
     let uid = object.uid().unwrap_or_default();
     let staging_secrets = read_staging(ctx, &secrets, &object, namespace, memory).await?;
-    let (account, login) = account_view(ctx, &object, namespace).await?;
+    let (account, bound) = account_view(ctx, &object, namespace).await?;
+    let (backend, login) = bound.unzip();
     let (secret_view, material) =
         consumer::read(secret.as_ref(), &object, account.reachable(), login.as_deref());
 
@@ -86,6 +87,7 @@ pub async fn observe(
         secret,
         material,
         staged,
+        backend,
         login,
         read_at,
     }))
@@ -139,7 +141,7 @@ async fn account_view(
     ctx: &Context,
     object: &ServiceAccountKey,
     namespace: &str,
-) -> Result<(AccountView, Option<Arc<Login>>), Error> {
+) -> Result<(AccountView, Option<(BackendId, Arc<Login>)>), Error> {
     let name = &object.spec.service_account_ref.name;
     let unusable = |reason, message: String, account| AccountView::Unusable { reason, message, account };
     let Some(account) = ctx.io.get(&ctx.io.namespaced::<ServiceAccount>(namespace), name).await? else {
@@ -198,7 +200,7 @@ async fn account_view(
     } else {
         AccountView::Usable(usable)
     };
-    Ok((view, Some(login)))
+    Ok((view, Some((id, login))))
 }
 
 /// Whether the Secret is still as it was read.

@@ -8,7 +8,7 @@ use kube::Api;
 
 use super::material::Material;
 use crate::api::v1alpha1::ServiceAccountKey;
-use crate::controller::registry::Login;
+use crate::controller::registry::{BackendId, Login};
 use crate::credential::SecretBytes;
 use crate::domain::key::{Observation, Proof};
 
@@ -31,6 +31,8 @@ pub struct World {
     /// Staged credentials by nonce.
     pub staged: Vec<(String, SecretBytes)>,
     /// The backend of the account.
+    pub backend: Option<BackendId>,
+    /// The login at it.
     pub login: Option<Arc<Login>>,
     /// When the first read was begun.
     pub read_at: Instant,

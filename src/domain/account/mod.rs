@@ -13,6 +13,7 @@ use crate::api::v1alpha1::{ServiceAccountSpec, ServiceAccountStatus};
 
 /// What one pass has seen.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that were read, not states to be combined")]
 pub struct Observation {
     /// Name of the object; the account id where the spec names none.
     pub name: String,

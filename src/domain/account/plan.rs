@@ -99,8 +99,10 @@ impl Table<'_> {
             return self.stalled(Reason::AccountGone, message);
         }
         if obs.spec.adoption_policy == AdoptionPolicy::Required {
-            let message =
-                format!("There is no account {} to adopt; create it, or set adoptionPolicy", account_id(obs));
+            let message = format!(
+                "There is no account {} to adopt; create it, or set adoptionPolicy: IfExists",
+                account_id(obs)
+            );
             return self.waiting(Reason::AccountNotFound, message);
         }
         let description = join_mark(obs.spec.description.as_deref().unwrap_or_default(), &obs.owner_mark);
@@ -134,8 +136,10 @@ impl Table<'_> {
                 return self.stalled(Reason::AccountExists, message);
             }
             None if obs.spec.adoption_policy == AdoptionPolicy::Never => {
+                let also =
+                    if grants.adoption { "" } else { ", and have the backend's tenants.adoption allow it" };
                 let message = format!(
-                    "{} is already there. Set adoptionPolicy: IfExists to take it over",
+                    "{} is already there. To take it over set adoptionPolicy: IfExists{also}",
                     account.email
                 );
                 return self.stalled(Reason::AccountExists, message);

@@ -155,10 +155,13 @@ fn waits(
         return Some(Gate::BackOff { until, message });
     }
     let (repairs, last) = ledger::drift_streak(status);
-    if let (true, Some(last)) = (why.is_drift() && repairs > 0, last) {
+    if let (true, Some(last)) = (same_spec && why.is_drift() && repairs > 0, last) {
         let until = add(last, timing.drift_wait(repairs));
         if until > now {
-            let message = format!("The Secret was changed by somebody else {repairs} times in a row");
+            let message = format!(
+                "The Secret was lost or changed by somebody else again, soon after its last repair ({repairs} in a row). \
+                 Stop what changes it; a change of this spec tries at once"
+            );
             return Some(Gate::BackOff { until, message });
         }
     }

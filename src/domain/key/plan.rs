@@ -75,7 +75,7 @@ impl Table<'_> {
             .or_else(|| self.mint(&status, &schedule, account)) // 10
             .or_else(|| self.rewrite(&status, &schedule, account)) // 11
             .or_else(|| self.fence(&status)) // 12
-            .unwrap_or_else(|| self.wait("16", status.clone(), &Mood::Settled, &schedule));
+            .unwrap_or_else(|| self.wait("16", status.clone(), &rest(&schedule), &schedule));
         if main.next == Next::Wait {
             self.retire(&main, account, &schedule) // 13
                 .or_else(|| self.settle_lost(&main.status)) // 14, 15
@@ -159,5 +159,15 @@ impl Table<'_> {
             _ => return None,
         };
         Some(Plan { events: vec![event], ..Plan::act("13", ending.step, ending.status) })
+    }
+}
+
+/// A wheel at rest, or one that was stopped.
+fn rest(schedule: &Schedule) -> Mood {
+    if schedule.suspend {
+        let message = "Rotation is suspended: no key is made on schedule, and none is disabled or deleted";
+        Mood::Waiting(Reason::Suspended, message.to_owned())
+    } else {
+        Mood::Settled
     }
 }

@@ -27,10 +27,10 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Windows of lost attempts that a test can wait for: 10 s of the send rule, and these. Three attempts that were killed
-/// stop the wheel for a day; here for 15 s.
+/// stop the wheel for a day; here for 6 s.
 const SHORT_WINDOWS: &str = r#"{"settle": 2000, "backoffBase": 500, "backoffCap": 4000, "retryBase": 200,
     "retryCap": 2000, "proofBase": 300, "driftBase": 1000, "driftCap": 8000, "probe": 5000,
-    "horizon": 3000, "listLag": 2000, "burnWindow": 15000}"#;
+    "horizon": 3000, "listLag": 2000, "burnWindow": 6000}"#;
 
 fn world() -> MutexGuard<'static, World> {
     static WORLD: OnceLock<Mutex<World>> = OnceLock::new();

@@ -3,7 +3,7 @@
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{DeletionPolicy, KeyPhase, Span};
-use crate::domain::conditions;
+use crate::domain::conditions::{self, Is};
 use crate::domain::{Class, Reason, Trouble};
 
 #[test]
@@ -283,11 +283,8 @@ fn three_lost_answers_without_a_secret_are_over_when_their_windows_are() {
     status(&mut obs).lost = (0..3).map(|n| lost(&format!("n{n}"), n + 1, at(0), false)).collect();
     let held = decide(&obs, 60);
     assert_eq!((held.rule, &held.next), ("10", &Next::Wait));
-    assert_eq!(
-        decide(&obs, 61).status.conditions,
-        held.status.conditions,
-        "nothing that is told changes with the time"
-    );
+    obs.status = Some(held.status);
+    assert_eq!(Some(decide(&obs, 61).status), obs.status, "nothing that is told changes with the time");
     // Its windows are over: a key may be made again, and the list closes them.
     let over = 3610 + 600 + 1;
     assert_eq!(decide(&obs, over).next, Next::Need(Need::Keys));
@@ -325,4 +322,25 @@ fn nothing_is_ended_on_one_clock() {
     obs.confirmed = true;
     obs.account = AccountView::Usable(Account { clock_skew: None, ..account() });
     assert_eq!(decide(&obs, 60).next, Next::Wait);
+}
+
+#[test]
+fn a_step_that_fails_is_told_once_and_the_next_success_clears_it() {
+    let mut obs = settled();
+    let mut old = key("k0", KeyPhase::Overlap, 0);
+    old.disable_at = Some(at(50));
+    status(&mut obs).keys.push(old);
+    obs.confirmed = true;
+    let told = failed_step(&obs, Reason::PermissionMissing, "may not", at(60));
+    let events = conditions::events(&obs.status.as_ref().unwrap().conditions, &told.conditions);
+    assert_eq!(events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::PermissionMissing]);
+    assert!(conditions::is(&told.conditions, conditions::READY, Is::True), "the published key works on");
+    obs.status = Some(told.clone());
+    assert_eq!(failed_step(&obs, Reason::PermissionMissing, "may not", at(70)), told, "told once");
+    let again = decide(&obs, 120);
+    assert_eq!(step(&again), &Step::DisableKey { id: "k0".to_owned() });
+    assert!(conditions::find(&again.status.conditions, conditions::ROTATING).is_none());
+    obs.deleting = true;
+    let told = failed_step(&obs, Reason::BackendUnreachable, "no answer", at(60));
+    assert!(conditions::is(&told.conditions, conditions::READY, Is::False));
 }
