@@ -31,7 +31,7 @@ fn foreign() {
     case.ready("iamsa", "billing");
     case.key("billing", &json!({}));
     let message = case.told("iamsak", "billing", "Stalled", "True", Reason::SecretConflict);
-    assert!(message.contains("billing") && message.contains("another name"), "{message}");
+    assert!(message.contains("billing") && message.contains("another secret.name"), "{message}");
     case.told("iamsak", "billing", "Ready", "False", Reason::SecretConflict);
     case.event("billing", Reason::SecretConflict);
     assert_eq!(case.get("secret", "billing"), before, "it was touched");
