@@ -117,7 +117,7 @@ pub fn watch(case: &Case<'_>, over: &AtomicBool) -> (BTreeSet<String>, usize) {
 
 fn rotate() {
     let case = Case::new(World::shared(), "rotate");
-    case.settled(&json!({"rotation": {"every": "10s", "overlap": "5s", "deleteAfter": "2s"}}));
+    case.settled(&json!({"rotation": {"every": "30s", "overlap": "12s", "deleteAfter": "10s"}}));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(&case, &over));
@@ -137,7 +137,7 @@ fn turn(case: &Case<'_>) -> (String, String) {
     let old = case.active("billing");
     let old_file = case.data("billing")["key.json"].clone();
     let due = time(&first["status"]["nextRotationTime"]);
-    assert_eq!(due, time(&first["status"]["lastRotationTime"]) + jiff::SignedDuration::from_secs(10));
+    assert_eq!(due, time(&first["status"]["lastRotationTime"]) + jiff::SignedDuration::from_secs(30));
 
     let turned = case.when("iamsak", "billing", "rotated", |key| key["status"]["rotations"] == 1);
     let new = case.active("billing");
@@ -148,7 +148,7 @@ fn turn(case: &Case<'_>) -> (String, String) {
     assert_eq!(entry(&turned, &new)["reason"], "Schedule");
     let before = entry(&turned, &old);
     assert_eq!(before["phase"], "Overlap");
-    assert_eq!(time(&before["disableAt"]), published + jiff::SignedDuration::from_secs(5));
+    assert_eq!(time(&before["disableAt"]), published + jiff::SignedDuration::from_secs(12));
     assert!(case.judge(&old_file).accepted(), "the overlap is not over");
     case.accepted("billing");
     assert!(jiff::Timestamp::now() < time(&before["disableAt"]), "too slow to judge the overlap");
@@ -158,7 +158,7 @@ fn turn(case: &Case<'_>) -> (String, String) {
     let now = jiff::Timestamp::now();
     assert!(now >= time(&before["disableAt"]), "the overlap was cut short");
     let until = time(&entry(&disabled, &old)["deleteAt"]);
-    assert!(until >= time(&before["disableAt"]) + jiff::SignedDuration::from_secs(2), "{until}");
+    assert!(until >= time(&before["disableAt"]) + jiff::SignedDuration::from_secs(10), "{until}");
     case.refused(&old_file);
     assert!(case.person.keys(&case.name).iter().any(|key| key.id == old && key.disabled), "{old}");
 
