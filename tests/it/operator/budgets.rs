@@ -58,7 +58,7 @@ fn life() {
     case.ready("iamsa", "billing");
     let mark = case.world.cp().audit().mark().unwrap();
     assert_eq!(calls(&case), Vec::<String>::new());
-    case.key("billing", &json!({"rotation": {"every": "10s", "overlap": "3s", "deleteAfter": "2s"}}));
+    case.key("billing", &json!({"rotation": {"every": "20s", "overlap": "6s", "deleteAfter": "4s"}}));
     case.ready("iamsak", "billing");
     case.unstaged();
     let created = cost(&case, mark);
