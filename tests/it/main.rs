@@ -10,7 +10,7 @@ mod operator;
 mod wire;
 
 /// Trials that run at once, unless the command line says otherwise.
-const THREADS: usize = 5;
+const THREADS: usize = 3;
 
 fn main() -> ExitCode {
     // Ends what the trials share, also on Ctrl-C.

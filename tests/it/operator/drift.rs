@@ -58,8 +58,8 @@ fn deleted() {
     });
     let took = begun.elapsed();
     eprintln!("a deleted Secret was published again after {took:.1?}");
-    // Without the watch the next look would be an hour away. Two seconds, and as many for a busy machine.
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    // Without the watch the next look would be an hour away; it is a second or two on an idle machine.
+    assert!(took < Duration::from_secs(30), "{took:?}");
     let new = replaced(&case, &old);
     let key = case.ready("iamsak", "billing");
     assert_eq!(entry(&key, &new)["reason"], "SecretMissing");
