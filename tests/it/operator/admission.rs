@@ -61,7 +61,11 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        self.kube.delete(&path("namespace", "", &self.namespace));
+        // A panic on top of another one would abort the program.
+        let tidy = std::panic::AssertUnwindSafe(|| self.kube.delete(&path("namespace", "", &self.namespace)));
+        if std::panic::catch_unwind(tidy).is_err() {
+            eprintln!("{} could not be tidied up", self.namespace);
+        }
     }
 }
 

@@ -291,20 +291,33 @@ impl<'w> Case<'w> {
 
 impl Drop for Case<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            for kind in ["iamsa", "iamsak", "iamb"] {
-                for object in self.world.kube.list(&self.path(kind, "")) {
-                    eprintln!("{} {kind} {} {}", self.name, object["metadata"]["name"], object["status"]);
-                }
+        // A second panic here would abort the program, and leave everything that it has started behind.
+        let tidy = std::panic::AssertUnwindSafe(|| {
+            if std::thread::panicking() {
+                self.show();
             }
-            let log = self.world.operator().log();
-            let lines: Vec<&str> = log.lines().filter(|line| line.contains(&self.name)).collect();
-            for line in lines.iter().skip(lines.len().saturating_sub(40)) {
-                eprintln!("{line}");
+            // Nothing of it shall keep the operator busy.
+            self.world.kube.delete(&path("namespace", "", &self.name));
+        });
+        if std::panic::catch_unwind(tidy).is_err() {
+            eprintln!("{} could not be tidied up", self.name);
+        }
+    }
+}
+
+impl Case<'_> {
+    /// What a failure may have come from.
+    fn show(&self) {
+        for kind in ["iamsa", "iamsak", "iamb"] {
+            for object in self.world.kube.list(&self.path(kind, "")) {
+                eprintln!("{} {kind} {} {}", self.name, object["metadata"]["name"], object["status"]);
             }
         }
-        // Nothing of it shall keep the operator busy.
-        self.world.kube.delete(&path("namespace", "", &self.name));
+        let log = self.world.operator().log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&self.name)).collect();
+        for line in lines.iter().skip(lines.len().saturating_sub(40)) {
+            eprintln!("{line}");
+        }
     }
 }
 

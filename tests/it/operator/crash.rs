@@ -172,7 +172,7 @@ fn anywhere() {
         }));
         over.store(true, Ordering::Relaxed);
         let (seen, looks) = watcher.join().unwrap();
-        outcome.unwrap();
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let attempts = case.get("iamsak", "billing")["status"]["attempt"].clone();
         eprintln!("{KILLS} kills, {attempts} attempts, {} keys published, {looks} looks", seen.len());
         assert!(seen.len() >= 2 && looks > 20, "{seen:?} in {looks} looks");

@@ -125,7 +125,7 @@ fn rotate() {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| turn(&case)));
         over.store(true, Ordering::Relaxed);
         let (seen, looks) = watcher.join().unwrap();
-        let (old, new) = outcome.unwrap();
+        let (old, new) = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         assert!(seen.contains(&old) && seen.contains(&new), "{seen:?}");
         assert!(looks > 20, "only {looks} looks");
     });

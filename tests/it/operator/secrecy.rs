@@ -49,7 +49,7 @@ fn nothing_is_told() {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(&case)));
         over.store(true, Ordering::Relaxed);
         let secrets = collector.join().unwrap();
-        (outcome.unwrap(), secrets)
+        (outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), secrets)
     });
     let read = |path: &std::path::Path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
     let operator = world.operator().log();
