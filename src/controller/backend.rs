@@ -17,7 +17,7 @@ use crate::api::v1alpha1::{
     BackendKind, BackendStatus, Capabilities, ClusterIamBackend, IamBackend, ServiceAccount, meta,
 };
 use crate::domain::backend::{Next, Observation, Probe, plan};
-use crate::domain::{Class, Reason, conditions};
+use crate::domain::{Reason, conditions};
 
 /// What the two kinds have in common.
 pub trait BackendObject:
@@ -173,7 +173,6 @@ async fn probe(ctx: &Context, id: &BackendId, deleting: bool) -> Result<Probe, E
         Err(error) => {
             let trouble = error.trouble();
             tracing::debug!(%error, "probe failed");
-            debug_assert_ne!(trouble.class, Class::AlreadyExists, "a read cannot collide");
             Ok(Probe::Failed(trouble))
         }
     }
