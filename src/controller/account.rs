@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
@@ -9,11 +10,14 @@ use kube::{Api, Resource as _, ResourceExt};
 use regex::Regex;
 
 use super::guard::guarded;
+use super::leftovers::leftovers;
 use super::registry::{BackendId, Login, Rules, allows};
 use super::{Context, Error};
-use crate::api::v1alpha1::{BackendKind, ServiceAccount, ServiceAccountKey, Tenants, meta};
+use crate::api::v1alpha1::{
+    BackendKind, ServiceAccount, ServiceAccountKey, ServiceAccountStatus, Tenants, meta,
+};
 use crate::backend::{Description, NewAccount};
-use crate::domain::account::{Account, Grants, Next, Observation, Plan, Step, account_id, plan};
+use crate::domain::account::{Account, Grants, Leftover, Next, Observation, Plan, Step, account_id, plan};
 use crate::domain::{Class, Reason, Trouble, conditions, names};
 
 /// Steps that one reconcile takes at most: finalizer, create, describe, disable, delete and their looks.
@@ -36,14 +40,16 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
     let namespace = object.namespace().unwrap_or_default();
     let api = ctx.io.namespaced::<ServiceAccount>(&namespace);
     let mut learned = Learned::default();
+    let mut ended_keys = Vec::new();
     for _ in 0..PASSES {
         let Some(current) = ctx.io.get(&api, &object.name_any()).await? else {
             return Ok(Action::await_change());
         };
         let (login, mut observation) = observe(ctx, &current, std::mem::take(&mut learned)).await?;
+        observation.ended_keys.clone_from(&ended_keys);
         let decided = decide(ctx, &namespace, login.as_deref(), &mut observation).await?;
         match decided.next.clone() {
-            Next::NeedAccount | Next::NeedKeys => {
+            Next::NeedAccount | Next::NeedKeys | Next::NeedLeftovers => {
                 return Err(Error::Missing { step: "account", what: "what it asked for" });
             }
             Next::Wait => {
@@ -53,6 +59,9 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
             Next::Act(step) => {
                 learned = act(ctx, &api, &current, login.as_deref(), &step).await?;
                 if learned.refused.is_none() {
+                    if let Step::DeleteKey { key_id, .. } = &step {
+                        ended_keys.push(key_id.clone());
+                    }
                     ctx.reporter.tell(&current.object_ref(&()), &decided.events).await;
                 }
                 if step == Step::RemoveFinalizer {
@@ -89,8 +98,26 @@ async fn decide(
             (Next::NeedKeys, _) if observation.keys.is_none() => {
                 observation.keys = Some(referring_keys(ctx, namespace, &observation.name).await?);
             }
+            (Next::NeedLeftovers, _) if observation.leftovers.is_none() => {
+                observation.leftovers = Some(left_behind(ctx, namespace, &observation.status).await?);
+            }
             _ => return Ok(decided),
         }
+    }
+}
+
+async fn left_behind(
+    ctx: &Context,
+    namespace: &str,
+    status: &ServiceAccountStatus,
+) -> Result<Vec<Leftover>, Error> {
+    let project = status.resource_name.as_deref().and_then(names::project_of);
+    match (project, &status.unique_id) {
+        (Some(project), Some(unique_id)) => {
+            leftovers(ctx, namespace, &names::account(project, unique_id)).await
+        }
+        // Not recorded: no key was made for it.
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -116,6 +143,8 @@ async fn observe(
         backend: Err((Reason::BackendNotFound, String::new())),
         account: learned.account.map(|account| Ok(Some(account))),
         keys: None,
+        leftovers: None,
+        ended_keys: Vec::new(),
         ended: learned.ended,
         refused: learned.refused,
     };
@@ -238,6 +267,18 @@ async fn act(
         }
         Step::SetDisabled { unique_id, disabled } => {
             login()?.backend.set_account_disabled(unique_id, *disabled).await
+        }
+        Step::DeleteKey { unique_id, key_id } => match login()?.backend.delete_key(unique_id, key_id).await {
+            Err(error) if error.class() == Class::NotFound => Ok(()),
+            // An account that cannot clean up is as good as before.
+            Err(error) if object.meta().deletion_timestamp.is_none() => return Err(error.into()),
+            other => other,
+        },
+        Step::Unstage { name, uid } => {
+            let secrets = ctx.io.namespaced::<Secret>(&object.namespace().unwrap_or_default());
+            ctx.io.delete(&secrets, name, uid, None).await?;
+            ctx.first_seen.forget(uid);
+            return Ok(Learned::default());
         }
         Step::Delete { unique_id } => match login()?.backend.delete_account(unique_id).await {
             Err(error) if error.class() == Class::NotFound => Ok(()),

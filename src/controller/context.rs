@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::Error;
+use super::leftovers::FirstSeen;
 use super::registry::Registry;
 use super::report::Reporter;
 use crate::domain::Timing;
@@ -64,6 +65,8 @@ pub struct Context {
     pub failures: Failures,
     /// When Secrets were last written again as the spec says.
     pub rewrites: Rewrites,
+    /// Staging Secrets without their objects.
+    pub first_seen: FirstSeen,
     /// What tells this cluster from others in an account's owner mark.
     pub cluster_id: String,
 }

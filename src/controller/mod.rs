@@ -8,6 +8,7 @@ mod context;
 mod error;
 mod guard;
 mod key;
+mod leftovers;
 mod registry;
 mod report;
 mod run;

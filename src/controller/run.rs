@@ -18,6 +18,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::context::{Failures, Rewrites, StagingIndex};
+use super::leftovers::FirstSeen;
 use super::registry::{BackendId, Registry};
 use super::report::Reporter;
 use super::{Clock, Context, SystemClock, SystemEntropy, account, backend, key};
@@ -96,6 +97,7 @@ pub async fn run(
         staging: StagingIndex::default(),
         failures: Failures::default(),
         rewrites: Rewrites::default(),
+        first_seen: FirstSeen::default(),
         cluster_id,
     });
     tracing::info!(cluster_id = ctx.cluster_id, "controllers start");
@@ -183,7 +185,8 @@ fn accounts(ctx: &Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + '
             let namespace = b.namespace().unwrap_or_default();
             accounts_of(&of_local, BackendKind::IamBackend, &namespace, &b.name_any())
         })
-        // A deleting account waits for its keys: one that goes wakes it.
+        // A deleting account waits for its keys, a living one ends what a force-deleted key left behind: one that
+        // goes wakes it.
         .watches(keys, any(), |key: DeserializeGuard<ServiceAccountKey>| {
             let namespace = key.namespace().unwrap_or_default();
             let going = key.meta().deletion_timestamp.is_some();

@@ -12,11 +12,14 @@ pub fn account(project: &str, unique_id: &str) -> String {
     format!("{project}/{unique_id}")
 }
 
+/// The project of a resource name, `projects/<project>/...`.
+pub fn project_of(resource_name: &str) -> Option<&str> {
+    resource_name.strip_prefix("projects/").and_then(|rest| rest.split('/').next())
+}
+
 /// Whether a resource name, `projects/<project>/...`, is of this project. A name that is not known yet is.
 pub fn is_in_project(resource_name: Option<&str>, project: &str) -> bool {
-    resource_name.is_none_or(|name| {
-        name.strip_prefix("projects/").and_then(|rest| rest.split('/').next()) == Some(project)
-    })
+    resource_name.is_none_or(|name| project_of(name) == Some(project))
 }
 
 /// A number that is stable for a text and differs between texts (FNV-1a, 64 bits): for jitter, not for

@@ -15,6 +15,7 @@ use kube::Resource as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
+pub(super) use self::staging::read as read_staging;
 use self::world::World;
 use super::guard::guarded;
 use super::{Context, Error};

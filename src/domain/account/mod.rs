@@ -1,12 +1,14 @@
 //! The life of an account, as a pure function: [`plan`] of an [`Observation`].
 
 mod plan;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
 pub use plan::{account_id, is_account_id, plan};
+pub use sweep::Leftover;
 
 use super::{Event, Reason, Trouble};
 use crate::api::v1alpha1::{ServiceAccountSpec, ServiceAccountStatus};
@@ -39,6 +41,10 @@ pub struct Observation {
     pub account: Option<Result<Option<Account>, Trouble>>,
     /// Names of the keys that refer to this object; read when it is deleting.
     pub keys: Option<Vec<String>>,
+    /// What force-deleted keys left behind.
+    pub leftovers: Option<Vec<Leftover>>,
+    /// Keys of leftovers that this reconcile deleted.
+    pub ended_keys: Vec<String>,
     /// Whether this pass deleted the account: its absence is then no lag.
     pub ended: bool,
     /// The backend's refusal of the step that this pass took.
@@ -91,6 +97,8 @@ pub enum Next {
     NeedAccount,
     /// List the keys that refer to this object.
     NeedKeys,
+    /// Look for what force-deleted keys left behind.
+    NeedLeftovers,
     /// One effect.
     Act(Step),
     /// Nothing but the status.
@@ -128,6 +136,20 @@ pub enum Step {
         unique_id: String,
         /// Whether it shall be disabled.
         disabled: bool,
+    },
+    /// Delete a key that a force-deleted object left behind.
+    DeleteKey {
+        /// The account, by its unique id.
+        unique_id: String,
+        /// The key.
+        key_id: String,
+    },
+    /// Delete the staging Secret of such a key.
+    Unstage {
+        /// Name of the Secret.
+        name: String,
+        /// Its uid.
+        uid: String,
     },
     /// Delete the account.
     Delete {

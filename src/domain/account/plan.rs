@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::sweep::{Sweep, sweep};
 use super::{Account, Grants, Next, Observation, Plan, Step};
 use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, ServiceAccountStatus};
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING, STALLED};
@@ -188,7 +189,57 @@ impl Table<'_> {
                 format!("Account {} was there and is adopted", account.email),
             ));
         }
-        Plan { next: Next::Wait, status, requeue: audit_wait(self.timing, &obs.uid), events }
+        let rest = Plan { next: Next::Wait, status, requeue: audit_wait(self.timing, &obs.uid), events };
+        // What is to be recorded is recorded first.
+        if rest.status == obs.status { self.swept(&account.unique_id).unwrap_or(rest) } else { rest }
+    }
+
+    /// What force-deleted keys left behind goes. `None`: there is nothing.
+    fn swept(&self, unique_id: &str) -> Option<Plan> {
+        let obs = self.obs;
+        let Some(leftovers) = &obs.leftovers else {
+            return Some(Plan { next: Next::NeedLeftovers, ..self.keep() });
+        };
+        match sweep(leftovers, &obs.ended_keys, unique_id, self.now, self.timing) {
+            Sweep::Clean => None,
+            Sweep::NotBefore(due) => Some(Plan { requeue: between(self.now, due), ..self.keep() }),
+            Sweep::Act(step) => {
+                let note = |key_id| {
+                    format!(
+                        "Key {key_id} is deleted: its ServiceAccountKey no longer exists, and no Secret publishes it"
+                    )
+                };
+                let events = match &step {
+                    Step::DeleteKey { key_id, .. } => vec![Event::normal(Reason::KeyDeleted, note(key_id))],
+                    _ => Vec::new(),
+                };
+                Some(Plan { events, ..self.act(step) })
+            }
+        }
+    }
+
+    /// The same before the account goes or is let go: nobody looks after that.
+    fn swept_before_the_end(&self) -> Option<Plan> {
+        let obs = self.obs;
+        let unique_id = obs.status.unique_id.as_deref().filter(|_| !obs.ended)?;
+        let swept = self.swept(unique_id)?;
+        if swept.next == Next::NeedLeftovers {
+            return Some(swept);
+        }
+        if let Err((reason, message)) = &obs.backend {
+            return Some(self.deletion_waits(*reason, message.clone(), self.timing.retry_cap));
+        }
+        if let Some(trouble) = &obs.refused {
+            return Some(self.deletion_fails(trouble));
+        }
+        if let Some(until) = self.backing_off() {
+            return Some(Plan { requeue: between(self.now, until), ..self.keep() });
+        }
+        if swept.next == Next::Wait {
+            let message = "A key that a deleted object left behind is ended first";
+            return Some(self.deletion_waits(Reason::Deleting, message.to_owned(), swept.requeue));
+        }
+        Some(swept)
     }
 
     /// What differs from the spec. An adopted account keeps what the spec does not name.
@@ -243,6 +294,9 @@ impl Table<'_> {
                 return self.deletion_waits(Reason::WaitingForKeys, message, self.timing.audit);
             }
             Some(_) => {}
+        }
+        if let Some(swept) = self.swept_before_the_end() {
+            return swept;
         }
         let policy = obs.spec.deletion_policy;
         let retained = policy == Some(AccountDeletionPolicy::Retain)

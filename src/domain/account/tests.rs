@@ -31,6 +31,8 @@ fn fresh() -> Observation {
         backend: Ok(Grants { adoption: true, account_id: Ok(()) }),
         account: None,
         keys: None,
+        leftovers: Some(Vec::new()),
+        ended_keys: Vec::new(),
         ended: false,
         refused: None,
     }
@@ -245,4 +247,55 @@ fn deletion_without_a_backend_waits_until_it_is_abandoned() {
     let plan = decide(&obs);
     assert_eq!(plan.next, Next::Act(Step::RemoveFinalizer));
     assert!(plan.events[0].note.contains("billing@p"), "the event names what is left");
+}
+
+fn leftover(since: i64) -> Leftover {
+    Leftover {
+        name: "kw-1-abc".to_owned(),
+        uid: "s-1".to_owned(),
+        key_id: "k-1".to_owned(),
+        published: false,
+        since: at(since),
+    }
+}
+
+#[test]
+fn what_a_force_deleted_key_left_is_ended_key_first_after_a_second_look() {
+    let mut obs = settled();
+    obs.leftovers = None;
+    assert_eq!(decide(&obs).next, Next::NeedLeftovers);
+    obs.leftovers = Some(vec![leftover(-30)]);
+    let plan = decide(&obs);
+    assert_eq!((plan.next, plan.requeue.as_secs()), (Next::Wait, 30), "a request may be on its way");
+    obs.leftovers = Some(vec![leftover(-60)]);
+    let delete = Step::DeleteKey { unique_id: "100".to_owned(), key_id: "k-1".to_owned() };
+    assert_eq!(decide(&obs).next, Next::Act(delete));
+    obs.ended_keys = vec!["k-1".to_owned()];
+    let unstage = Step::Unstage { name: "kw-1-abc".to_owned(), uid: "s-1".to_owned() };
+    assert_eq!(decide(&obs).next, Next::Act(unstage.clone()));
+    // A key that some Secret publishes is in use: only its second copy goes.
+    obs.ended_keys.clear();
+    obs.leftovers = Some(vec![Leftover { published: true, ..leftover(-60) }]);
+    assert_eq!(decide(&obs).next, Next::Act(unstage));
+    obs.leftovers = Some(Vec::new());
+    assert_eq!(decide(&obs).next, Next::Wait);
+}
+
+#[test]
+fn a_retained_account_is_let_go_after_its_leftovers() {
+    let mut obs = settled();
+    obs.deleting = true;
+    obs.spec.deletion_policy = Some(AccountDeletionPolicy::Retain);
+    obs.keys = Some(Vec::new());
+    obs.leftovers = None;
+    assert_eq!(decide(&obs).next, Next::NeedLeftovers);
+    obs.leftovers = Some(vec![leftover(-10)]);
+    assert_eq!(decide(&obs).next, Next::Wait);
+    obs.leftovers = Some(vec![leftover(-60)]);
+    assert!(matches!(decide(&obs).next, Next::Act(Step::DeleteKey { .. })));
+    obs.backend = Err((crate::domain::Reason::BackendUnreachable, "down".to_owned()));
+    let plan = decide(&obs);
+    assert_eq!((plan.next.clone(), reason(&plan, READY)), (Next::Wait, "BackendUnreachable".to_owned()));
+    obs.leftovers = Some(Vec::new());
+    assert_eq!(decide(&obs).next, Next::Act(Step::RemoveFinalizer));
 }

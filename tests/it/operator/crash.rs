@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         trial("crash::a_staged_key_is_proved_and_published_by_the_next_process", staged),
         trial("crash::kills_at_any_moment_leak_no_key_and_leave_no_moment_without_one", anywhere),
         trial("crash::sigterm_ends_the_operator_within_five_seconds_also_in_the_middle_of_a_call", sigterm),
+        trial("crash::a_staged_key_whose_object_was_forced_away_is_ended", forced_away),
         trial("crash::a_login_that_is_gone_at_a_restart_is_named_and_can_be_restored", login_lost),
     ]
 }
@@ -136,6 +137,28 @@ fn staged() {
     case.unstaged();
     assert_covered(&case);
     case.accepted("billing");
+}
+
+/// Somebody strips the finalizer in the middle of an attempt: the account ends what only the staging Secret still knows.
+fn forced_away() {
+    let world = world();
+    let case = account(&world, "forced");
+    delay(&case, "token", 5000);
+    case.key("billing", &json!({}));
+    case.until("a staged key", || case.staged().pop().ok_or(Value::Null));
+    case.delete("iamsak", "billing");
+    case.patch("iamsak", "billing", &json!({"metadata": {"finalizers": null}}));
+    case.gone("iamsak", "billing");
+    let left: Vec<String> = case.person.keys(&case.name).into_iter().map(|key| key.id).collect();
+    assert_eq!(
+        (left.len(), case.staged().len()),
+        (1, 1),
+        "the attempt was over before its object was forced away"
+    );
+    case.unstaged();
+    assert_eq!(case.person.keys(&case.name), []);
+    case.event_saying("billing", Reason::KeyDeleted, &left[0]);
+    assert_eq!(condition(&case.get("iamsa", "billing"), "Ready")["status"], "True");
 }
 
 /// A sequence that looks random and is the same every time.

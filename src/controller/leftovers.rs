@@ -1,0 +1,87 @@
+//! Staging Secrets whose `ServiceAccountKey` is gone, for the sweep of their account.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
+use kube::{Api, ResourceExt as _};
+
+use super::key::read_staging;
+use super::{Context, Error};
+use crate::api::v1alpha1::{LedgerKey, ServiceAccountKey, meta};
+use crate::domain::account::Leftover;
+
+/// When a staging Secret was first seen without its object. Lost with the process: the wait begins anew.
+#[derive(Default)]
+pub struct FirstSeen(Mutex<HashMap<String, Timestamp>>);
+
+impl FirstSeen {
+    fn of(&self, uid: &str, now: Timestamp) -> Timestamp {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *map.entry(uid.to_owned()).or_insert(now)
+    }
+
+    /// It is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// What is left of the keys of `account` (`project/unique id`) in a namespace. The objects and the consumer Secrets
+/// are read after the staging Secrets: a Secret whose object was there by then is not a leftover.
+pub async fn leftovers(ctx: &Context, namespace: &str, account: &str) -> Result<Vec<Leftover>, Error> {
+    let secrets: Api<Secret> = ctx.io.namespaced(namespace);
+    let labelled = |label: &str| ListParams::default().labels(&format!("{label}={}", meta::OWNED_VALUE));
+    let staged = ctx.io.list(&secrets, &labelled(meta::STAGING_LABEL)).await?;
+    if staged.items.is_empty() {
+        return Ok(Vec::new());
+    }
+    let objects: Api<DeserializeGuard<ServiceAccountKey>> = Api::namespaced(ctx.io.client(), namespace);
+    // A malformed object lives, too.
+    let living: BTreeSet<String> = ctx
+        .io
+        .list(&objects, &ListParams::default())
+        .await?
+        .iter()
+        .filter_map(kube::ResourceExt::uid)
+        .collect();
+    let orphaned: Vec<_> = staged
+        .iter()
+        .filter_map(|secret| {
+            let owner = secret.annotations().get(meta::OWNER_UID).filter(|uid| !living.contains(*uid))?;
+            read_staging(secret, owner).map(|(staged, _)| staged)
+        })
+        .filter(|staged| staged.account == account)
+        .collect();
+    if orphaned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let published = published_ids(&ctx.io.list(&secrets, &labelled(meta::OWNED_LABEL)).await?.items);
+    let now = ctx.clock.now();
+    Ok(orphaned
+        .into_iter()
+        .map(|staged| Leftover {
+            published: published.contains(&staged.key_id),
+            since: ctx.first_seen.of(&staged.uid, now),
+            name: staged.name,
+            uid: staged.uid,
+            key_id: staged.key_id,
+        })
+        .collect())
+}
+
+/// Keys that consumer Secrets publish or owe an overlap.
+fn published_ids(secrets: &[Secret]) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    for secret in secrets.iter().filter(|s| !s.labels().contains_key(meta::STAGING_LABEL)) {
+        ids.extend(secret.annotations().get(meta::KEY_ID).cloned());
+        let ledger = secret.annotations().get(meta::LEDGER);
+        let older: Vec<LedgerKey> =
+            ledger.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        ids.extend(older.into_iter().map(|key| key.id));
+    }
+    ids
+}
