@@ -26,6 +26,8 @@ pub struct Facts {
     pub identity: String,
     /// Whether a key can be disabled before it is deleted.
     pub can_disable: bool,
+    /// Whether a public half can be uploaded.
+    pub can_upload: bool,
     /// Algorithms on offer.
     pub algorithms: Vec<String>,
     /// How many keys fit on an account.
@@ -60,6 +62,17 @@ pub struct MintedKey {
     pub id: String,
     /// The credential, as the backend gave it.
     pub credential: SecretBytes,
+    /// When it was created, by the backend's clock.
+    pub created_at: Option<Timestamp>,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key whose public half was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadedKey {
+    /// Id of the key.
+    pub id: String,
     /// When it was created, by the backend's clock.
     pub created_at: Option<Timestamp>,
     /// When it stops working by itself.
@@ -113,6 +126,17 @@ pub trait IamBackend: Send + Sync {
         algorithm: &str,
         nonce: &str,
     ) -> Result<MintedKey, BackendError>;
+
+    /// Uploads the public half of a pair in a self-signed certificate (PEM).
+    async fn upload_key(
+        &self,
+        unique_id: &str,
+        certificate: &str,
+        nonce: &str,
+    ) -> Result<UploadedKey, BackendError>;
+
+    /// SHA-256 of a key's public half (SPKI, DER), in hex.
+    async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError>;
 
     /// Enables a key.
     async fn enable_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError>;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::controller::{Options, RunError};
+use crate::api::v1alpha1::Span;
+use crate::controller::{LeaseOptions, Options, RunError};
 use crate::domain::Timing;
 use crate::kube_io::{self, ClientError};
 use crate::telemetry::{HealthError, LogFormat, init_logs, serve_health};
@@ -32,6 +33,15 @@ pub struct ControllerArgs {
     /// What tells this cluster from others at a backend. Default: the uid of the namespace kube-system.
     #[arg(long, env = "KEYWHEEL_CLUSTER_ID", value_name = "ID")]
     cluster_id: Option<String>,
+    /// Namespace of the Lease. Default: that of --cluster-resource-namespace.
+    #[arg(long, env = "KEYWHEEL_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// Name of the Lease: one of the operators that name it acts, the others stand by.
+    #[arg(long, env = "KEYWHEEL_LEASE_NAME", default_value = "keywheel", value_name = "NAME")]
+    lease_name: String,
+    /// How long an operator that is not heard of keeps the Lease: 3s to 10m, in whole seconds.
+    #[arg(long, env = "KEYWHEEL_LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
+    lease_duration: Duration,
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     health_listen: SocketAddr,
@@ -97,7 +107,14 @@ async fn operate(args: ControllerArgs, timing: Timing) -> Result<(), ControllerE
         // A dropped sender means that nobody is left to wait for.
         stop.wait_for(|stop| *stop).await.ok();
     };
+    let lease = LeaseOptions {
+        namespace: args.lease_namespace.unwrap_or_else(|| args.cluster_resource_namespace.clone()),
+        name: args.lease_name,
+        identity: identity()?,
+        duration: args.lease_duration,
+    };
     let options = Options {
+        lease,
         cluster_resource_namespace: args.cluster_resource_namespace,
         embedded_endpoint: args.embedded_endpoint,
         cluster_id: args.cluster_id,
@@ -122,6 +139,20 @@ async fn operate(args: ControllerArgs, timing: Timing) -> Result<(), ControllerE
             Ok(())
         }
     }
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = Span::new(text).to_duration().map_err(|e| e.to_string())?;
+    let whole = duration.subsec_nanos() == 0 && (3..=600).contains(&duration.as_secs());
+    if whole { Ok(duration) } else { Err("give 3s to 10m, in whole seconds".to_owned()) }
+}
+
+/// The pod's name, for people; a random part, because the next process in the same pod is another one.
+fn identity() -> Result<String, ControllerError> {
+    let mut random = [0_u8; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| std::io::Error::other("no randomness"))?;
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(format!("{host}_{}", hex::encode(random)))
 }
 
 #[cfg(not(feature = "test-timing"))]

@@ -9,15 +9,20 @@ use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt};
 use regex::Regex;
 
+use super::census::census;
 use super::guard::guarded;
 use super::leftovers::leftovers;
+use super::pass::Pass;
 use super::registry::{BackendId, Login, Rules, allows};
 use super::{Context, Error};
 use crate::api::v1alpha1::{
     BackendKind, ServiceAccount, ServiceAccountKey, ServiceAccountStatus, Tenants, meta,
 };
 use crate::backend::{Description, NewAccount};
-use crate::domain::account::{Account, Grants, Leftover, Next, Observation, Plan, Step, account_id, plan};
+use crate::domain::account::{
+    Account, Census, Grants, Leftover, Next, Observation, Plan, Step, account_id, plan,
+};
+use crate::domain::schedule::between;
 use crate::domain::{Class, Reason, Trouble, conditions, names};
 
 /// Steps that one reconcile takes at most: finalizer, create, describe, disable, delete and their looks.
@@ -29,7 +34,7 @@ pub async fn reconcile(
     ctx: Arc<Context>,
 ) -> Result<Action, std::convert::Infallible> {
     let about = object.object_ref(&());
-    guarded(&ctx, about, run(&object, &ctx)).await
+    Box::pin(guarded(&ctx, about, run(&object, &ctx))).await
 }
 
 async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result<Action, Error> {
@@ -42,6 +47,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
     let mut learned = Learned::default();
     let mut ended_keys = Vec::new();
     for _ in 0..PASSES {
+        let pass = Pass::begin(ctx)?;
         let Some(current) = ctx.io.get(&api, &object.name_any()).await? else {
             return Ok(Action::await_change());
         };
@@ -49,7 +55,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
         observation.ended_keys.clone_from(&ended_keys);
         let decided = decide(ctx, &namespace, login.as_deref(), &mut observation).await?;
         match decided.next.clone() {
-            Next::NeedAccount | Next::NeedKeys | Next::NeedLeftovers => {
+            Next::NeedAccount | Next::NeedKeys | Next::NeedLeftovers | Next::NeedCensus => {
                 return Err(Error::Missing { step: "account", what: "what it asked for" });
             }
             Next::Wait => {
@@ -57,7 +63,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
                 return Ok(Action::requeue(decided.requeue));
             }
             Next::Act(step) => {
-                learned = act(ctx, &api, &current, login.as_deref(), &step).await?;
+                learned = act(ctx, &api, &current, &pass, login.as_deref(), &step).await?;
                 if learned.refused.is_none() {
                     if let Step::DeleteKey { key_id, .. } = &step {
                         ended_keys.push(key_id.clone());
@@ -98,12 +104,29 @@ async fn decide(
             (Next::NeedKeys, _) if observation.keys.is_none() => {
                 observation.keys = Some(referring_keys(ctx, namespace, &observation.name).await?);
             }
+            (Next::NeedCensus, Some(login)) if observation.census.is_none() => {
+                observation.census = Some(count(ctx, login, namespace, observation).await?);
+            }
             (Next::NeedLeftovers, _) if observation.leftovers.is_none() => {
                 observation.leftovers = Some(left_behind(ctx, namespace, &observation.status).await?);
             }
             _ => return Ok(decided),
         }
     }
+}
+
+async fn count(
+    ctx: &Context,
+    login: &Login,
+    namespace: &str,
+    observation: &Observation,
+) -> Result<Result<Census, Trouble>, Error> {
+    let unique_id = observation.status.unique_id.as_deref().unwrap_or_default();
+    let counted = census(ctx, login, namespace, &observation.name, unique_id).await?;
+    if counted.is_ok() {
+        ctx.looks.looked(&observation.uid, ctx.clock.now());
+    }
+    Ok(counted.map_err(|error| error.trouble()))
 }
 
 async fn left_behind(
@@ -130,6 +153,8 @@ async fn observe(
     let deleting = object.meta().deletion_timestamp.is_some();
     let uid = object.uid().unwrap_or_default();
     let id = BackendId::of(&object.spec.backend_ref, &namespace);
+    let now = ctx.clock.now();
+    let census_due = between(ctx.looks.looked_at(&uid, now, &ctx.timing), now) >= ctx.timing.audit;
     let mut observation = Observation {
         name: object.name_any(),
         generation: object.meta().generation,
@@ -144,6 +169,8 @@ async fn observe(
         account: learned.account.map(|account| Ok(Some(account))),
         keys: None,
         leftovers: None,
+        census_due,
+        census: None,
         ended_keys: Vec::new(),
         ended: learned.ended,
         refused: learned.refused,
@@ -232,10 +259,14 @@ async fn act(
     ctx: &Context,
     api: &Api<ServiceAccount>,
     object: &ServiceAccount,
+    pass: &Pass,
     login: Option<&Login>,
     step: &Step,
 ) -> Result<Learned, Error> {
-    let login = || login.ok_or(Error::Missing { step: "account", what: "the backend" });
+    let login = || {
+        pass.may_send(ctx, "account")?;
+        login.ok_or(Error::Missing { step: "account", what: "the backend" })
+    };
     let outcome = match step {
         Step::AddFinalizer => {
             let mut finalizers = object.finalizers().to_vec();
@@ -274,6 +305,10 @@ async fn act(
             Err(error) if object.meta().deletion_timestamp.is_none() => return Err(error.into()),
             other => other,
         },
+        Step::DisableKey { unique_id, key_id } => {
+            login()?.backend.disable_key(unique_id, key_id).await?;
+            return Ok(Learned::default());
+        }
         Step::Unstage { name, uid } => {
             let secrets = ctx.io.namespaced::<Secret>(&object.namespace().unwrap_or_default());
             ctx.io.delete(&secrets, name, uid, None).await?;

@@ -167,7 +167,7 @@ async fn probe(ctx: &Context, id: &BackendId, deleting: bool) -> Result<Probe, E
                     key_limit: facts.key_limit,
                     token_exchange: facts.token_exchange,
                 },
-                skew_seconds: login.compare_clock(backend_time, ctx.clock.now()),
+                skew_seconds: login.compare_clock(backend_time, ctx.clock.as_ref()),
             })
         }
         Err(error) => {

@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::Error;
+use super::lease::Leadership;
 use super::leftovers::FirstSeen;
+use super::looks::Looks;
 use super::registry::Registry;
 use super::report::Reporter;
+use crate::credential::RsaKeyPair;
 use crate::domain::Timing;
 use crate::domain::schedule::{add, between};
 use crate::kube_io::Io;
@@ -17,6 +21,9 @@ use crate::kube_io::Io;
 pub trait Clock: Send + Sync {
     /// The time of day.
     fn now(&self) -> Timestamp;
+
+    /// Time since boot. It goes on while the machine sleeps and nobody can set it.
+    fn since_boot(&self) -> Duration;
 }
 
 /// The machine's clock.
@@ -27,12 +34,27 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
+
+    fn since_boot(&self) -> Duration {
+        #[cfg(target_os = "linux")]
+        let clock = rustix::time::ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let clock = rustix::time::ClockId::Monotonic;
+        let time = rustix::time::clock_gettime(clock);
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or_default(),
+            u32::try_from(time.tv_nsec).unwrap_or_default(),
+        )
+    }
 }
 
 /// Where randomness comes from.
 pub trait Entropy: Send + Sync {
     /// Fills a buffer.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), Error>;
+
+    /// Makes a key pair of 2048 bits. Blocks for 50 to 500 ms.
+    fn rsa_pair(&self) -> Result<RsaKeyPair, Error>;
 }
 
 /// The system's random number generator.
@@ -42,6 +64,10 @@ pub struct SystemEntropy;
 impl Entropy for SystemEntropy {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), Error> {
         aws_lc_rs::rand::fill(buffer).map_err(Error::Entropy)
+    }
+
+    fn rsa_pair(&self) -> Result<RsaKeyPair, Error> {
+        Ok(RsaKeyPair::generate_2048()?)
     }
 }
 
@@ -53,6 +79,8 @@ pub struct Context {
     pub timing: Timing,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Whether this process may act.
+    pub leadership: Leadership,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// Backends, logged in to.
@@ -67,6 +95,8 @@ pub struct Context {
     pub rewrites: Rewrites,
     /// Staging Secrets without their objects.
     pub first_seen: FirstSeen,
+    /// Looks at the backends.
+    pub looks: Looks,
     /// What tells this cluster from others in an account's owner mark.
     pub cluster_id: String,
 }

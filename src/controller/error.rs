@@ -16,6 +16,9 @@ pub enum Error {
     /// A credential could not be read or written.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// Another process leads, or this one could not renew the Lease in time.
+    #[error("the Lease is not held")]
+    NotLeading,
     /// The reads that a step rests on are too old for it to leave.
     #[error("the last read is too old for the step {step}")]
     TooLate {

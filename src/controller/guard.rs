@@ -12,6 +12,9 @@ use tracing::Instrument as _;
 use super::{Context, Error};
 use crate::domain::{Event, Reason};
 
+/// How soon a process that lost the Lease looks whether it has it again.
+const STANDBY: Duration = Duration::from_secs(5);
+
 /// Runs one reconcile. A failure never leaves here: it becomes a wait that grows with each one, so that a bad
 /// object never stops the good ones.
 pub async fn guarded<E>(
@@ -26,6 +29,10 @@ where
     let namespace = about.namespace.clone().unwrap_or_default();
     let name = about.name.clone().unwrap_or_default();
     let object = format!("{kind}/{namespace}/{name}");
+    // Rule 1.
+    if ctx.leadership.term(ctx.clock.since_boot()).is_none() {
+        return Ok(Action::requeue(STANDBY));
+    }
     let span = tracing::info_span!("reconcile", kind, namespace, name);
     let outcome = AssertUnwindSafe(pass.instrument(span.clone())).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|panic| Err(Error::Panicked { message: said(panic.as_ref()) }));
@@ -36,6 +43,7 @@ where
             tracing::debug!("reconciled");
             action
         }
+        Err(Error::NotLeading) => Action::requeue(STANDBY),
         Err(error) if error.is_conflict() => {
             tracing::debug!(%error, "observing again");
             Action::requeue(Duration::ZERO)

@@ -19,7 +19,8 @@ use crate::domain::account::Leftover;
 pub struct FirstSeen(Mutex<HashMap<String, Timestamp>>);
 
 impl FirstSeen {
-    fn of(&self, uid: &str, now: Timestamp) -> Timestamp {
+    /// When it was first seen; now, if it was not yet.
+    pub fn of(&self, uid: &str, now: Timestamp) -> Timestamp {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *map.entry(uid.to_owned()).or_insert(now)
     }
@@ -64,7 +65,7 @@ pub async fn leftovers(ctx: &Context, namespace: &str, account: &str) -> Result<
     Ok(orphaned
         .into_iter()
         .map(|staged| Leftover {
-            published: published.contains(&staged.key_id),
+            published: staged.key_id.as_ref().is_some_and(|id| published.contains(id)),
             since: ctx.first_seen.of(&staged.uid, now),
             name: staged.name,
             uid: staged.uid,

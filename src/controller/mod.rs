@@ -4,15 +4,20 @@
 
 mod account;
 mod backend;
+mod census;
 mod context;
 mod error;
 mod guard;
 mod key;
+mod lease;
 mod leftovers;
+mod looks;
+mod pass;
 mod registry;
 mod report;
 mod run;
 
 pub use context::{Clock, Context, Entropy, SystemClock, SystemEntropy};
 pub use error::Error;
+pub use lease::{Leadership, LeaseOptions};
 pub use run::{Options, RunError, run};

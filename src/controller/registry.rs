@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::ResourceExt as _;
 
-use super::{Context, Error};
+use super::{Clock, Context, Error};
 use crate::api::v1alpha1::{
     AllowedNamespaces, BackendKind, BackendRef, ClusterIamBackend, IamBackend, SecretKeyRef, Tenants,
 };
@@ -46,7 +46,7 @@ pub struct Login {
     pub backend: Arc<dyn Backend>,
     fingerprint: Fingerprint,
     /// The backend's time when it was last told, and when that was on a clock that nobody sets.
-    told: Mutex<Option<(Timestamp, Instant)>>,
+    told: Mutex<Option<(Timestamp, Duration)>>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -58,17 +58,17 @@ struct Fingerprint {
 
 impl Login {
     /// The backend told its time; the answer is how many seconds it is ahead of ours.
-    pub fn compare_clock(&self, backend_time: Timestamp, ours: Timestamp) -> i64 {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((backend_time, Instant::now()));
+    pub fn compare_clock(&self, backend_time: Timestamp, clock: &dyn Clock) -> i64 {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((backend_time, clock.since_boot()));
         // The backend gives whole seconds.
-        backend_time.as_second() - ours.as_second()
+        backend_time.as_second() - clock.now().as_second()
     }
 
     /// By how much the backend's clock, run on since it was last told, differs from ours, either way: a step of
     /// ours shows at once. `None` if it was never told.
-    pub fn skew(&self, ours: Timestamp) -> Option<Duration> {
+    pub fn skew(&self, clock: &dyn Clock) -> Option<Duration> {
         let (backend_time, at) = (*self.told.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let theirs = add(backend_time, at.elapsed());
+        let (ours, theirs) = (clock.now(), add(backend_time, clock.since_boot().saturating_sub(at)));
         Some(between(theirs.min(ours), theirs.max(ours)))
     }
 }

@@ -18,7 +18,9 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::context::{Failures, Rewrites, StagingIndex};
+use super::lease::{self, Deposed, Leadership, LeaseOptions};
 use super::leftovers::FirstSeen;
+use super::looks::Looks;
 use super::registry::{BackendId, Registry};
 use super::report::Reporter;
 use super::{Clock, Context, SystemClock, SystemEntropy, account, backend, key};
@@ -42,6 +44,8 @@ pub struct Options {
     pub embedded_endpoint: Option<String>,
     /// What tells this cluster from others; default: the uid of the namespace `kube-system`.
     pub cluster_id: Option<String>,
+    /// The Lease that lets one process act.
+    pub lease: LeaseOptions,
     /// All waits and caps.
     pub timing: Timing,
 }
@@ -61,13 +65,17 @@ pub enum RunError {
     /// The API server refused or did not answer at the start.
     #[error("the API server cannot be used: {0}")]
     Kube(#[from] KubeIoError),
+    /// Another process leads now.
+    #[error(transparent)]
+    Deposed(#[from] Deposed),
     /// The identity of the cluster cannot be read.
     #[error("the namespace kube-system does not exist: give a --cluster-id")]
     NoClusterId,
 }
 
-/// Runs all controllers until `shutdown`. `ready` is set once every kind is known to be
-/// installed and the controllers run.
+/// Runs all controllers until `shutdown`, while it holds the Lease. `ready` is set once every kind is known to be
+/// installed: readiness is not that of the controllers' stores, because a store wakes only one of those who wait for
+/// it, and the controller is one of them (kube 5.0).
 pub async fn run(
     client: Client,
     options: Options,
@@ -92,29 +100,54 @@ pub async fn run(
         io,
         timing: options.timing,
         clock,
+        leadership: Leadership::default(),
         entropy: Arc::new(SystemEntropy),
         backends: Registry::new(options.cluster_resource_namespace, options.embedded_endpoint),
         staging: StagingIndex::default(),
         failures: Failures::default(),
         rewrites: Rewrites::default(),
         first_seen: FirstSeen::default(),
+        looks: Looks::default(),
         cluster_id,
     });
-    tracing::info!(cluster_id = ctx.cluster_id, "controllers start");
-
     let stop = shutdown.shared();
-    let all = futures::future::join4(
-        backends::<ClusterIamBackend>(&ctx, stop.clone()),
-        backends::<IamBackend>(&ctx, stop.clone()),
-        accounts(&ctx, stop.clone()),
-        keys(&ctx, stop),
-    );
-    // Not from the controllers' own stores: a store wakes only one of those who wait for it, and the controller
-    // is one of them (kube 5.0).
+    // A process that stands by is ready, too: a rolling update goes on.
     ready.store(true, Ordering::Release);
-    all.await;
+    let outcome = {
+        // Calls about the Lease are not kept waiting by those about objects.
+        let patience = options.lease.duration / 4;
+        let (io, lease) = (Io::new(client, patience.min(ctx.timing.call_timeout)), &options.lease);
+        let keeping = lease::keep(&io, ctx.clock.as_ref(), lease, &ctx.leadership);
+        let leading = lead(&ctx, stop);
+        tokio::select! {
+            deposed = keeping => Err(deposed.into()),
+            () = leading => {
+                ctx.leadership.give_up();
+                if let Err(error) = lease::give_back(&io, ctx.clock.as_ref(), lease).await {
+                    tracing::info!(%error, "the Lease is not given back: it runs out");
+                }
+                Ok(())
+            }
+        }
+    };
     tracing::info!("controllers stopped");
-    Ok(())
+    outcome
+}
+
+/// Waits for the Lease, then runs all controllers until `stop`.
+async fn lead(ctx: &Arc<Context>, stop: impl Future<Output = ()> + Clone + Send + Sync + 'static) {
+    tokio::select! {
+        () = ctx.leadership.gained() => {}
+        () = stop.clone() => return,
+    }
+    tracing::info!(cluster_id = ctx.cluster_id, "controllers start");
+    futures::future::join4(
+        backends::<ClusterIamBackend>(ctx, stop.clone()),
+        backends::<IamBackend>(ctx, stop.clone()),
+        accounts(ctx, stop.clone()),
+        keys(ctx, stop),
+    )
+    .await;
 }
 
 /// A kind that is not installed would make a watch fail for ever, and nobody would know why.

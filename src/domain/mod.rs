@@ -6,6 +6,7 @@ pub mod backend;
 pub mod conditions;
 pub mod event;
 pub mod key;
+pub mod lease;
 pub mod names;
 pub mod reason;
 pub mod schedule;

@@ -72,6 +72,28 @@ reasons! {
     KeyEnabled Good,
     /// A key was deleted at the backend.
     KeyDeleted Good,
+    /// A workload was restarted to read a new key.
+    WorkloadRestarted Good,
+    /// A key that a lost attempt made was found and is ended in time.
+    OrphanAdopted Good,
+    /// A Secret that an earlier object of this name left is ours now.
+    SecretTakenOver Good,
+    /// A Secret that published the key under a former name is deleted.
+    FormerSecretDeleted Good,
+    /// The old key stays enabled until the workloads of `rolloutRestart` have come up again.
+    RolloutNotDone Progress,
+    /// A key that no object owns was ended, as `unmanagedKeys` says.
+    UnmanagedKeyEnded Good,
+    /// Somebody else deleted or disabled a key of ours at the backend.
+    KeyEndedByOthers Failure,
+    /// Somebody enabled a key again that we had disabled; it is left so.
+    KeyEnabledByOthers Failure,
+    /// The backend says something about a key that a person should know, such as that it was found exposed.
+    KeyReported Failure,
+    /// An annotation that asks for something cannot be understood. Write a time as RFC 3339.
+    InvalidAnnotation Failure,
+    /// The spec asks for something that the backend cannot do.
+    CapabilityMissing Failure,
     /// The Secret was rewritten from the published key: its entries, labels or annotations had changed.
     SecretRepaired Good,
     /// The status was written anew from the Secret's annotations.

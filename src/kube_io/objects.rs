@@ -130,6 +130,25 @@ impl Io {
         self.bounded("set finalizers of", &label::<K>(&name), call).await.map(drop)
     }
 
+    /// Sets an annotation on the pod template of a workload. Nothing else is touched, and the same value again changes
+    /// nothing, so that it needs no guard.
+    pub async fn stamp<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        annotation: &str,
+        value: &str,
+    ) -> Result<(), KubeIoError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let patch: Patch<serde_json::Value> = Patch::Merge(json!({
+            "spec": { "template": { "metadata": { "annotations": { annotation: value } } } }
+        }));
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.bounded("restart", &label::<K>(name), api.patch(name, &params, &patch)).await.map(drop)
+    }
+
     /// Deletes exactly the object that was read. One that is gone already counts as deleted.
     pub async fn delete<K>(
         &self,

@@ -50,16 +50,29 @@ use super::{ServiceAccountKeyStatus, Span};
         .message("serviceAccountRef is immutable"),
     validation = Rule::new("!(self.secret.deletionPolicy == 'Retain' && self.deletionPolicy == 'Delete')")
         .message("secret.deletionPolicy Retain with deletionPolicy Delete would keep a dead credential: \
-                  set both to Retain, or the Secret's to Delete")
+                  set both to Retain, or the Secret's to Delete"),
+    validation = Rule::new("!has(self.validity) || self.keySource == 'Local'")
+        .message("validity needs keySource: Local: the backend decides how long its own keys live"),
+    validation = Rule::new("!has(self.validity) || (self.validity >= duration('1h') && self.validity <= duration('87600h'))")
+        .message("validity must be at least 1h and at most 10 years"),
+    validation = Rule::new("!has(self.validity) || !has(self.rotation) || !has(self.rotation.every) \
+                            || self.validity >= self.rotation.every + self.rotation.overlap + duration('24h')")
+        .message("validity must be at least rotation.every + rotation.overlap + 24h: a key must outlive its use")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountKeySpec {
     /// The `ServiceAccount` of this namespace whose key this is. Immutable.
     pub service_account_ref: LocalRef,
 
-    /// Where key pairs are made. Default: `Backend`.
+    /// Where key pairs are made. A change brings a rotation. Default: `Backend`.
     #[serde(default)]
     pub key_source: KeySource,
+
+    /// How long the certificate of a key made here is valid, such as `90d`: after that the key works no more, whatever
+    /// became of the operator. Only with `keySource: Local`. Between `1h` and ten years. Units: ms, s, m, h, d, w.
+    /// Default: no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validity: Option<Span>,
 
     /// Algorithm of the key, as far as the backend offers it. A change brings a rotation. Default: `RSA_2048`.
     #[serde(default)]
@@ -77,6 +90,15 @@ pub struct ServiceAccountKeySpec {
     #[serde(default)]
     pub secret: SecretTemplate,
 
+    /// Workloads of this namespace that read the Secret only when they start: each is restarted once for every new key,
+    /// and the old key is not disabled before all of them have come up again. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"])
+    )]
+    pub rollout_restart: Vec<Workload>,
+
     /// What becomes of the active key when this object is deleted; older keys are deleted either way.
     /// Default: `Delete`.
     #[serde(default)]
@@ -92,12 +114,45 @@ pub struct LocalRef {
     pub name: String,
 }
 
+/// A workload to restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    /// `Deployment`, `StatefulSet` or `DaemonSet`.
+    pub kind: WorkloadKind,
+
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Kinds that can be restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WorkloadKind {
+    /// A deployment.
+    Deployment,
+    /// A stateful set.
+    StatefulSet,
+    /// A daemon set.
+    DaemonSet,
+}
+
 /// Where key pairs are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum KeySource {
     /// At the backend, which hands the private half out once.
     #[default]
     Backend,
+    /// In the operator, which uploads the public half in a certificate. A key whose upload got no answer is then found
+    /// again by its public half; recommended for accounts that others use, too.
+    Local,
+}
+
+impl KeySource {
+    /// Whether it is the default.
+    pub fn is_backend(&self) -> bool {
+        *self == Self::Backend
+    }
 }
 
 /// Key algorithms.
@@ -240,8 +295,8 @@ pub enum VerificationMode {
     validation = Rule::new("self.type == oldSelf.type").message("type is immutable, as a Secret's own type is"),
     validation = Rule::new("!(self.type in ['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token'])")
         .message("Secrets of this type are read by the cluster itself; choose Opaque or a type of your own"),
-    validation = Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)")
-        .message("name is immutable"),
+    validation = Rule::new("!self.previous || self.entries.all(e, !self.entries.exists(o, o.key == e.key + '.previous'))")
+        .message("an entry's key ends in .previous, where the previous credential of another entry would stand"),
     validation = Rule::new("!has(self.labels) || self.labels.all(k, !k.startsWith('keywheel.dev/'))")
         .message("labels under keywheel.dev/ are reserved"),
     validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !k.startsWith('keywheel.dev/'))")
@@ -252,7 +307,8 @@ pub enum VerificationMode {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SecretTemplate {
-    /// Name of the Secret. Immutable. Default: the name of this object.
+    /// Name of the Secret. Default: the name of this object. When it changes, the same credential is published under the
+    /// new name at once, and the old Secret is deleted after `rotation.overlap`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: Option<String>,
@@ -280,6 +336,11 @@ pub struct SecretTemplate {
     )]
     pub entries: Vec<SecretEntry>,
 
+    /// Keeps the previous credential readable as `<key>.previous` beside each entry, until its key is disabled.
+    /// Default: false.
+    #[serde(default)]
+    pub previous: bool,
+
     /// What becomes of the Secret when this object is deleted. `Retain` needs the key to be retained, too.
     /// Default: `Delete`.
     #[serde(default)]
@@ -302,6 +363,7 @@ impl Default for SecretTemplate {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             entries: default_entries(),
+            previous: false,
             deletion_policy: DeletionPolicy::default(),
         }
     }

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::KeySource;
 use super::service_account::is_zero;
 
 /// What is known about a key and all keys before it.
@@ -59,6 +60,15 @@ pub struct ServiceAccountKeyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub suspects: Vec<SuspectKey>,
+
+    /// Secrets of former names, deleted once their overlap is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub former_secrets: Vec<FormerSecret>,
+
+    /// Requests by annotation that were carried out.
+    #[serde(default, skip_serializing_if = "Handled::is_empty")]
+    pub handled: Handled,
 
     /// When a key was last published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +141,10 @@ pub struct LedgerKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disable_at: Option<Timestamp>,
 
+    /// When it was disabled, by us or, as far as we saw, by somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled_at: Option<Timestamp>,
+
     /// When it will be deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_at: Option<Timestamp>,
@@ -142,6 +156,71 @@ pub struct LedgerKey {
     /// SHA-256 of its public half (SPKI, DER), in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key_sha256: Option<String>,
+
+    /// Where its pair was made.
+    #[serde(default, skip_serializing_if = "KeySource::is_backend")]
+    pub source: KeySource,
+
+    /// Until when another key of the same pair may appear, because an upload of it got no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surfaces_until: Option<Timestamp>,
+
+    /// What somebody else did to it at the backend, as the last look showed; absent if it is there as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<KeySeen>,
+
+    /// Why the backend says that it is disabled, in the backend's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_reason: Option<String>,
+
+    /// What else the backend says about it, in the backend's words, such as that it was found exposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_status: Option<String>,
+}
+
+/// What somebody else did to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeySeen {
+    /// It is no longer at the backend.
+    Gone,
+    /// It was disabled.
+    Disabled,
+    /// It was enabled again after we disabled it: it is left so.
+    Enabled,
+}
+
+/// A Secret that published the credential under a former name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerSecret {
+    /// Its name.
+    pub name: String,
+
+    /// Its uid: another Secret of that name is not touched.
+    pub uid: String,
+
+    /// When it is deleted.
+    pub delete_at: Timestamp,
+}
+
+/// Requests by annotation that were carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Handled {
+    /// `keywheel.dev/rotate-at` whose rotation is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_at: Option<Timestamp>,
+
+    /// `keywheel.dev/revoke-at` whose revocation is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke_at: Option<Timestamp>,
+}
+
+impl Handled {
+    /// Whether nothing was.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where a key stands in its life.
@@ -183,6 +262,12 @@ pub enum KeyReason {
     SpecChanged,
     /// An older credential was put back into the Secret.
     OldCredentialRestored,
+    /// A person revoked all older keys by the annotation `keywheel.dev/revoke-at`.
+    Revoked,
+    /// The active key was deleted or disabled at the backend by somebody else.
+    KeyEnded,
+    /// A person asked for it by the annotation `keywheel.dev/rotate-at`.
+    Requested,
     /// The schedule.
     Schedule,
 }
@@ -190,7 +275,10 @@ pub enum KeyReason {
 impl KeyReason {
     /// Whether the key repairs what somebody else did; such repairs are spaced out.
     pub fn is_drift(self) -> bool {
-        matches!(self, Self::SecretMissing | Self::SecretEdited | Self::OldCredentialRestored)
+        matches!(
+            self,
+            Self::SecretMissing | Self::SecretEdited | Self::OldCredentialRestored | Self::KeyEnded
+        )
     }
 }
 
@@ -217,6 +305,10 @@ pub struct PendingAttempt {
     /// Ids of that list, as far as they are young enough to be mistaken for this attempt's key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known_key_ids: Vec<String>,
+
+    /// Fingerprint of the pair that this attempt uploads; absent where the backend makes the pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key_sha256: Option<String>,
 }
 
 /// An attempt whose outcome is unknown.
@@ -243,6 +335,10 @@ pub struct LostAttempt {
     /// Whether the Secret was rewritten since the attempt was given up, so that nobody can publish its key.
     #[serde(default)]
     pub fenced: bool,
+
+    /// Fingerprint of the pair that it uploaded, if it did: its key is known by that, whenever it appears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key_sha256: Option<String>,
 }
 
 /// A key that could be ours and cannot be proved so.

@@ -29,6 +29,8 @@ pub const NONCE: &str = "keywheel.dev/nonce";
 pub const PUBLISHED_AT: &str = "keywheel.dev/published-at";
 /// The data keys that Keywheel writes and their formats, as `key=format`, comma-separated; others are left alone.
 pub const ENTRIES: &str = "keywheel.dev/entries";
+/// Id of the key whose credential stands in the `.previous` entries.
+pub const PREVIOUS_KEY_ID: &str = "keywheel.dev/previous-key-id";
 /// SHA-256 over the data keys that Keywheel writes: tells an edit.
 pub const DATA_HASH: &str = "keywheel.dev/data-hash";
 /// Names of the labels and annotations that the spec put there, as JSON: what leaves the spec leaves the Secret.
@@ -43,6 +45,17 @@ pub const FENCE: &str = "keywheel.dev/fence";
 pub const LEDGER: &str = "keywheel.dev/ledger";
 /// Reserved prefix of annotations and labels.
 pub const PREFIX: &str = "keywheel.dev/";
+
+/// Set by a person: a time, RFC 3339, after which the key is replaced once, with the normal overlap.
+pub const ROTATE_AT: &str = "keywheel.dev/rotate-at";
+/// Set by a person: a time, RFC 3339. All keys made before it are replaced and ended at once, with no overlap.
+pub const REVOKE_AT: &str = "keywheel.dev/revoke-at";
+/// Set by a person: ids of suspects, comma-separated, that are ours: they are ended like any other old key.
+pub const CLAIM_KEY: &str = "keywheel.dev/claim-key";
+/// Set by a person: ids of suspects, comma-separated, that are not ours: they leave the list.
+pub const DISOWN_KEY: &str = "keywheel.dev/disown-key";
+/// On the pod template of a restarted workload: the key that it was restarted for.
+pub const RESTARTED_FOR: &str = "keywheel.dev/restarted-for";
 
 /// Set by a person on a deleting object whose backend cannot be reached any more: lets the object go and
 /// names in an event what is left behind.

@@ -15,15 +15,15 @@ pub use backend::{
 pub use duration::{InvalidSpan, Span};
 pub use key_spec::{
     Algorithm, DeletionPolicy, EntryFormat, KeySource, LocalRef, Rotation, SecretEntry, SecretTemplate,
-    ServiceAccountKey, ServiceAccountKeySpec, Verification, VerificationMode,
+    ServiceAccountKey, ServiceAccountKeySpec, Verification, VerificationMode, Workload, WorkloadKind,
 };
 pub use key_status::{
-    KeyOrigin, KeyPhase, KeyReason, LedgerKey, LostAttempt, PendingAttempt, ServiceAccountKeyStatus,
-    SuspectKey,
+    FormerSecret, Handled, KeyOrigin, KeyPhase, KeyReason, KeySeen, LedgerKey, LostAttempt, PendingAttempt,
+    ServiceAccountKeyStatus, SuspectKey,
 };
 pub use service_account::{
-    AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, BackendKind, BackendRef, ServiceAccount,
-    ServiceAccountSpec, ServiceAccountStatus,
+    AccountDeletionPolicy, AccountKeys, AccountOrigin, AdoptionPolicy, BackendKind, BackendRef,
+    ServiceAccount, ServiceAccountSpec, ServiceAccountStatus, UnmanagedKey, UnmanagedKeys,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

@@ -69,6 +69,72 @@ pub struct ServiceAccountSpec {
     /// account, `Retain` if it was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<AccountDeletionPolicy>,
+
+    /// What to do about keys on the account that no `ServiceAccountKey` of this namespace owns. `Disable` and `Delete`
+    /// hand all keys of the account to Keywheel; they wait until nothing of ours can still claim a key, 70 min at least.
+    /// Default: `Report`.
+    #[serde(default)]
+    pub unmanaged_keys: UnmanagedKeys,
+}
+
+/// What to do about keys that no object owns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UnmanagedKeys {
+    /// Name them in the status.
+    #[default]
+    Report,
+    /// Count them only.
+    Ignore,
+    /// Disable them.
+    Disable,
+    /// Delete them.
+    Delete,
+}
+
+/// How many keys an account has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountKeys {
+    /// Owned by `ServiceAccountKey` objects of this namespace.
+    #[schemars(schema_with = "crate::api::v1alpha1::backend::count")]
+    pub managed: u32,
+
+    /// All others.
+    #[schemars(schema_with = "crate::api::v1alpha1::backend::count")]
+    pub unmanaged: u32,
+
+    /// How many fit on the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub limit: Option<u32>,
+}
+
+/// A key on the account that no object owns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnmanagedKey {
+    /// Id at the backend.
+    pub id: String,
+
+    /// Whether its public half was uploaded.
+    #[serde(default)]
+    pub uploaded: bool,
+
+    /// When it was created, by the backend's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<jiff::Timestamp>,
+
+    /// When it stops working by itself; absent if never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<jiff::Timestamp>,
+
+    /// Whether it is disabled.
+    #[serde(default)]
+    pub disabled: bool,
+
+    /// Why, in the backend's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_reason: Option<String>,
 }
 
 /// Names a backend.
@@ -154,6 +220,20 @@ pub struct ServiceAccountStatus {
     /// Whether Keywheel created the account or adopted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<AccountOrigin>,
+
+    /// Whether nobody else makes keys on the account, as far as we can know: it carries our mark, and we created it or
+    /// `unmanagedKeys` hands its keys to us. Only then a key whose making got no answer is taken for ours without proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusive: Option<bool>,
+
+    /// How many keys the account had at the last look, one an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<AccountKeys>,
+
+    /// The first 20 keys that no object owned then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub unmanaged_keys: Vec<UnmanagedKey>,
 
     /// When the account was created at the backend by this object; reads may lag behind for minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,12 +1,14 @@
 //! Calls about one key.
 
 use google_cloud_gax::options::RequestOptionsBuilder as _;
-use google_cloud_iam_admin_v1::model::{ServiceAccountKeyAlgorithm, ServiceAccountPrivateKeyType};
+use google_cloud_iam_admin_v1::model::{
+    ServiceAccountKeyAlgorithm, ServiceAccountPrivateKeyType, ServiceAccountPublicKeyType,
+};
 use jiff::Timestamp;
 
 use super::Google;
-use crate::backend::{BackendError, MintedKey};
-use crate::credential::SecretBytes;
+use crate::backend::{BackendError, MintedKey, UploadedKey};
+use crate::credential::{SecretBytes, parse_certificate, spki_sha256};
 
 /// Google writes "never" as the last second of the year 9999.
 const NEVER: i64 = 253_402_300_799;
@@ -29,14 +31,9 @@ impl Google {
             .set_name(self.account(unique_id))
             .set_private_key_type(ServiceAccountPrivateKeyType::TypeGoogleCredentialsFile)
             .set_key_algorithm(algorithm);
-        let request = self
-            .once(request)
-            .with_user_agent(format!("keywheel/{} attempt/{nonce}", env!("CARGO_PKG_VERSION")));
+        let request = self.once(request).with_user_agent(attempt(nonce));
         let key = self.within(CALL, request.send()).await?;
-        let id = match key.name.rsplit_once("/keys/") {
-            Some((_, id)) if !id.is_empty() => id.to_owned(),
-            _ => return Err(BackendError::Incomplete { call: CALL, what: "name" }),
-        };
+        let id = id_of(CALL, &key.name)?;
         if key.private_key_data.is_empty() {
             return Err(BackendError::Incomplete { call: CALL, what: "privateKeyData" });
         }
@@ -46,6 +43,41 @@ impl Google {
             created_at: key.valid_after_time.and_then(time),
             expires_at: key.valid_before_time.and_then(time).and_then(end),
         })
+    }
+
+    pub(super) async fn upload(
+        &self,
+        unique_id: &str,
+        certificate: &str,
+        nonce: &str,
+    ) -> Result<UploadedKey, BackendError> {
+        const CALL: &str = "keys.upload";
+        let request = self
+            .iam
+            .upload_service_account_key()
+            .set_name(self.account(unique_id))
+            .set_public_key_data(certificate.as_bytes().to_vec());
+        let request = self.once(request).with_user_agent(attempt(nonce));
+        let key = self.within(CALL, request.send()).await?;
+        Ok(UploadedKey {
+            id: id_of(CALL, &key.name)?,
+            created_at: key.valid_after_time.and_then(time),
+            expires_at: key.valid_before_time.and_then(time).and_then(end),
+        })
+    }
+
+    /// The public half comes in a certificate: Google gives it out in no other form for an uploaded key.
+    pub(super) async fn fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError> {
+        const CALL: &str = "keys.get";
+        let request = self
+            .iam
+            .get_service_account_key()
+            .set_name(self.key(unique_id, key_id))
+            .set_public_key_type(ServiceAccountPublicKeyType::TypeX509PemFile);
+        let key = self.within(CALL, self.once(request).send()).await?;
+        let certificate = parse_certificate(&key.public_key_data)
+            .map_err(|_| BackendError::Incomplete { call: CALL, what: "publicKeyData" })?;
+        Ok(spki_sha256(&certificate.spki_der))
     }
 
     pub(super) async fn enable(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError> {
@@ -61,6 +93,18 @@ impl Google {
     pub(super) async fn erase(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError> {
         let request = self.once(self.iam.delete_service_account_key().set_name(self.key(unique_id, key_id)));
         self.within("keys.delete", request.send()).await
+    }
+}
+
+/// The attempt travels in the user agent, so that a log can name it.
+fn attempt(nonce: &str) -> String {
+    format!("keywheel/{} attempt/{nonce}", env!("CARGO_PKG_VERSION"))
+}
+
+fn id_of(call: &'static str, name: &str) -> Result<String, BackendError> {
+    match name.rsplit_once("/keys/") {
+        Some((_, id)) if !id.is_empty() => Ok(id.to_owned()),
+        _ => Err(BackendError::Incomplete { call, what: "name" }),
     }
 }
 

@@ -30,6 +30,18 @@ struct WireKey {
     disabled: bool,
     #[serde(default)]
     key_origin: Option<String>,
+    #[serde(default)]
+    disable_reason: Option<String>,
+    #[serde(default)]
+    extended_status: Vec<ExtendedStatus>,
+}
+
+#[derive(Deserialize)]
+struct ExtendedStatus {
+    #[serde(default)]
+    key: String,
+    #[serde(default)]
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -81,12 +93,17 @@ impl Google {
 
 fn listed_key(key: WireKey) -> Option<ListedKey> {
     let (_, id) = key.name.rsplit_once("/keys/")?;
+    let told: Vec<String> = key.extended_status.iter().map(|s| format!("{}: {}", s.key, s.value)).collect();
     Some(ListedKey {
         id: id.to_owned(),
         created_at: key.valid_after_time,
         expires_at: key.valid_before_time.and_then(|t| t.parse().ok()).and_then(end),
         disabled: key.disabled,
         made_by_backend: key.key_origin.as_deref() != Some("USER_PROVIDED"),
+        disable_reason: key.disable_reason,
+        extended_status: (!told.is_empty()).then(|| told.join("; ")),
+        public_key_sha256: None,
+        nonce: None,
     })
 }
 

@@ -16,7 +16,10 @@ use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_iam_admin_v1::client::Iam;
 use jiff::Timestamp;
 
-use super::{BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount};
+use super::{
+    BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount,
+    UploadedKey,
+};
 use crate::credential::{GoogleCredentials, GoogleFileFields, SecretBytes};
 use crate::domain::account::Account;
 
@@ -144,6 +147,19 @@ impl IamBackend for Google {
         nonce: &str,
     ) -> Result<MintedKey, BackendError> {
         self.mint(unique_id, algorithm, nonce).await
+    }
+
+    async fn upload_key(
+        &self,
+        unique_id: &str,
+        certificate: &str,
+        nonce: &str,
+    ) -> Result<UploadedKey, BackendError> {
+        self.upload(unique_id, certificate, nonce).await
+    }
+
+    async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError> {
+        self.fingerprint(unique_id, key_id).await
     }
 
     async fn enable_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError> {

@@ -1,13 +1,11 @@
 //! One effect, then the status that records it.
 
-use std::time::Instant;
-
 use kube::ResourceExt as _;
 
 use super::consumer;
-use super::material::Material;
+use super::material::{Material, Raw};
 use super::world::World;
-use super::{Memory, staging};
+use super::{Memory, rollout, staging, upload};
 use crate::api::v1alpha1::meta;
 use crate::backend::MintedKey;
 use crate::controller::registry::Login;
@@ -38,6 +36,19 @@ pub async fn act(
         }
         Step::WriteStatus => {}
         Step::Create { nonce } => return create(ctx, world, nonce, memory).await,
+        Step::StagePair { nonce } => return upload::stage_pair(ctx, world, nonce, memory).await,
+        Step::Upload { nonce } => {
+            let (login, account) = in_time(ctx, world, "upload")?;
+            return upload::upload(ctx, world, login, account, nonce, memory).await;
+        }
+        Step::TakeOver { keep } => {
+            let secret = world.secret.as_ref().ok_or(missing("take over", "the Secret"))?;
+            ctx.io.replace(&world.secrets, &consumer::taken_over(world, secret, *keep), false).await?;
+        }
+        Step::DeleteFormer { name, uid, resource_version } => {
+            ctx.io.delete(&world.secrets, name, uid, Some(resource_version)).await?;
+        }
+        Step::Restart { workload, key_id } => rollout::restart(ctx, world, workload, key_id).await?,
         Step::Publish(publication) => {
             publish(ctx, world, publication).await?;
             if publication.staged_nonce.is_none() {
@@ -82,6 +93,8 @@ pub async fn act(
         // What was learned of an earlier attempt says nothing about this one.
         memory.refused = None;
         memory.sent = None;
+        memory.upload = None;
+        memory.staged_here = None;
     }
     Ok(())
 }
@@ -107,9 +120,7 @@ fn in_time<'w>(
     world: &'w World,
     step: &'static str,
 ) -> Result<(&'w Login, &'w Account), Error> {
-    if world.read_at.elapsed() > ctx.timing.send_window {
-        return Err(Error::TooLate { step });
-    }
+    world.pass.may_send(ctx, step)?;
     let login = world.login.as_deref().ok_or(missing(step, "the backend"))?;
     let account = world.observation.account.reachable().ok_or(missing(step, "the account"))?;
     Ok((login, account))
@@ -130,7 +141,7 @@ async fn create(ctx: &Context, world: &World, nonce: &str, memory: &mut Memory) 
     // Used up before it leaves: whatever happens to the answer, there is no second one.
     memory.sent = Some(nonce.to_owned());
     match login.backend.create_key(&account.unique_id, algorithm, nonce).await {
-        Ok(minted) => stage(ctx, world, login, account, nonce, &minted, memory).await,
+        Ok(minted) => stage(ctx, world, login, account, nonce, minted, memory).await,
         Err(error) => {
             tracing::warn!(%error, nonce, "no key was handed out");
             let trouble = error.trouble();
@@ -151,20 +162,18 @@ async fn stage(
     login: &Login,
     account: &Account,
     nonce: &str,
-    minted: &MintedKey,
+    minted: MintedKey,
     memory: &mut Memory,
 ) {
     let attempt = world.observation.status.as_ref().map_or(0, |s| s.attempt);
-    let secret = staging::build(
-        world,
-        nonce,
-        &minted.id,
-        attempt,
-        &minted.credential,
-        minted.created_at,
-        minted.expires_at,
-    );
-    let begun = Instant::now();
+    let key = staging::StagedKey {
+        id: Some(&minted.id),
+        created_at: minted.created_at,
+        expires_at: minted.expires_at,
+    };
+    let raw = Raw::File(minted.credential);
+    let secret = staging::build(world, nonce, attempt, key, &raw);
+    let begun = ctx.clock.since_boot();
     let mut unanswered = false;
     let error = loop {
         match ctx.io.create(&world.secrets, &secret, false).await {
@@ -173,7 +182,9 @@ async fn stage(
                 return memory.staged.push(secret.name_any());
             }
             Err(error) if error.refusal().is_some() || error.is_already_exists() => break error,
-            Err(error) if begun.elapsed() > ctx.timing.send_window => break error,
+            Err(error) if ctx.clock.since_boot().saturating_sub(begun) > ctx.timing.send_window => {
+                break error;
+            }
             Err(error) => {
                 tracing::warn!(%error, nonce, "the key is not staged yet");
                 unanswered = true;
@@ -194,22 +205,34 @@ async fn stage(
     }
 }
 
+/// The private half of the active key: in the Secret, or in that of the name before.
+fn published(world: &World) -> Option<&Material> {
+    let renamed = world.renamed.as_ref().and_then(|(_, materials)| materials.current.as_ref());
+    world.materials.current.as_ref().or(renamed)
+}
+
+/// The private half of the key that `.previous` shall show.
+fn previous<'w>(world: &'w World, id: &str) -> Option<&'w Material> {
+    let secret = world.observation.secret.ours()?;
+    if secret.key_id.as_deref() == Some(id) {
+        world.materials.current.as_ref()
+    } else {
+        world.materials.previous.as_ref().filter(|_| secret.previous_key_id.as_deref() == Some(id))
+    }
+}
+
 /// The one write that changes what workloads read. The first one cannot be guarded: it must leave in time.
 async fn publish(ctx: &Context, world: &World, publication: &Publication) -> Result<(), Error> {
     let staged;
     let material = match &publication.staged_nonce {
         Some(nonce) => {
-            let (_, raw) = world
-                .staged
-                .iter()
-                .find(|(n, _)| n == nonce)
-                .ok_or(missing("publish", "the staged credential"))?;
-            staged = Material::parse(raw)?;
+            staged = world.staged_material(nonce)?;
             &staged
         }
-        None => world.material.as_ref().ok_or(missing("publish", "the published private half"))?,
+        None => published(world).ok_or(missing("publish", "the published private half"))?,
     };
-    let secret = consumer::build(world, publication, material)?;
+    let previous = publication.previous.as_ref().and_then(|id| previous(world, id));
+    let secret = consumer::build(world, publication, material, previous)?;
     let outcome = if world.secret.is_some() {
         ctx.io.replace(&world.secrets, &secret, false).await
     } else {

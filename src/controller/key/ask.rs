@@ -3,31 +3,52 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
+use kube::ResourceExt as _;
 
+use super::material::Raw;
 use super::observe::unchanged;
 use super::world::World;
-use super::{consumer, staging};
+use super::{Memory, consumer, rollout, siblings, staging, upload};
 use crate::backend::ExchangeError;
+use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::credential::SecretBytes;
 use crate::domain::key::{KeyList, Need, Preflight, Proof};
-use crate::domain::{Class, Trouble};
+use crate::domain::{Class, Trouble, names};
 use crate::kube_io::KubeIoError;
 
 /// Size of the credential that the dry runs pretend to store: that of a Google credentials file for RSA-2048.
 const TYPICAL_CREDENTIAL: usize = 2400;
 
 /// Reads what is needed into the world. `false`: the Secret changed, the pass is void.
-pub async fn ask(ctx: &Context, world: &mut World, need: &Need) -> Result<bool, Error> {
+pub async fn ask(ctx: &Context, world: &mut World, need: &Need, memory: &mut Memory) -> Result<bool, Error> {
     match need {
         Need::Confirm => {
             let again = ctx.io.get(&world.secrets, &world.secret_name).await?;
             if !unchanged(&world.observation.secret, again.as_ref(), world.secret.as_ref()) {
                 return Ok(false);
             }
+            if !others_unchanged(ctx, world).await? {
+                return Ok(false);
+            }
             world.observation.confirmed = true;
         }
         Need::Keys => world.observation.keys = Some(list(ctx, world).await),
+        Need::Fingerprints => {
+            let mut listed = list(ctx, world).await;
+            upload::fingerprints(world, &mut listed).await;
+            world.observation.keys = Some(listed);
+        }
+        Need::Audit => audit(ctx, world).await,
+        Need::Siblings => world.observation.siblings = Some(siblings::siblings(ctx, world).await?),
+        Need::Rollout => world.observation.rollout = Some(rollout::rollouts(ctx, world).await?),
+        // It takes as long as many reads: what was read before it is read again.
+        Need::Pair => {
+            upload::make(ctx, memory).await?;
+            return Ok(false);
+        }
+        Need::Find { nonce } => world.observation.upload = Some(upload::find(ctx, world, nonce).await?),
+        Need::SecretProof => world.observation.proof = Some(prove_published(ctx, world).await?),
         Need::Preflight => world.observation.preflight = Some(preflight(ctx, world).await?),
         Need::Proof { nonce, times } => {
             let proof = prove(ctx, world, nonce, *times).await?;
@@ -37,7 +58,40 @@ pub async fn ask(ctx: &Context, world: &mut World, need: &Need) -> Result<bool, 
     Ok(true)
 }
 
-async fn list(ctx: &Context, world: &mut World) -> KeyList {
+/// Secrets of other names count as publishing, too.
+async fn others_unchanged(ctx: &Context, world: &World) -> Result<bool, Error> {
+    let renamed = world.renamed.iter().map(|(secret, _)| secret);
+    for before in renamed.chain(&world.former) {
+        let now = ctx.io.get(&world.secrets, &before.name_any()).await?;
+        let version = |s: &KubeSecret| (s.uid(), s.resource_version());
+        if now.as_ref().map(version) != Some(version(before)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What any object saw of the account lately, or else a list of our own.
+async fn audit(ctx: &Context, world: &mut World) {
+    let account = world.observation.account.reachable().map(|a| names::account(&a.project, &a.unique_id));
+    let recent = account.and_then(|account| ctx.looks.recent(&account, ctx.clock.now(), &ctx.timing));
+    match recent {
+        Some(list) => world.observation.audited = Some(list),
+        None => world.observation.keys = Some(list(ctx, world).await),
+    }
+}
+
+/// Lists the keys of the account, for this object and for the audits of all others.
+pub(super) async fn list(ctx: &Context, world: &mut World) -> KeyList {
+    let list = list_now(ctx, world).await;
+    if let (KeyList::Listed { .. }, Some(account)) = (&list, world.observation.account.reachable()) {
+        let account = names::account(&account.project, &account.unique_id);
+        ctx.looks.listed(&account, ctx.clock.now(), &list, &ctx.timing);
+    }
+    list
+}
+
+async fn list_now(ctx: &Context, world: &mut World) -> KeyList {
     let (Some(login), Some(account)) = (world.login.clone(), world.observation.account.reachable()) else {
         return KeyList::Unreadable(Trouble::new(Class::Unknown, "the backend of the account is not known"));
     };
@@ -55,7 +109,7 @@ async fn list(ctx: &Context, world: &mut World) -> KeyList {
     match listing {
         Ok(listing) => {
             if let Some(login) = &world.login {
-                login.compare_clock(listing.backend_time, ctx.clock.now());
+                login.compare_clock(listing.backend_time, ctx.clock.as_ref());
             }
             KeyList::Listed { keys: listing.keys, backend_time: listing.backend_time }
         }
@@ -71,7 +125,10 @@ async fn preflight(ctx: &Context, world: &World) -> Result<Preflight, Error> {
     let mut noise = vec![0_u8; TYPICAL_CREDENTIAL];
     ctx.entropy.fill(&mut noise)?;
     let noise = SecretBytes::new(noise);
-    let staged = staging::build(world, &world.observation.fresh_nonce, "dry-run", 0, &noise, None, None);
+    let key = staging::StagedKey { id: Some("dry-run"), ..staging::StagedKey::default() };
+    let noise = Raw::File(noise);
+    let staged = staging::build(world, &world.observation.fresh_nonce, 0, key, &noise);
+    let (Raw::File(noise) | Raw::Pair(noise)) = noise;
     if let Some(refusal) = refused(ctx.io.create(&world.secrets, &staged, true).await)? {
         return Ok(refusal);
     }
@@ -102,8 +159,24 @@ fn refused(outcome: Result<KubeSecret, KubeIoError>) -> Result<Option<Preflight>
 async fn prove(ctx: &Context, world: &World, nonce: &str, times: u32) -> Result<Proof, Error> {
     let missing = |what| Error::Missing { step: "proof", what };
     let login = world.login.as_ref().ok_or_else(|| missing("the backend"))?;
-    let (_, credential) =
-        world.staged.iter().find(|(n, _)| n == nonce).ok_or_else(|| missing("the staged credential"))?;
+    let credential = world.staged_material(nonce)?.file()?;
+    exchange(ctx, login, &credential, times).await
+}
+
+/// Whether the backend accepts what the consumer Secret holds.
+async fn prove_published(ctx: &Context, world: &World) -> Result<Proof, Error> {
+    let missing = |what| Error::Missing { step: "proof", what };
+    let login = world.login.as_ref().ok_or_else(|| missing("the backend"))?;
+    let material = world.materials.current.as_ref().ok_or_else(|| missing("the Secret's credential"))?;
+    exchange(ctx, login, &material.file()?, 1).await
+}
+
+async fn exchange(
+    ctx: &Context,
+    login: &Login,
+    credential: &SecretBytes,
+    times: u32,
+) -> Result<Proof, Error> {
     for _ in 0..times {
         match login.backend.exchange(credential, ctx.clock.now()).await {
             Ok(()) => {}

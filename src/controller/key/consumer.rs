@@ -49,9 +49,9 @@ pub fn read(
     object: &ServiceAccountKey,
     account: Option<&Account>,
     login: Option<&Login>,
-) -> (Secret, Option<Material>) {
-    let Some(secret) = secret else { return (Secret::Absent, None) };
-    let foreign = |why: &str| (Secret::Foreign { why: why.to_owned() }, None);
+) -> (Secret, Materials) {
+    let Some(secret) = secret else { return (Secret::Absent, Materials::default()) };
+    let foreign = |why: &str| (Secret::Foreign { why: why.to_owned() }, Materials::default());
     let annotation = |name: &str| secret.annotations().get(name).cloned();
     let (Some(uid), Some(resource_version)) = (secret.uid(), secret.resource_version()) else {
         return foreign("it has no uid");
@@ -62,21 +62,19 @@ pub fn read(
                 "it is there already and carries no mark of ours (annotation keywheel.dev/owner-uid). Remove it, or delete this object and apply it with another secret.name",
             );
         }
+        // Two objects of one name cannot live at once: the one that wrote it is gone.
+        Some(_) if annotation(meta::OWNER).as_ref() == object.metadata.name.as_ref() => {}
         Some(owner) if Some(&owner) != object.uid().as_ref() => {
             let owner = annotation(meta::OWNER).unwrap_or_default();
-            let why = if Some(&owner) == object.metadata.name.as_ref() {
-                "it was left by an earlier object of this name. Remove it, or delete this object and apply it with another secret.name".to_owned()
-            } else {
-                format!(
-                    "it belongs to the ServiceAccountKey {owner}. Delete this object and apply it with another secret.name"
-                )
-            };
-            return foreign(&why);
+            return foreign(&format!(
+                "it belongs to the ServiceAccountKey {owner}. Delete this object and apply it with another secret.name"
+            ));
         }
         Some(_) => {}
     }
+    let ours = annotation(meta::OWNER_UID) == object.uid();
     let key_id = annotation(meta::KEY_ID);
-    let pair = private_half(secret, object);
+    let pair = private_half(secret, object, "");
     let credential = pair.as_ref().map_or(Credential::Missing, |pair| Credential::Readable {
         public_key_sha256: pair.public_key_sha256(),
     });
@@ -88,33 +86,50 @@ pub fn read(
         account: annotation(meta::ACCOUNT),
         ledger: annotation(meta::LEDGER).and_then(|l| serde_json::from_str(&l).ok()).unwrap_or_default(),
         credential,
+        previous_key_id: annotation(meta::PREVIOUS_KEY_ID),
         as_specified: is_as_specified(secret, object),
         immutable: secret.immutable == Some(true),
         key_id,
     };
     // The non-secret parts are made anew: an edit of theirs is what a repair mends.
-    let active = object.status.as_ref().and_then(|s| s.active_key_id.as_deref());
-    let material = match (pair, active, account, login) {
+    let material = |pair: Option<RsaKeyPair>, key_id: Option<&str>| match (pair, key_id, account, login) {
         (Some(pair), Some(key_id), Some(account), Some(login)) => {
             let fields = login.backend.credential_fields(&account.email, &account.unique_id, key_id);
             Material::new(pair, fields).ok()
         }
         _ => None,
     };
-    (Secret::Ours(view), material)
+    let active = object.status.as_ref().and_then(|s| s.active_key_id.as_deref());
+    let previous = view.previous_key_id.as_deref();
+    let previous = previous.and_then(|id| material(private_half(secret, object, PREVIOUS), Some(id)));
+    let materials = Materials { current: material(pair, active.or(view.key_id.as_deref())), previous };
+    (if ours { Secret::Ours(view) } else { Secret::Left(view) }, materials)
 }
+
+/// The private halves that a consumer Secret holds.
+#[derive(Default)]
+pub struct Materials {
+    /// That of the key it publishes.
+    pub current: Option<Material>,
+    /// That of its `.previous` entries.
+    pub previous: Option<Material>,
+}
+
+/// What follows an entry's data key where the previous credential stands.
+const PREVIOUS: &str = ".previous";
 
 /// The private key in our data keys: the active one if any of them holds it, else the first that can be read. A
 /// key that somebody keeps beside ours is none of our business.
-fn private_half(secret: &KubeSecret, object: &ServiceAccountKey) -> Option<RsaKeyPair> {
+fn private_half(secret: &KubeSecret, object: &ServiceAccountKey, suffix: &str) -> Option<RsaKeyPair> {
     let data = secret.data.as_ref()?;
     let active = object.status.as_ref().and_then(ledger::active).and_then(|k| k.public_key_sha256.as_ref());
+    let active = active.filter(|_| suffix.is_empty());
     let ours: BTreeSet<String> = recorded_keys(secret)
         .into_iter()
         .chain(object.spec.secret.entries.iter().map(|e| e.key.clone()))
         .collect();
     let mut first = None;
-    for value in ours.iter().filter_map(|key| data.get(key)) {
+    for value in ours.iter().filter_map(|key| data.get(&format!("{key}{suffix}"))) {
         let bytes = SecretBytes::new(value.0.clone());
         let pair = match GoogleCredentials::parse(&bytes) {
             Ok(file) => RsaKeyPair::from_pkcs8_pem(file.private_key_pem()),
@@ -155,24 +170,50 @@ fn hash(secret: &KubeSecret, entries: &[SecretEntry]) -> String {
         digest.update(entry.key.as_bytes());
         digest.update(&value.map_or(u64::MAX, |v| v.len() as u64).to_be_bytes());
         digest.update(value.unwrap_or_default());
+        if secret.annotations().contains_key(meta::PREVIOUS_KEY_ID) {
+            let value = secret.data.as_ref().and_then(|d| d.get(&format!("{}{PREVIOUS}", entry.key)));
+            digest.update(value.map(|b| b.0.as_slice()).unwrap_or_default());
+        }
     }
     hex::encode(digest.finish())
 }
 
 /// The Secret as it shall be: ours rewritten, what others added kept.
-pub fn build(world: &World, publication: &Publication, material: &Material) -> Result<KubeSecret, Error> {
+pub fn build(
+    world: &World,
+    publication: &Publication,
+    material: &Material,
+    previous: Option<&Material>,
+) -> Result<KubeSecret, Error> {
     let mut secret = base(world);
     let spec = &world.object.spec.secret;
     let mut data = secret.data.take().unwrap_or_default();
     // As they were recorded when it was read: entries that left the spec leave the Secret.
+    let had_previous = secret.annotations().contains_key(meta::PREVIOUS_KEY_ID);
     for old in world.secret.as_ref().map(recorded_keys).unwrap_or_default() {
         data.remove(&old);
+        if had_previous {
+            data.remove(&format!("{old}{PREVIOUS}"));
+        }
     }
+    let previous = publication.previous.as_deref().zip(previous);
     for entry in &spec.entries {
         let value = material.render(entry.format, &publication.key_id, &publication.email)?;
         data.insert(entry.key.clone(), ByteString(value.expose().to_vec()));
+        if let Some((id, previous)) = previous {
+            let value = previous.render(entry.format, id, &publication.email)?;
+            data.insert(format!("{}{PREVIOUS}", entry.key), ByteString(value.expose().to_vec()));
+        }
     }
     secret.data = Some(data);
+    match previous {
+        Some((id, _)) => {
+            secret.annotations_mut().insert(meta::PREVIOUS_KEY_ID.to_owned(), id.to_owned());
+        }
+        None => {
+            secret.annotations_mut().remove(meta::PREVIOUS_KEY_ID);
+        }
+    }
     let data_hash = hash(&secret, &spec.entries);
     let ledger = serde_json::to_string(&publication.ledger).unwrap_or_else(|_| "[]".to_owned());
     let ours = [
@@ -233,6 +274,26 @@ fn base(world: &World) -> KubeSecret {
 fn recorded_keys(secret: &KubeSecret) -> Vec<String> {
     let recorded = secret.annotations().get(meta::ENTRIES).cloned().unwrap_or_default();
     recorded.split(',').filter_map(|e| e.split_once('=')).map(|(key, _)| key.to_owned()).collect()
+}
+
+/// A Secret that an earlier object of this name left, with our uid. What it says about keys goes if it is not to be
+/// believed.
+pub fn taken_over(world: &World, secret: &KubeSecret, keep: bool) -> KubeSecret {
+    let mut secret = secret.clone();
+    let annotations = secret.annotations_mut();
+    annotations.insert(meta::OWNER_UID.to_owned(), world.uid().to_owned());
+    if !keep {
+        for told in [meta::KEY_ID, meta::ATTEMPT, meta::PUBLISHED_AT, meta::LEDGER, meta::PREVIOUS_KEY_ID] {
+            annotations.remove(told);
+        }
+    }
+    secret
+}
+
+/// The keys that a Secret publishes.
+pub fn published_ids(secret: &KubeSecret) -> Vec<String> {
+    let annotation = |name: &str| secret.annotations().get(name).cloned();
+    annotation(meta::KEY_ID).into_iter().chain(annotation(meta::PREVIOUS_KEY_ID)).collect()
 }
 
 /// The same Secret with a new fence mark.

@@ -4,6 +4,14 @@ use crate::api::v1alpha1::EntryFormat;
 use crate::controller::Error;
 use crate::credential::{GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes};
 
+/// What a staging Secret holds.
+pub enum Raw {
+    /// A credential as the backend gave it.
+    File(SecretBytes),
+    /// A private half that was made here (PKCS#8, PEM).
+    Pair(SecretBytes),
+}
+
 /// A private half and what belongs to it, ready to be written in any form.
 pub struct Material {
     file: GoogleCredentials,
@@ -17,11 +25,21 @@ impl Material {
         Ok(Self { file: GoogleCredentials::new(fields, pem), pair })
     }
 
-    /// From a raw credential as the backend gave it.
-    pub fn parse(raw: &SecretBytes) -> Result<Self, Error> {
-        let file = GoogleCredentials::parse(raw)?;
-        let pair = RsaKeyPair::from_pkcs8_pem(file.private_key_pem())?;
-        Ok(Self { file, pair })
+    /// From what was staged. `fields` are the parts of a pair's file that are not secret.
+    pub fn staged(raw: &Raw, fields: impl FnOnce() -> GoogleFileFields) -> Result<Self, Error> {
+        match raw {
+            Raw::File(raw) => {
+                let file = GoogleCredentials::parse(raw)?;
+                let pair = RsaKeyPair::from_pkcs8_pem(file.private_key_pem())?;
+                Ok(Self { file, pair })
+            }
+            Raw::Pair(pem) => Self::new(RsaKeyPair::from_pkcs8_pem(pem)?, fields()),
+        }
+    }
+
+    /// The credential file that clients read.
+    pub fn file(&self) -> Result<SecretBytes, Error> {
+        Ok(self.file.render()?)
     }
 
     /// One entry of the Secret.

@@ -5,7 +5,11 @@ mod ask;
 mod consumer;
 mod material;
 mod observe;
+mod requests;
+mod rollout;
+mod siblings;
 mod staging;
+mod upload;
 mod world;
 
 use std::sync::Arc;
@@ -15,16 +19,22 @@ use kube::Resource as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
+pub(super) use self::consumer::published_ids;
+pub(super) use self::siblings::add_status as add_claims;
 pub(super) use self::staging::read as read_staging;
 use self::world::World;
 use super::guard::guarded;
 use super::{Context, Error};
 use crate::api::v1alpha1::ServiceAccountKey;
-use crate::domain::key::{Next, Plan, Refusal, Step, failed_step, plan};
+use crate::credential::SecretBytes;
+use crate::domain::key::{Next, Plan, Refusal, Step, Upload, failed_step, plan};
 use crate::domain::{Reason, conditions};
 
 /// Steps that one reconcile takes at most. A rotation with everything in its way takes about ten.
 const PASSES: usize = 32;
+
+/// Rules that compare the ledger with the list.
+const LOOKING: [&str; 2] = ["13a", "15"];
 
 /// What a reconcile remembers of its own calls from one pass to the next.
 #[derive(Default)]
@@ -40,6 +50,12 @@ pub(super) struct Memory {
     proved: Option<(String, u32)>,
     /// Staging Secrets that this reconcile wrote.
     staged: Vec<String>,
+    /// A pair for the next attempt: its fingerprint, and the private half.
+    pair: Option<(String, SecretBytes)>,
+    /// Nonce of the attempt whose pair this reconcile staged and has not uploaded yet.
+    staged_here: Option<String>,
+    /// What became of the upload of an attempt's pair.
+    upload: Option<(String, Upload)>,
 }
 
 /// Reconciles one key.
@@ -63,11 +79,17 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
     let mut rule = "";
     for _ in 0..PASSES {
         let Some(mut world) = observe::observe(ctx, cached, &memory).await? else {
+            if let Some(uid) = &cached.metadata.uid {
+                ctx.looks.forget(uid);
+            }
             return Ok(Action::await_change());
         };
-        let decided = decide(ctx, &mut world).await?;
+        let decided = decide(ctx, &mut world, &mut memory).await?;
         memory.proved = world.proved();
         let Some(decided) = decided else { continue };
+        if world.has_looked() && (decided.next == Next::Wait || LOOKING.contains(&decided.rule)) {
+            ctx.looks.looked(world.uid(), ctx.clock.now());
+        }
         rule = decided.rule;
         tracing::debug!(rule, next = ?decided.next, "planned");
         match &decided.next {
@@ -97,11 +119,11 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
 }
 
 /// Plans, reading what the plan asks for. `None`: what was read before no longer holds.
-async fn decide(ctx: &Context, world: &mut World) -> Result<Option<Plan>, Error> {
+async fn decide(ctx: &Context, world: &mut World, memory: &mut Memory) -> Result<Option<Plan>, Error> {
     loop {
         let decided = plan(&world.observation, ctx.clock.now(), &ctx.timing);
         let Next::Need(need) = &decided.next else { return Ok(Some(decided)) };
-        if !ask::ask(ctx, world, need).await? {
+        if !ask::ask(ctx, world, need, memory).await? {
             return Ok(None);
         }
     }

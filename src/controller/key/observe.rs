@@ -3,19 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use super::world::World;
-use super::{Memory, consumer, staging};
+use super::{Memory, consumer, requests, staging};
 use crate::api::v1alpha1::{ServiceAccount, ServiceAccountKey, meta};
+use crate::controller::pass::Pass;
 use crate::controller::registry::{BackendId, Login};
 use crate::controller::{Context, Error};
 use crate::domain::conditions::{self, READY};
-use crate::domain::key::{Account, AccountView, Observation, Proof, Secret};
+use crate::domain::key::{Account, AccountView, Former, Observation, Proof, Secret, Upload};
 use crate::domain::{Reason, names};
 
 /// Reads everything. `None`: the object is gone.
@@ -24,27 +24,41 @@ pub async fn observe(
     hint: &ServiceAccountKey,
     memory: &Memory,
 ) -> Result<Option<World>, Error> {
-    let read_at = Instant::now();
+    let pass = Pass::begin(ctx)?;
     let (namespace, name) = (&*hint.namespace().unwrap_or_default(), &*hint.name_any());
     let objects = ctx.io.namespaced::<ServiceAccountKey>(namespace);
     let secrets = ctx.io.namespaced::<KubeSecret>(namespace);
-    // The Secret is read before the object, by the name that the cached object gives. The name is immutable:
-    // only an object that was made again can show another one.
-    let mut secret_name = consumer_name(hint);
-    let (secret, object) = loop {
-        let secret = ctx.io.get(&secrets, &secret_name).await?;
-        let Some(object) = ctx.io.get(&objects, name).await? else { return Ok(None) };
-        if consumer_name(&object) == secret_name {
-            break (secret, object);
+    // Secrets are read before the object, by the names that the cached object gives. An object that was renamed since
+    // shows other names: then all is read again.
+    let mut names = SecretNames::of(hint);
+    let (secret, renamed, former, object) = loop {
+        let secret = ctx.io.get(&secrets, &names.current).await?;
+        let mut renamed = None;
+        if let Some(name) = &names.renamed {
+            renamed = ctx.io.get(&secrets, name).await?;
         }
-        secret_name = consumer_name(&object);
+        let mut former = Vec::new();
+        for name in &names.former {
+            former.extend(ctx.io.get(&secrets, name).await?);
+        }
+        let Some(object) = ctx.io.get(&objects, name).await? else { return Ok(None) };
+        let now = SecretNames::of(&object);
+        if now == names {
+            break (secret, renamed, former, object);
+        }
+        names = now;
     };
     let uid = object.uid().unwrap_or_default();
     let staging_secrets = read_staging(ctx, &secrets, &object, namespace, memory).await?;
     let (account, bound) = account_view(ctx, &object, namespace).await?;
     let (backend, login) = bound.unzip();
-    let (secret_view, material) =
+    let (secret_view, materials) =
         consumer::read(secret.as_ref(), &object, account.reachable(), login.as_deref());
+    let (renamed_view, renamed_materials) =
+        consumer::read(renamed.as_ref(), &object, account.reachable(), login.as_deref());
+    let renamed = renamed.map(|secret| (secret, renamed_materials));
+    let former_view = former.iter().filter_map(|secret| former_secret(secret, &uid)).collect();
+    let now = ctx.clock.now();
 
     let mut staged_view = Vec::new();
     let mut staged = Vec::new();
@@ -61,13 +75,22 @@ pub async fn observe(
         created_at: object.metadata.creation_timestamp.as_ref().map_or_else(|| ctx.clock.now(), |t| t.0),
         deleting: object.metadata.deletion_timestamp.is_some(),
         has_finalizer: object.finalizers().iter().any(|f| f == meta::FINALIZER),
-        abandon: object.annotations().contains_key(meta::ABANDON),
+        requests: requests::read(object.annotations()),
         spec: object.spec.clone(),
         status: object.status.clone(),
         secret: secret_view,
+        renamed_from: renamed_view.ours().cloned(),
+        former: former_view,
         staged: staged_view,
         account,
         keys: None,
+        audited: None,
+        looked_at: ctx.looks.looked_at(&uid, now, &ctx.timing),
+        siblings: None,
+        rollout: None,
+        fresh_pair: memory.pair.as_ref().map(|(fingerprint, _)| fingerprint.clone()),
+        staged_here: memory.staged_here.clone(),
+        upload: uploaded_before(&object, memory),
         preflight: None,
         proof: proved_before(&object, memory),
         confirmed: false,
@@ -83,13 +106,15 @@ pub async fn observe(
         object,
         objects,
         secrets,
-        secret_name,
+        secret_name: names.current,
         secret,
-        material,
+        materials,
+        renamed,
+        former,
         staged,
         backend,
         login,
-        read_at,
+        pass,
     }))
 }
 
@@ -99,8 +124,42 @@ fn proved_before(object: &ServiceAccountKey, memory: &Memory) -> Option<Proof> {
     Some(Proof::Accepted { times: *times })
 }
 
-fn consumer_name(object: &ServiceAccountKey) -> String {
-    object.spec.secret.name.clone().unwrap_or_else(|| object.name_any())
+fn uploaded_before(object: &ServiceAccountKey, memory: &Memory) -> Option<Upload> {
+    let pending = object.status.as_ref().and_then(|s| s.pending.as_ref())?;
+    memory.upload.as_ref().filter(|(nonce, _)| *nonce == pending.nonce).map(|(_, upload)| upload.clone())
+}
+
+/// Names of the Secrets that an object publishes in.
+#[derive(PartialEq, Eq)]
+struct SecretNames {
+    current: String,
+    /// The one that the status names, where the spec names another.
+    renamed: Option<String>,
+    former: Vec<String>,
+}
+
+impl SecretNames {
+    fn of(object: &ServiceAccountKey) -> Self {
+        let current = object.spec.secret.name.clone().unwrap_or_else(|| object.name_any());
+        let status = object.status.as_ref();
+        Self {
+            renamed: status.and_then(|s| s.secret_name.clone()).filter(|name| *name != current),
+            former: status.iter().flat_map(|s| &s.former_secrets).map(|f| f.name.clone()).collect(),
+            current,
+        }
+    }
+}
+
+fn former_secret(secret: &KubeSecret, uid: &str) -> Option<Former> {
+    if secret.annotations().get(meta::OWNER_UID).map(String::as_str) != Some(uid) {
+        return None;
+    }
+    Some(Former {
+        name: secret.name_any(),
+        uid: secret.uid()?,
+        resource_version: secret.resource_version()?,
+        key_ids: consumer::published_ids(secret),
+    })
 }
 
 /// Staging Secrets by name: of the open attempt, of lost ones, and those that the watch has shown. With no
@@ -162,10 +221,10 @@ async fn account_view(
     let (Some(email), Some(unique_id), Some(login)) = (status.email, status.unique_id, login) else {
         return Ok((unusable(Reason::AccountNotReady, told, None), None));
     };
-    if login.skew(ctx.clock.now()).is_none() {
+    if login.skew(ctx.clock.as_ref()).is_none() {
         // Clocks are compared once before anything rests on them. No answer: the plan will hear of it.
         if let Ok(backend_time) = login.backend.probe().await {
-            login.compare_clock(backend_time, ctx.clock.now());
+            login.compare_clock(backend_time, ctx.clock.as_ref());
         }
     }
     let facts = login.backend.facts();
@@ -182,9 +241,11 @@ async fn account_view(
         email,
         unique_id,
         can_disable: facts.can_disable,
+        can_upload: facts.can_upload,
+        exclusive: status.exclusive == Some(true),
         algorithms: facts.algorithms.clone(),
         key_limit: facts.key_limit,
-        clock_skew: login.skew(ctx.clock.now()),
+        clock_skew: login.skew(ctx.clock.as_ref()),
     };
     let broken = ready.and_then(|c| Reason::parse(&c.reason)).filter(|r| {
         matches!(r, Reason::AccountGone | Reason::AccountRecreated | Reason::NamespaceNotAllowed)
@@ -208,6 +269,6 @@ pub fn unchanged(before: &Secret, now: Option<&KubeSecret>, was: Option<&KubeSec
     let version = |s: Option<&KubeSecret>| s.map(|s| (s.uid(), s.resource_version()));
     match before {
         Secret::Absent => now.is_none(),
-        Secret::Ours(_) | Secret::Foreign { .. } => version(now) == version(was),
+        Secret::Ours(_) | Secret::Left(_) | Secret::Foreign { .. } => version(now) == version(was),
     }
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
+use super::material::Raw;
 use super::world::World;
 use crate::api::v1alpha1::meta;
 use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
@@ -16,17 +17,22 @@ use crate::domain::names;
 
 /// Data key of the raw credential.
 const CREDENTIAL: &str = "credential";
+/// Data key of a private half that was made here.
+const PAIR: &str = "private-key.pem";
+
+/// What a staging Secret says about its key.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StagedKey<'a> {
+    /// Id, where the backend made the key.
+    pub id: Option<&'a str>,
+    /// When it was created, by the backend's clock.
+    pub created_at: Option<Timestamp>,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+}
 
 /// The staging Secret of an attempt.
-pub fn build(
-    world: &World,
-    nonce: &str,
-    key_id: &str,
-    attempt: u32,
-    credential: &SecretBytes,
-    created_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-) -> Secret {
+pub fn build(world: &World, nonce: &str, attempt: u32, key: StagedKey<'_>, raw: &Raw) -> Secret {
     let account = world
         .observation
         .account
@@ -39,10 +45,14 @@ pub fn build(
         (meta::NONCE, nonce.to_owned()),
         (meta::ATTEMPT, attempt.to_string()),
         (meta::ACCOUNT, account),
-        (meta::KEY_ID, key_id.to_owned()),
     ]);
-    annotations.extend(created_at.map(|t| (meta::CREATED_AT, t.to_string())));
-    annotations.extend(expires_at.map(|t| (meta::EXPIRES_AT, t.to_string())));
+    annotations.extend(key.id.map(|id| (meta::KEY_ID, id.to_owned())));
+    annotations.extend(key.created_at.map(|t| (meta::CREATED_AT, t.to_string())));
+    annotations.extend(key.expires_at.map(|t| (meta::EXPIRES_AT, t.to_string())));
+    let (data_key, bytes) = match raw {
+        Raw::File(bytes) => (CREDENTIAL, bytes),
+        Raw::Pair(bytes) => (PAIR, bytes),
+    };
     let labels = [
         (meta::OWNED_LABEL, meta::OWNED_VALUE),
         (meta::STAGING_LABEL, meta::OWNED_VALUE),
@@ -57,14 +67,14 @@ pub fn build(
             ..ObjectMeta::default()
         },
         type_: Some(meta::STAGING_TYPE.to_owned()),
-        data: Some(BTreeMap::from([(CREDENTIAL.to_owned(), ByteString(credential.expose().to_vec()))])),
+        data: Some(BTreeMap::from([(data_key.to_owned(), ByteString(bytes.expose().to_vec()))])),
         ..Secret::default()
     }
 }
 
 /// A staging Secret of this object, and the credential in it. One that is not ours, or whose credential is not that
 /// of the key it names, is not seen at all.
-pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, SecretBytes)> {
+pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, Raw)> {
     let annotation = |name: &str| secret.annotations().get(name).cloned();
     if annotation(meta::OWNER_UID).as_deref() != Some(uid)
         || secret.type_.as_deref() != Some(meta::STAGING_TYPE)
@@ -72,14 +82,27 @@ pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, SecretBytes)> {
         return None;
     }
     let time = |name: &str| annotation(name).and_then(|t| t.parse::<Timestamp>().ok());
-    let raw = secret.data.as_ref().and_then(|d| d.get(CREDENTIAL)).map(|b| b.0.clone()).unwrap_or_default();
-    let credential = SecretBytes::new(raw);
+    let bytes =
+        |key: &str| secret.data.as_ref().and_then(|d| d.get(key)).map(|b| SecretBytes::new(b.0.clone()));
+    let key_id = annotation(meta::KEY_ID);
     // The annotations alone prove nothing: whoever may write Secrets could name any key of the account in them.
-    let file = GoogleCredentials::parse(&credential).ok()?;
-    let pair = RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).ok()?;
+    let (raw, pair) = match (bytes(CREDENTIAL), bytes(PAIR)) {
+        (Some(credential), _) => {
+            let file = GoogleCredentials::parse(&credential).ok()?;
+            if key_id.as_deref() != Some(file.private_key_id()) {
+                return None;
+            }
+            let pair = RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).ok()?;
+            (Raw::File(credential), pair)
+        }
+        (None, Some(pem)) if key_id.is_none() => {
+            let pair = RsaKeyPair::from_pkcs8_pem(&pem).ok()?;
+            (Raw::Pair(pem), pair)
+        }
+        _ => return None,
+    };
     let nonce = annotation(meta::NONCE)?;
-    let key_id = annotation(meta::KEY_ID)?;
-    if file.private_key_id() != key_id || secret.name_any() != names::staging_secret(uid, &nonce) {
+    if secret.name_any() != names::staging_secret(uid, &nonce) {
         return None;
     }
     let staged = Staged {
@@ -93,5 +116,5 @@ pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, SecretBytes)> {
         created_at: time(meta::CREATED_AT),
         expires_at: time(meta::EXPIRES_AT),
     };
-    Some((staged, credential))
+    Some((staged, raw))
 }

@@ -1,16 +1,17 @@
 //! What one pass has read: plain data for the plan, and the objects that a step writes back.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::Api;
 
-use super::material::Material;
+use super::consumer::Materials;
+use super::material::{Material, Raw};
 use crate::api::v1alpha1::ServiceAccountKey;
+use crate::controller::Error;
+use crate::controller::pass::Pass;
 use crate::controller::registry::{BackendId, Login};
-use crate::credential::SecretBytes;
-use crate::domain::key::{Observation, Proof};
+use crate::domain::key::{KeyList, Observation, Proof, Upload};
 
 /// What one pass has read: plain data for the plan, and the objects that a step writes back.
 pub struct World {
@@ -26,16 +27,20 @@ pub struct World {
     pub secret_name: String,
     /// The consumer Secret as read.
     pub secret: Option<KubeSecret>,
-    /// The private half that the consumer Secret holds.
-    pub material: Option<Material>,
+    /// The private halves that the consumer Secret holds.
+    pub materials: Materials,
+    /// The Secret of the name before, where the spec gave it another one, and what it holds.
+    pub renamed: Option<(KubeSecret, Materials)>,
+    /// Secrets of former names as read.
+    pub former: Vec<KubeSecret>,
     /// Staged credentials by nonce.
-    pub staged: Vec<(String, SecretBytes)>,
+    pub staged: Vec<(String, Raw)>,
     /// The backend of the account.
     pub backend: Option<BackendId>,
     /// The login at it.
     pub login: Option<Arc<Login>>,
     /// When the first read was begun.
-    pub read_at: Instant,
+    pub pass: Pass,
 }
 
 impl World {
@@ -46,6 +51,25 @@ impl World {
             Some(Proof::Accepted { times }) => Some((pending.nonce.clone(), times)),
             _ => None,
         }
+    }
+
+    /// Whether the ledger was compared with a list of the keys at the backend.
+    pub fn has_looked(&self) -> bool {
+        let listed = |list: &Option<KeyList>| matches!(list, Some(KeyList::Listed { .. }));
+        listed(&self.observation.keys) || listed(&self.observation.audited)
+    }
+
+    /// What was staged by an attempt, in every form. A pair's file names the key that its upload made.
+    pub fn staged_material(&self, nonce: &str) -> Result<Material, Error> {
+        let missing = |what| Error::Missing { step: "staged credential", what };
+        let (_, raw) = self.staged.iter().find(|(n, _)| n == nonce).ok_or(missing("the staging Secret"))?;
+        let login = self.login.as_ref().ok_or(missing("the backend"))?;
+        let account = self.observation.account.reachable().ok_or(missing("the account"))?;
+        let id = match &self.observation.upload {
+            Some(Upload::There { id, .. }) => id.as_str(),
+            _ => "",
+        };
+        Material::staged(raw, || login.backend.credential_fields(&account.email, &account.unique_id, id))
     }
 
     /// Uid of the object.

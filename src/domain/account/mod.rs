@@ -4,11 +4,13 @@ mod plan;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod unmanaged;
 
 use std::time::Duration;
 
 pub use plan::{account_id, is_account_id, plan};
 pub use sweep::Leftover;
+pub use unmanaged::{Census, Unclaimed};
 
 use super::{Event, Reason, Trouble};
 use crate::api::v1alpha1::{ServiceAccountSpec, ServiceAccountStatus};
@@ -43,6 +45,10 @@ pub struct Observation {
     pub keys: Option<Vec<String>>,
     /// What force-deleted keys left behind.
     pub leftovers: Option<Vec<Leftover>>,
+    /// Whether the keys of the account are to be counted: once an audit period.
+    pub census_due: bool,
+    /// The keys of the account and who owns them.
+    pub census: Option<Result<Census, Trouble>>,
     /// Keys of leftovers that this reconcile deleted.
     pub ended_keys: Vec<String>,
     /// Whether this pass deleted the account: its absence is then no lag.
@@ -99,6 +105,8 @@ pub enum Next {
     NeedKeys,
     /// Look for what force-deleted keys left behind.
     NeedLeftovers,
+    /// Count the keys of the account.
+    NeedCensus,
     /// One effect.
     Act(Step),
     /// Nothing but the status.
@@ -137,7 +145,14 @@ pub enum Step {
         /// Whether it shall be disabled.
         disabled: bool,
     },
-    /// Delete a key that a force-deleted object left behind.
+    /// Disable a key that no object owns.
+    DisableKey {
+        /// The account, by its unique id.
+        unique_id: String,
+        /// The key.
+        key_id: String,
+    },
+    /// Delete a key that a force-deleted object left behind, or that no object owns.
     DeleteKey {
         /// The account, by its unique id.
         unique_id: String,

@@ -5,8 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::sweep::{Sweep, sweep};
+use super::unmanaged;
 use super::{Account, Grants, Next, Observation, Plan, Step};
-use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, ServiceAccountStatus};
+use crate::api::v1alpha1::{
+    AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys,
+};
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING, STALLED};
 use crate::domain::names::{join_mark, split_mark};
 use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
@@ -169,6 +172,7 @@ impl Table<'_> {
         status.unique_id = Some(account.unique_id.clone());
         status.resource_name = Some(account.name.clone());
         status.disabled = Some(account.disabled);
+        status.exclusive = Some(ours && (origin == AccountOrigin::Created || self.owns_all_keys()));
         status.origin = Some(origin);
         status.failures = 0;
         status.last_failure_time = None;
@@ -191,7 +195,36 @@ impl Table<'_> {
         }
         let rest = Plan { next: Next::Wait, status, requeue: audit_wait(self.timing, &obs.uid), events };
         // What is to be recorded is recorded first.
-        if rest.status == obs.status { self.swept(&account.unique_id).unwrap_or(rest) } else { rest }
+        if rest.status != obs.status {
+            return rest;
+        }
+        self.swept(&account.unique_id).or_else(|| self.counted(&account.unique_id, &rest)).unwrap_or(rest)
+    }
+
+    /// Once an audit period: how many keys there are, and what becomes of those that no object owns.
+    fn counted(&self, unique_id: &str, rest: &Plan) -> Option<Plan> {
+        let obs = self.obs;
+        let census = match &obs.census {
+            None if obs.census_due => return Some(Plan { next: Next::NeedCensus, ..self.keep() }),
+            // What cannot be listed is listed another time: the keys themselves say so when it matters.
+            None | Some(Err(_)) => return None,
+            Some(Ok(census)) => census,
+        };
+        let policy = obs.spec.unmanaged_keys;
+        let exclusive = obs.status.exclusive == Some(true);
+        if let Some((step, id)) =
+            unmanaged::ending(policy, exclusive, census, unique_id, self.now, self.timing)
+        {
+            let note =
+                format!("Key {id} is ended: no ServiceAccountKey owns it, and unmanagedKeys is {policy:?}");
+            return Some(Plan {
+                events: vec![Event::normal(Reason::UnmanagedKeyEnded, note)],
+                ..self.act(step)
+            });
+        }
+        let mut status = rest.status.clone();
+        unmanaged::report(&mut status, policy, census);
+        (status != rest.status).then(|| Plan { status, ..rest.clone() })
     }
 
     /// What force-deleted keys left behind goes. `None`: there is nothing.
@@ -242,6 +275,10 @@ impl Table<'_> {
         Some(swept)
     }
 
+    fn owns_all_keys(&self) -> bool {
+        matches!(self.obs.spec.unmanaged_keys, UnmanagedKeys::Disable | UnmanagedKeys::Delete)
+    }
+
     /// What differs from the spec. An adopted account keeps what the spec does not name.
     fn difference(&self, account: &Account, origin: AccountOrigin) -> Option<Step> {
         let spec = &self.obs.spec;
@@ -253,6 +290,8 @@ impl Table<'_> {
         };
         let want_mark = match origin {
             AccountOrigin::Created => Some(self.obs.owner_mark.as_str()),
+            // To hand all keys of an account to us is to say that nobody else has it.
+            AccountOrigin::Adopted if self.owns_all_keys() => Some(self.obs.owner_mark.as_str()),
             AccountOrigin::Adopted => mark,
         };
         let description = want_mark.map_or_else(|| want_text.to_owned(), |mark| join_mark(want_text, mark));

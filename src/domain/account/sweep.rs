@@ -13,8 +13,8 @@ pub struct Leftover {
     pub name: String,
     /// Its uid: a delete carries it.
     pub uid: String,
-    /// The key whose credential it holds.
-    pub key_id: String,
+    /// The key whose credential it holds; none for a pair whose key nobody knows: it cannot be ended from here.
+    pub key_id: Option<String>,
     /// Whether a consumer Secret in the namespace publishes this key, or has it in its ledger.
     pub published: bool,
     /// When this process first saw it without its object.
@@ -46,9 +46,9 @@ pub(super) fn sweep(
     if due > now {
         return Sweep::NotBefore(due);
     }
-    Sweep::Act(if next.published || ended.contains(&next.key_id) {
-        Step::Unstage { name: next.name.clone(), uid: next.uid.clone() }
-    } else {
-        Step::DeleteKey { unique_id: unique_id.to_owned(), key_id: next.key_id.clone() }
+    let to_end = next.key_id.as_ref().filter(|id| !next.published && !ended.contains(id));
+    Sweep::Act(match to_end {
+        Some(key_id) => Step::DeleteKey { unique_id: unique_id.to_owned(), key_id: key_id.clone() },
+        None => Step::Unstage { name: next.name.clone(), uid: next.uid.clone() },
     })
 }

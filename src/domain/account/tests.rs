@@ -25,6 +25,7 @@ fn fresh() -> Observation {
             disabled: false,
             adoption_policy: AdoptionPolicy::Never,
             deletion_policy: None,
+            unmanaged_keys: crate::api::v1alpha1::UnmanagedKeys::Report,
         },
         status: ServiceAccountStatus::default(),
         owner_mark: "keywheel:c/u-1".to_owned(),
@@ -32,6 +33,8 @@ fn fresh() -> Observation {
         account: None,
         keys: None,
         leftovers: Some(Vec::new()),
+        census_due: false,
+        census: None,
         ended_keys: Vec::new(),
         ended: false,
         refused: None,
@@ -253,7 +256,7 @@ fn leftover(since: i64) -> Leftover {
     Leftover {
         name: "kw-1-abc".to_owned(),
         uid: "s-1".to_owned(),
-        key_id: "k-1".to_owned(),
+        key_id: Some("k-1".to_owned()),
         published: false,
         since: at(since),
     }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::observation::{KeyList, Proof, Refusal, Staged};
+use jiff::Timestamp;
+
+use super::observation::{KeyList, Proof, Refusal, Staged, Upload};
 use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, ledger};
 use crate::api::v1alpha1::{
-    KeyOrigin, KeyPhase, KeyReason, PendingAttempt, ServiceAccountKeyStatus, VerificationMode,
+    KeyOrigin, KeyPhase, KeyReason, KeySource, PendingAttempt, ServiceAccountKeyStatus, VerificationMode,
 };
 use crate::domain::Reason;
 use crate::domain::conditions::Is;
@@ -28,13 +30,19 @@ impl Table<'_> {
         let obs = self.obs;
         let pending = status.pending.as_ref()?;
         if let Some(staged) = obs.staged.iter().find(|s| s.nonce == pending.nonce) {
-            return Some(self.staged(status, pending, staged, schedule, account)); // 8b, 8c
+            return Some(match self.identified(staged) {
+                Some(staged) => self.staged(status, pending, &staged, schedule, account), // 8b, 8c
+                None => self.upload(status, pending, schedule),                           // 8c, Local
+            });
         }
         let sent = obs.sent.as_ref() == Some(&pending.nonce);
         match &obs.refused {
             Some(refusal) if sent => return Some(self.refused(status, refusal)), // 8a, refused
             _ if obs.own_intent.as_ref() == Some(&pending.nonce) && !sent => {
-                return Some(Plan::act("8a", Step::Create { nonce: pending.nonce.clone() }, status.clone()));
+                let nonce = pending.nonce.clone();
+                let local = pending.public_key_sha256.is_some();
+                let step = if local { Step::StagePair { nonce } } else { Step::Create { nonce } };
+                return Some(Plan::act("8a", step, status.clone()));
             }
             _ => {}
         }
@@ -45,6 +53,59 @@ impl Table<'_> {
         }
         let plan = self.wait("8d", status.clone(), &Mood::Working, schedule);
         Some(Plan { requeue: plan.requeue.min(between(self.exact, settled)), ..plan })
+    }
+
+    /// A staged key whose id is known: from the answer of its create, or from its upload.
+    fn identified(&self, staged: &Staged) -> Option<StagedKey> {
+        match (&staged.key_id, &self.obs.upload) {
+            (Some(id), _) => Some(StagedKey {
+                id: id.clone(),
+                account: staged.account.clone(),
+                public_key_sha256: staged.public_key_sha256.clone(),
+                created_at: staged.created_at,
+                expires_at: staged.expires_at,
+                ended: false,
+            }),
+            (None, Some(Upload::There { id, created_at, expires_at, disabled, .. })) => Some(StagedKey {
+                id: id.clone(),
+                account: staged.account.clone(),
+                public_key_sha256: staged.public_key_sha256.clone(),
+                created_at: *created_at,
+                expires_at: *expires_at,
+                ended: *disabled,
+            }),
+            (None, _) => None,
+        }
+    }
+
+    /// Rule 8c for a pair that was made here: its public half goes to the backend, unless it is there already. Only the
+    /// process that staged it knows without a look that it is not.
+    fn upload(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        pending: &PendingAttempt,
+        schedule: &Schedule,
+    ) -> Plan {
+        let obs = self.obs;
+        let nonce = pending.nonce.clone();
+        let first = obs.staged_here.as_ref() == Some(&pending.nonce);
+        match &obs.upload {
+            None if first => Plan::act("8c", Step::Upload { nonce }, status.clone()),
+            None | Some(Upload::There { .. }) => Plan::need("8c", Need::Find { nonce }, status),
+            Some(Upload::NotThere) => Plan::act("8c", Step::Upload { nonce }, status.clone()),
+            // Nothing of it was ever sent before.
+            Some(Upload::Refused(trouble)) if first => {
+                self.refused(status, &Refusal::ByBackend(trouble.clone()))
+            }
+            Some(Upload::Refused(_)) => self.give_up("8c", status),
+            Some(Upload::Unavailable(trouble)) => {
+                let mut after = status.clone();
+                story::backend(obs, &mut after, Err(trouble), self.now);
+                let mood = Mood::Waiting(trouble.class.reason(), trouble.message.clone());
+                let plan = self.wait("8c", after, &mood, schedule);
+                Plan { requeue: plan.requeue.min(self.proof_wait(pending)), ..plan }
+            }
+        }
     }
 
     pub(super) fn refused(&self, status: &ServiceAccountKeyStatus, refusal: &Refusal) -> Plan {
@@ -67,14 +128,21 @@ impl Table<'_> {
         &self,
         status: &ServiceAccountKeyStatus,
         pending: &PendingAttempt,
-        staged: &Staged,
+        staged: &StagedKey,
         schedule: &Schedule,
         account: &Account,
     ) -> Plan {
         let obs = self.obs;
+        if staged.ended {
+            return self.give_up("8b", status);
+        }
         let repairs = matches!(
             pending.reason,
-            KeyReason::FirstKey | KeyReason::SecretMissing | KeyReason::SecretEdited
+            KeyReason::FirstKey
+                | KeyReason::SecretMissing
+                | KeyReason::SecretEdited
+                | KeyReason::KeyEnded
+                | KeyReason::Revoked
         ) || !story::publishes(obs, status);
         if schedule.suspend && !repairs {
             let mood = Mood::Waiting(
@@ -108,7 +176,7 @@ impl Table<'_> {
         }
     }
 
-    fn give_up(&self, rule: &'static str, status: &ServiceAccountKeyStatus) -> Plan {
+    pub(super) fn give_up(&self, rule: &'static str, status: &ServiceAccountKeyStatus) -> Plan {
         let mut after = status.clone();
         ledger::pending_to_lost(&mut after, self.timing);
         after.failures = after.failures.saturating_add(1);
@@ -118,9 +186,9 @@ impl Table<'_> {
     }
 
     /// Whether a staged key is gone or disabled at the backend. Absence counts only once a list must show it.
-    pub(super) fn is_dead(&self, list: &KeyList, staged: &Staged) -> bool {
+    pub(super) fn is_dead(&self, list: &KeyList, staged: &StagedKey) -> bool {
         let KeyList::Listed { keys, backend_time } = list else { return false };
-        match keys.iter().find(|k| k.id == staged.key_id) {
+        match keys.iter().find(|k| k.id == staged.id) {
             Some(key) => key.disabled,
             None => staged.created_at.is_some_and(|at| between(at, *backend_time) > self.timing.list_lag),
         }
@@ -130,13 +198,14 @@ impl Table<'_> {
         &self,
         status: &ServiceAccountKeyStatus,
         pending: &PendingAttempt,
-        staged: &Staged,
+        staged: &StagedKey,
         refusal: &str,
         schedule: &Schedule,
     ) -> Plan {
         let obs = self.obs;
         let mut after = status.clone();
-        let mut key = ledger::entry(&staged.key_id, KeyPhase::Pending, KeyOrigin::Rotation, pending.attempt);
+        let mut key = ledger::entry(&staged.id, KeyPhase::Pending, KeyOrigin::Rotation, pending.attempt);
+        key.source = source_of(pending);
         key.minted_at = Some(pending.started_at);
         key.created_at = staged.created_at;
         key.expires_at = staged.expires_at;
@@ -177,22 +246,48 @@ impl Table<'_> {
         staged: &Staged,
         overlap: Duration,
     ) -> Plan {
-        if ledger::find(status, &staged.key_id).is_some() {
+        let mut after = status.clone();
+        let settled = match &staged.key_id {
+            Some(id) => ledger::find(status, id).is_some(),
+            // Whatever becomes of a pair that may have been uploaded: its key is known by its public half.
+            None => ledger::remembers(status, staged.public_key_sha256.as_deref()),
+        };
+        if settled {
             let step = Step::Unstage { name: staged.name.clone(), uid: staged.uid.clone() };
-            let mut after = status.clone();
-            // The one create of this attempt is accounted for: nothing of it can still surface.
-            after.lost.retain(|l| !(l.fenced && l.nonce == staged.nonce));
+            if staged.key_id.is_some() {
+                // The one create of this attempt is accounted for: nothing of it can still surface.
+                after.lost.retain(|l| !(l.fenced && l.nonce == staged.nonce));
+            }
             return Plan::act(rule, step, after);
         }
-        let mut key = ledger::entry(&staged.key_id, KeyPhase::Overlap, KeyOrigin::Abandoned, staged.attempt);
+        let Some(id) = &staged.key_id else {
+            ledger::remember(&mut after, staged, self.now, self.timing);
+            return Plan::act(rule, Step::WriteStatus, after);
+        };
+        let mut key = ledger::entry(id, KeyPhase::Overlap, KeyOrigin::Abandoned, staged.attempt);
         key.minted_at = staged.created_at;
         key.created_at = staged.created_at;
         key.expires_at = staged.expires_at;
         key.public_key_sha256.clone_from(&staged.public_key_sha256);
         // A deposed process may have published it for a moment: it gets the full overlap.
         key.disable_at = Some(add(self.now, overlap));
-        let mut after = status.clone();
         ledger::put(&mut after, key);
         Plan::act(rule, Step::WriteStatus, after)
     }
+}
+
+/// A staged key that is at the backend.
+pub(super) struct StagedKey {
+    pub(super) id: String,
+    pub(super) account: String,
+    pub(super) public_key_sha256: Option<String>,
+    pub(super) created_at: Option<Timestamp>,
+    pub(super) expires_at: Option<Timestamp>,
+    /// Whether it was seen to be disabled.
+    pub(super) ended: bool,
+}
+
+/// Where the pair of an attempt is made.
+pub(super) fn source_of(pending: &PendingAttempt) -> KeySource {
+    if pending.public_key_sha256.is_some() { KeySource::Local } else { KeySource::Backend }
 }

@@ -5,7 +5,9 @@ use super::observation::{Observation, Published, Secret};
 use super::story;
 use super::table::Table;
 use super::{Need, Plan, Step, ledger, retire};
-use crate::api::v1alpha1::{DeletionPolicy, KeyPhase, LedgerKey, Rotation, ServiceAccountKeyStatus};
+use crate::api::v1alpha1::{
+    DeletionPolicy, FormerSecret, KeyPhase, LedgerKey, Rotation, ServiceAccountKeyStatus,
+};
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING};
 use crate::domain::schedule::{Schedule, add, between};
 use crate::domain::{Event, Reason};
@@ -16,7 +18,7 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     if !obs.has_finalizer {
         return table.hold_as_told("3", status);
     }
-    if obs.abandon {
+    if obs.requests.abandon {
         return abandon(obs, &status);
     }
     if let Some(recorded) = record_retained(table, &status) {
@@ -33,6 +35,9 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     }
     if let Some(step) = secret_to_delete(obs) {
         return Plan::act("3", step, status);
+    }
+    if let Some(former) = former_to_delete(table, &status) {
+        return former;
     }
     if status.lost.iter().any(|l| !l.fenced) {
         return fence(table, status);
@@ -86,6 +91,20 @@ fn secret_to_delete(obs: &Observation) -> Option<Step> {
     }
 }
 
+/// Secrets of former names go, too; a retained object keeps only the one of its name.
+fn former_to_delete(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
+    if let Some(old) = &table.obs.renamed_from {
+        // Renamed and deleted before anything was published under the new name.
+        let name = status.secret_name.clone()?;
+        if !status.former_secrets.iter().any(|f| f.uid == old.uid) {
+            let mut after = status.clone();
+            after.former_secrets.push(FormerSecret { name, uid: old.uid.clone(), delete_at: table.now });
+            return Some(Plan::act("3", Step::WriteStatus, after));
+        }
+    }
+    table.drop_former(status, |_| true)
+}
+
 /// With the Secret absent, or retained and rewritten, nobody can publish a lost key any more.
 fn fence(table: &Table<'_>, mut status: ServiceAccountKeyStatus) -> Plan {
     for lost in &mut status.lost {
@@ -96,7 +115,7 @@ fn fence(table: &Table<'_>, mut status: ServiceAccountKeyStatus) -> Plan {
             let mark = status.lost.iter().map(|l| l.nonce.as_str()).collect::<Vec<_>>().join(",");
             Step::Fence { mark }
         }
-        Secret::Absent | Secret::Foreign { .. } => Step::WriteStatus,
+        Secret::Absent | Secret::Foreign { .. } | Secret::Left(_) => Step::WriteStatus,
     };
     Plan::act("3", step, status)
 }
@@ -126,13 +145,16 @@ fn end(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> 
         // A login that comes back is not seen by any watch of ours.
         return Plan { requeue: table.timing.retry_cap, ..table.hold_as_told("3", after) };
     }
-    let ending = retire::delete(status, key);
+    let ending = retire::delete(table, status, key);
     let event = Event::normal(Reason::KeyDeleted, format!("Key {} is deleted with its object", key.id));
     Plan { events: vec![event], ..Plan::act("3", ending.step, ending.status) }
 }
 
 fn settle(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
-    if let Some(plan) = table.settle_lost(&status) {
+    let schedule = Schedule::parse(&Rotation::default(), table.now);
+    if let (Ok(schedule), Some(account)) = (schedule, table.obs.account.reachable())
+        && let Some(plan) = table.settle_lost(&status, &schedule, account)
+    {
         return plan;
     }
     let until = status.lost.iter().map(|l| add(l.until, table.timing.list_lag)).max().unwrap_or(table.now);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::{
-    KeyOrigin, KeyPhase, KeyReason, LedgerKey, LostAttempt, PendingAttempt, ServiceAccountKeyStatus,
+    KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, LostAttempt, PendingAttempt,
+    ServiceAccountKeyStatus,
 };
 use crate::domain::Timing;
 use crate::domain::schedule::{add, sub};
@@ -32,8 +33,14 @@ pub fn entry(id: &str, phase: KeyPhase, origin: KeyOrigin, attempt: u32) -> Ledg
         published_at: None,
         disable_at: None,
         delete_at: None,
+        disabled_at: None,
         expires_at: None,
         public_key_sha256: None,
+        source: KeySource::Backend,
+        surfaces_until: None,
+        seen: None,
+        disable_reason: None,
+        extended_status: None,
     }
 }
 
@@ -64,6 +71,7 @@ pub fn put(status: &mut ServiceAccountKeyStatus, key: LedgerKey) {
 pub fn to_overlap(key: &mut LedgerKey, disable_at: Timestamp) {
     key.phase = KeyPhase::Overlap;
     key.disable_at = Some(disable_at);
+    key.disabled_at = None;
     key.delete_at = None;
 }
 
@@ -81,6 +89,7 @@ pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, timing: &Timing) {
             until: add(add(pending.backend_time, SEND_MARGIN), timing.horizon),
             known_key_ids: pending.known_key_ids,
             fenced: false,
+            public_key_sha256: pending.public_key_sha256,
         });
     }
 }
@@ -94,6 +103,7 @@ pub fn begin(
     now: Timestamp,
     backend_time: Timestamp,
     listed: &[super::ListedKey],
+    public_key_sha256: Option<String>,
 ) {
     status.attempt = status.attempt.saturating_add(1);
     let oldest = sub(backend_time, KNOWN_IDS_WINDOW);
@@ -108,7 +118,53 @@ pub fn begin(
             .filter(|k| k.created_at.is_none_or(|at| at >= oldest))
             .map(|k| k.id.clone())
             .collect(),
+        public_key_sha256,
     });
+}
+
+/// Whether the public half of a pair is known: of a key, or of an attempt that may have uploaded it.
+pub fn remembers(status: &ServiceAccountKeyStatus, fingerprint: Option<&str>) -> bool {
+    let known = status.keys.iter().map(|k| &k.public_key_sha256);
+    let open = status.lost.iter().map(|l| &l.public_key_sha256);
+    known.chain(open).flatten().any(|sha| Some(sha.as_str()) == fingerprint)
+}
+
+/// Remembers a staged pair of which nobody knows whether it was uploaded.
+pub fn remember(
+    status: &mut ServiceAccountKeyStatus,
+    staged: &super::Staged,
+    now: Timestamp,
+    timing: &Timing,
+) {
+    status.lost.push(LostAttempt {
+        attempt: staged.attempt,
+        nonce: staged.nonce.clone(),
+        backend_time: now,
+        until: add(add(now, SEND_MARGIN), timing.horizon),
+        known_key_ids: Vec::new(),
+        fenced: false,
+        public_key_sha256: staged.public_key_sha256.clone(),
+    });
+}
+
+/// Drops a key that was ended. An upload that was sent twice may surface a second time: the pair stays known for as
+/// long as that can be.
+pub fn drop_key(status: &mut ServiceAccountKeyStatus, key: &LedgerKey, now: Timestamp) {
+    status.keys.retain(|k| k.id != key.id);
+    if status.active_key_id.as_ref() == Some(&key.id) {
+        status.active_key_id = None;
+    }
+    if let Some(until) = key.surfaces_until.filter(|until| *until > now) {
+        status.lost.push(LostAttempt {
+            attempt: key.attempt,
+            nonce: format!("ended-{}", key.id),
+            backend_time: key.minted_at.unwrap_or(now),
+            until,
+            known_key_ids: vec![key.id.clone()],
+            fenced: true,
+            public_key_sha256: key.public_key_sha256.clone(),
+        });
+    }
 }
 
 /// Whether the attempt that made a key was given up and nobody can say yet that its key stays unpublished.

@@ -1,16 +1,31 @@
-//! Rules 12, 14 and 15: attempts whose answer was lost.
+//! Rules 12, 14 and 15: attempts whose answer was lost, and the keys that they may have left.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::observation::{KeyList, Secret};
+use super::observation::{KeyList, Secret, Siblings};
 use super::step::{Need, Plan, Step};
 use super::story;
 use super::table::Table;
-use super::{ListedKey, ledger};
-use crate::api::v1alpha1::{LostAttempt, ServiceAccountKeyStatus, SuspectKey};
-use crate::domain::schedule::{add, sub};
+use super::{Account, ListedKey, ledger, requests};
+use crate::api::v1alpha1::{
+    KeyOrigin, KeyPhase, KeySource, LostAttempt, ServiceAccountKeyStatus, SuspectKey,
+};
+use crate::domain::schedule::{Schedule, add, sub};
+use crate::domain::{Event, Reason};
+
+/// A backend gives whole seconds.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Whose a candidate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// Its public half is one that we made, or the backend names our attempt.
+    Proved,
+    /// Nothing speaks against it being ours.
+    Unproved,
+}
 
 impl Table<'_> {
     /// Rule 12: after this write of the Secret no older one can succeed, so nobody can publish a lost key.
@@ -32,51 +47,200 @@ impl Table<'_> {
         Some(Plan::act("12", Step::Fence { mark }, after))
     }
 
-    /// Rules 14 and 15, as far as they need no proof: a key that appeared in a lost attempt's window is
-    /// reported as a suspect and never touched; a window that can bring nothing more is closed. A suspect that is
-    /// gone at the backend is dropped.
-    pub(super) fn settle_lost(&self, status: &ServiceAccountKeyStatus) -> Option<Plan> {
-        // With no Secret there is nothing to fence; so long after it no first publication can leave any more.
-        let unpublishable = |lost: &LostAttempt| lost.fenced || self.obs.secret == Secret::Absent;
-        let closable = |lost: &LostAttempt, now: Timestamp| {
-            unpublishable(lost) && add(lost.until, self.timing.list_lag) < now
-        };
-        if status.suspects.is_empty() && !status.lost.iter().any(|l| closable(l, self.now)) {
+    /// Rules 14 and 15. A key that appeared in a lost attempt's window is ours if that can be proved, or if nobody
+    /// else can have made it; otherwise it is a suspect, reported and never touched. A window that can bring nothing
+    /// more is closed.
+    pub(super) fn settle_lost(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        account: &Account,
+    ) -> Option<Plan> {
+        if !self.is_look_due(status) {
             return None;
         }
+        // An uploaded key is known by its public half, and only there.
+        let local = status.lost.iter().any(|l| l.public_key_sha256.is_some());
         let (keys, backend_time) = match &self.obs.keys {
-            None => return Some(Plan::need("15", Need::Keys, status)),
+            None => {
+                let need = if local { Need::Fingerprints } else { Need::Keys };
+                return Some(Plan::need("14", need, status));
+            }
             Some(KeyList::Unreadable(_)) => return None,
             Some(KeyList::Listed { keys, backend_time }) => (keys, *backend_time),
         };
         let mut after = status.clone();
         after.suspects.retain(|s| keys.iter().any(|k| k.id == s.id));
-        for lost in status.lost.iter().filter(|l| closable(l, backend_time)) {
-            for key in keys.iter().filter(|k| is_candidate(k, lost, status)) {
-                if !after.suspects.iter().any(|s| s.id == key.id) {
-                    after.suspects.push(SuspectKey {
-                        id: key.id.clone(),
-                        created_at: key.created_at,
-                        since: self.now,
-                    });
+        let mut events = Vec::new();
+        let candidates: Vec<(&ListedKey, &LostAttempt, Proof)> = keys
+            .iter()
+            .filter_map(|key| self.candidate(key, status).map(|(lost, proof)| (key, lost, proof)))
+            .collect();
+        let mut open = Vec::new();
+        for (key, lost, proof) in candidates {
+            match proof {
+                Proof::Proved => {
+                    events.push(adopted(key, "its attempt is proved to be ours"));
+                    self.adopt_orphan(&mut after, key, lost, schedule);
                 }
+                Proof::Unproved => open.push((key, lost)),
             }
-            after.lost.retain(|l| l.nonce != lost.nonce);
         }
-        if after.lost == status.lost && after.suspects == status.suspects {
+        let mut undecided: Vec<&str> = Vec::new();
+        if !open.is_empty() || !after.suspects.is_empty() {
+            let Some(siblings) = &self.obs.siblings else {
+                return Some(Plan::need("14", Need::Siblings, status));
+            };
+            after.suspects.retain(|s| !siblings.claimed.contains(&s.id));
+            open.retain(|(key, _)| !siblings.claimed.contains(&key.id));
+            let presumed =
+                if account.exclusive { presume(status, siblings, &open) } else { Presumed::Suspects };
+            match presumed {
+                Presumed::Wait => undecided = open.drain(..).map(|(_, lost)| lost.nonce.as_str()).collect(),
+                Presumed::Ours => {
+                    for (key, lost) in open.drain(..) {
+                        events.push(adopted(key, "nobody else makes keys on this account"));
+                        self.adopt_orphan(&mut after, key, lost, schedule);
+                    }
+                }
+                Presumed::Suspects => {}
+            }
+        }
+        for (key, lost) in open {
+            // Only at the end of its window: until then the attempts of others may still claim it.
+            if is_over(lost, backend_time, self.timing.list_lag)
+                && !after.suspects.iter().any(|s| s.id == key.id)
+            {
+                after.suspects.push(SuspectKey {
+                    id: key.id.clone(),
+                    created_at: key.created_at,
+                    since: self.now,
+                });
+            }
+        }
+        after.lost.retain(|l| !self.is_closable(l, backend_time) || undecided.contains(&l.nonce.as_str()));
+        if after.lost == status.lost && after.suspects == status.suspects && after.keys == status.keys {
             return None;
         }
         story::suspects(self.obs, &mut after, self.now);
-        Some(Plan::act("15", Step::WriteStatus, after))
+        Some(Plan { events, ..Plan::act("15", Step::WriteStatus, after) })
+    }
+
+    /// With no Secret there is nothing to fence; so long after it no first publication can leave any more.
+    fn is_closable(&self, lost: &LostAttempt, now: Timestamp) -> bool {
+        let unpublishable = lost.fenced || self.obs.secret == Secret::Absent;
+        unpublishable && is_over(lost, now, self.timing.list_lag)
+    }
+
+    /// A look at the backend: once its answer must be there, at the end of the window, and at every audit.
+    fn is_look_due(&self, status: &ServiceAccountKeyStatus) -> bool {
+        let obs = self.obs;
+        let audit = crate::domain::schedule::between(obs.looked_at, self.exact) >= self.timing.audit;
+        let looked_before = |at: Timestamp| at <= self.now && (obs.looked_at < at || obs.keys.is_some());
+        status.lost.iter().any(|lost| {
+            self.is_closable(lost, self.now) || lost.fenced && (audit || looked_before(self.first_look(lost)))
+        }) || (!status.suspects.is_empty() && (audit || obs.keys.is_some()))
+    }
+
+    /// When a lost attempt is first looked for.
+    pub(super) fn first_look(&self, lost: &LostAttempt) -> Timestamp {
+        add(lost.backend_time, self.timing.settle.saturating_mul(2))
+    }
+
+    /// The lost attempt that a listed key may come from.
+    fn candidate<'s>(
+        &self,
+        key: &ListedKey,
+        status: &'s ServiceAccountKeyStatus,
+    ) -> Option<(&'s LostAttempt, Proof)> {
+        if ledger::find(status, &key.id).is_some() || self.obs.requests.disown.contains(&key.id) {
+            return None;
+        }
+        let staged = self.obs.staged.iter().any(|s| s.key_id.as_ref() == Some(&key.id));
+        let published = matches!(&self.obs.secret, Secret::Ours(s) | Secret::Left(s) if s.key_id.as_ref() == Some(&key.id));
+        if staged || published {
+            return None;
+        }
+        status.lost.iter().find_map(|lost| {
+            if let Some(sha) = &lost.public_key_sha256 {
+                let same = key.public_key_sha256.as_ref() == Some(sha);
+                return (same && !lost.known_key_ids.contains(&key.id)).then_some((lost, Proof::Proved));
+            }
+            if let Some(nonce) = &key.nonce {
+                return (*nonce == lost.nonce).then_some((lost, Proof::Proved));
+            }
+            let in_window =
+                key.created_at.is_none_or(|at| sub(lost.backend_time, SECOND) <= at && at <= lost.until);
+            let possible = key.made_by_backend && in_window && !lost.known_key_ids.contains(&key.id);
+            possible.then_some((lost, Proof::Unproved))
+        })
+    }
+
+    /// A key whose credential nobody has: into the ledger, to be ended like any other old key.
+    fn adopt_orphan(
+        &self,
+        status: &mut ServiceAccountKeyStatus,
+        key: &ListedKey,
+        lost: &LostAttempt,
+        schedule: &Schedule,
+    ) {
+        let mut entry = ledger::entry(&key.id, KeyPhase::Overlap, KeyOrigin::Orphan, lost.attempt);
+        entry.created_at = key.created_at;
+        entry.minted_at = Some(lost.backend_time);
+        entry.expires_at = key.expires_at;
+        entry.public_key_sha256.clone_from(&lost.public_key_sha256);
+        if lost.public_key_sha256.is_some() {
+            entry.source = KeySource::Local;
+            entry.surfaces_until = Some(lost.until);
+        }
+        // A deposed process may have published it for a moment: it gets the full overlap, unless it was revoked.
+        let revoked = status.handled.revoke_at.is_some_and(|at| requests::is_revoked(&entry, at));
+        let overlap = if revoked || self.obs.deleting { Duration::ZERO } else { schedule.overlap };
+        entry.disable_at = Some(add(self.now, overlap));
+        status.suspects.retain(|s| s.id != key.id);
+        ledger::put(status, entry);
     }
 }
 
-/// Whether a listed key may come from a lost attempt: made in its window, by the backend, and nobody's that we
-/// know of.
-fn is_candidate(key: &ListedKey, lost: &LostAttempt, status: &ServiceAccountKeyStatus) -> bool {
-    key.made_by_backend
-        && ledger::find(status, &key.id).is_none()
-        && !lost.known_key_ids.contains(&key.id)
-        // A backend gives whole seconds.
-        && key.created_at.is_none_or(|at| sub(lost.backend_time, Duration::from_secs(1)) <= at && at <= lost.until)
+/// What the tests came to.
+enum Presumed {
+    /// Another attempt may still claim one of them.
+    Wait,
+    /// They are ours.
+    Ours,
+    /// At least one of them may not be ours, and nobody can say which.
+    Suspects,
+}
+
+/// The tests for keys that no fact proves to be ours and that nobody claims.
+fn presume(
+    status: &ServiceAccountKeyStatus,
+    siblings: &Siblings,
+    unclaimed: &[(&ListedKey, &LostAttempt)],
+) -> Presumed {
+    // The open attempt of our own may still name it itself.
+    let own_open = status.pending.as_ref().map(|p| sub(p.backend_time, SECOND));
+    let undecided = unclaimed.iter().any(|(key, lost)| {
+        let Some(created) = key.created_at else { return true };
+        !lost.fenced
+            || own_open.is_some_and(|from| from <= created)
+            || siblings.windows.iter().any(|w| w.covers(created))
+    });
+    if undecided {
+        Presumed::Wait
+    } else if unclaimed.len() > siblings.fenced_attempts {
+        Presumed::Suspects
+    } else {
+        Presumed::Ours
+    }
+}
+
+fn is_over(lost: &LostAttempt, now: Timestamp, list_lag: Duration) -> bool {
+    add(lost.until, list_lag) < now
+}
+
+fn adopted(key: &ListedKey, why: &str) -> Event {
+    let note =
+        format!("Key {} was made by an attempt whose answer was lost ({why}): it is ended in time", key.id);
+    Event::normal(Reason::OrphanAdopted, note)
 }

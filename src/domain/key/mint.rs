@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
+use super::observation::KeyList;
 use super::step::{Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, ledger, need};
-use crate::api::v1alpha1::ServiceAccountKeyStatus;
+use crate::api::v1alpha1::{KeyReason, KeySource, ServiceAccountKeyStatus};
 use crate::domain::schedule::{Schedule, between};
 use crate::domain::{Event, Reason};
 
@@ -19,8 +20,8 @@ impl Table<'_> {
         account: &Account,
     ) -> Option<Plan> {
         let obs = self.obs;
-        let why = need::reason(obs, status, schedule, self.now)?;
-        match need::gate(obs, status, account, why, self.now, self.timing) {
+        let why = need::reason(self, status, schedule)?;
+        match need::gate(self, status, account, why) {
             need::Gate::Ask(ask) => Some(Plan::need("10", ask, status)),
             need::Gate::MakeRoom(ending) => {
                 let note = "A disabled key is deleted before its time: the account has no room for a new one";
@@ -33,8 +34,24 @@ impl Table<'_> {
                 Some(self.kept_waiting(status, schedule, until, Some(message)))
             }
             need::Gate::Open { backend_time, listed } => {
+                let list = KeyList::Listed { keys: listed.clone(), backend_time };
+                if why == KeyReason::KeyEnded
+                    && let Some((after, events)) = self.compared(status, schedule, &list)
+                {
+                    // Nobody ended it after all, or it was enabled again.
+                    return Some(Plan { events, ..Plan::act("10", Step::WriteStatus, after) });
+                }
                 let mut after = status.clone();
-                ledger::begin(&mut after, obs.fresh_nonce.clone(), why, self.now, backend_time, &listed);
+                let pair = obs.fresh_pair.clone().filter(|_| obs.spec.key_source == KeySource::Local);
+                ledger::begin(
+                    &mut after,
+                    obs.fresh_nonce.clone(),
+                    why,
+                    self.now,
+                    backend_time,
+                    &listed,
+                    pair,
+                );
                 after.account_unique_id = Some(account.unique_id.clone());
                 story::backend(obs, &mut after, Ok(()), self.now);
                 story::tell(obs, &mut after, &Mood::Working, self.now);

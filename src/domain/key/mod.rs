@@ -11,12 +11,17 @@
 //! | `mint`, `need` | rule 10: whether a key is needed, and the gates before one is made |
 //! | `publish` | rules 8c and 11: what the consumer Secret shall say |
 //! | `lost` | rules 12, 14, 15: attempts whose answer was lost |
+//! | `rollout` | workloads that are restarted for a new key |
 //! | `retire` | rule 13: which old key may be ended |
+//! | `audit` | what somebody else did to our keys |
+//! | `requests` | rotate, revoke, claim and disown, by annotation |
+//! | `takeover` | a Secret that an earlier object left; an account that was made again |
 //! | `table` | what all rules share: ways to wait, to hold, to fail |
 //! | [`ledger`] | the ledger's own operations |
 //! | `story` | conditions that tell what a decision means |
 
 mod attempt;
+mod audit;
 mod deleting;
 pub mod ledger;
 mod lost;
@@ -26,16 +31,19 @@ pub mod observation;
 pub mod plan;
 mod publish;
 mod record;
+mod requests;
 mod retire;
+mod rollout;
 mod step;
 mod story;
 mod table;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
 pub use observation::{
-    Account, AccountView, Credential, KeyList, ListedKey, Observation, Preflight, Proof, Published, Refusal,
-    Secret, Staged,
+    Account, AccountView, Credential, Former, KeyList, ListedKey, Observation, Preflight, Proof, Published,
+    Refusal, Requests, Rollout, RolloutState, Secret, Siblings, Staged, Upload, Window,
 };
 pub use plan::plan;
 pub use step::{Need, Next, Plan, Publication, Step};

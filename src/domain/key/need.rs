@@ -3,25 +3,34 @@
 use jiff::Timestamp;
 
 use super::observation::{Account, KeyList, Observation, Preflight, Secret};
-use super::{ListedKey, Need, ledger, retire};
-use crate::api::v1alpha1::{KeyReason, ServiceAccountKeyStatus};
+use super::publish::holds;
+use super::table::Table;
+use super::{ListedKey, Need, ledger, requests, retire};
+use crate::api::v1alpha1::{KeyReason, KeySeen, KeySource, ServiceAccountKeyStatus};
 use crate::domain::schedule::{Schedule, add};
 use crate::domain::{Reason, Timing};
 
-/// Why a key is needed, if one is.
-pub fn reason(
-    obs: &Observation,
+/// Why a key is needed, if one is. The order is that of urgency.
+pub(super) fn reason(
+    table: &Table<'_>,
     status: &ServiceAccountKeyStatus,
     schedule: &Schedule,
-    now: Timestamp,
 ) -> Option<KeyReason> {
+    let (obs, now) = (table.obs, table.now);
     let Some(active) = ledger::active(status) else { return Some(KeyReason::FirstKey) };
+    if requests::revocation(table, status).is_some_and(|at| requests::is_revoked(active, at)) {
+        return Some(KeyReason::Revoked);
+    }
     match &obs.secret {
+        Secret::Absent if obs.renamed_from.as_ref().is_some_and(|old| holds(old, active)) => {}
         Secret::Absent => return Some(KeyReason::SecretMissing),
         Secret::Ours(secret) if !secret.credential.is(active.public_key_sha256.as_deref()) => {
             return Some(KeyReason::SecretEdited);
         }
-        Secret::Ours(_) | Secret::Foreign { .. } => {}
+        Secret::Ours(_) | Secret::Left(_) | Secret::Foreign { .. } => {}
+    }
+    if matches!(active.seen, Some(KeySeen::Gone | KeySeen::Disabled)) {
+        return Some(KeyReason::KeyEnded);
     }
     if schedule.suspend {
         return None;
@@ -29,8 +38,12 @@ pub fn reason(
     if ledger::older_was_restored(status) {
         return Some(KeyReason::OldCredentialRestored);
     }
-    if active.algorithm.as_deref().is_some_and(|made| made != obs.spec.algorithm.as_str()) {
+    let other_algorithm = active.algorithm.as_deref().is_some_and(|made| made != obs.spec.algorithm.as_str());
+    if other_algorithm || (active.algorithm.is_some() && active.source != obs.spec.key_source) {
         return Some(KeyReason::SpecChanged);
+    }
+    if requests::rotation(table, status).is_some_and(|at| active.published_at.is_none_or(|done| done < at)) {
+        return Some(KeyReason::Requested);
     }
     let due = status.next_rotation_time.is_some_and(|at| at <= now);
     due.then(|| {
@@ -80,16 +93,18 @@ pub enum Gate {
 }
 
 /// Passes the gates in order, cheapest first.
-pub fn gate(
-    obs: &Observation,
+pub(super) fn gate(
+    table: &Table<'_>,
     status: &ServiceAccountKeyStatus,
     account: &Account,
     why: KeyReason,
-    now: Timestamp,
-    timing: &Timing,
 ) -> Gate {
+    let (obs, now, timing) = (table.obs, table.now, table.timing);
     if let Some(wait) = waits(obs, status, why, now, timing) {
         return wait;
+    }
+    if obs.spec.key_source == KeySource::Local && obs.fresh_pair.is_none() {
+        return Gate::Ask(Need::Pair);
     }
     let repairs = matches!(why, KeyReason::SecretMissing | KeyReason::SecretEdited);
     if repairs && !obs.confirmed {
@@ -108,7 +123,7 @@ pub fn gate(
     if crate::domain::schedule::between(now.min(backend_time), now.max(backend_time)) > timing.max_skew {
         return Gate::Failed { reason: Reason::ClockSkew, message: clock_message(now, backend_time) };
     }
-    if let Some(full) = slots(obs, status, account, listed) {
+    if let Some(full) = slots(table, status, account, listed) {
         return full;
     }
     match &obs.preflight {
@@ -170,17 +185,18 @@ fn waits(
 
 /// `None` if another key fits.
 fn slots(
-    obs: &Observation,
+    table: &Table<'_>,
     status: &ServiceAccountKeyStatus,
     account: &Account,
     listed: &[ListedKey],
 ) -> Option<Gate> {
+    let obs = table.obs;
     let limit = usize::try_from(account.key_limit?).unwrap_or(usize::MAX);
     if listed.len() + status.lost.len() < limit {
         return None;
     }
     let suspended = obs.spec.rotation.as_ref().is_some_and(|r| r.suspend);
-    if let Some(ending) = retire::early(obs, status).filter(|_| !suspended) {
+    if let Some(ending) = retire::early(table, status).filter(|_| !suspended) {
         return Some(if obs.confirmed { Gate::MakeRoom(Box::new(ending)) } else { Gate::Ask(Need::Confirm) });
     }
     let ids: Vec<&str> = listed.iter().map(|k| k.id.as_str()).collect();

@@ -12,7 +12,6 @@ use crate::domain::{Reason, Trouble};
 /// Read order: consumer Secret, then the object, then staging Secrets. What a pass learned from its own calls
 /// is in the fields that are `Option`: absent means not asked yet.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "facts that were read, not states to be combined")]
 pub struct Observation {
     /// Name of the object.
     pub name: String,
@@ -26,20 +25,39 @@ pub struct Observation {
     pub deleting: bool,
     /// Whether it carries our finalizer.
     pub has_finalizer: bool,
-    /// Whether a person asked to let it go (annotation `keywheel.dev/abandon`).
-    pub abandon: bool,
+    /// What people asked for by annotation.
+    pub requests: Requests,
     /// What people want.
     pub spec: ServiceAccountKeySpec,
     /// What was recorded; `None` if nothing ever was, or it was wiped.
     pub status: Option<ServiceAccountKeyStatus>,
     /// The consumer Secret.
     pub secret: Secret,
+    /// The Secret that published the key under the name before, where the name in the spec was changed.
+    pub renamed_from: Option<Published>,
+    /// Secrets of former names that are there, as they were read; those of the status that are gone are not here.
+    pub former: Vec<Former>,
     /// Staging Secrets of this object.
     pub staged: Vec<Staged>,
     /// The account, by its own controller's word.
     pub account: AccountView,
-    /// The keys at the backend.
+    /// The keys at the backend, listed in this pass.
     pub keys: Option<KeyList>,
+    /// The keys at the backend, as the last look of any object of this account showed them: enough to see that all is
+    /// well, not to act on.
+    pub audited: Option<KeyList>,
+    /// When this object was last compared with a list; at the start of a process a time that spreads the looks.
+    pub looked_at: Timestamp,
+    /// Other keys on the same account, read after the list.
+    pub siblings: Option<Siblings>,
+    /// Where the workloads to restart stand.
+    pub rollout: Option<Vec<Rollout>>,
+    /// Fingerprint of a pair that is ready to be used by an attempt.
+    pub fresh_pair: Option<String>,
+    /// Nonce of the attempt whose pair this very process staged and has not uploaded yet: no look is needed before.
+    pub staged_here: Option<String>,
+    /// What became of the upload of the open attempt's pair, as far as this process knows.
+    pub upload: Option<Upload>,
     /// Whether the API server would store what we are about to make.
     pub preflight: Option<Preflight>,
     /// Whether the backend accepts the staged key of the open attempt.
@@ -68,8 +86,20 @@ pub enum Secret {
         /// Why it is not ours.
         why: String,
     },
+    /// An earlier object of this name left it, by policy or by a restore: it may be taken over.
+    Left(Published),
     /// It is ours.
     Ours(Published),
+}
+
+impl Secret {
+    /// The Secret, if it is ours.
+    pub fn ours(&self) -> Option<&Published> {
+        match self {
+            Self::Ours(secret) => Some(secret),
+            Self::Absent | Self::Foreign { .. } | Self::Left(_) => None,
+        }
+    }
 }
 
 /// A consumer Secret of ours.
@@ -91,6 +121,8 @@ pub struct Published {
     pub ledger: Vec<crate::api::v1alpha1::LedgerKey>,
     /// The credential that can be read back from it.
     pub credential: Credential,
+    /// The key whose credential stands in the `.previous` entries.
+    pub previous_key_id: Option<String>,
     /// Whether entries, labels and annotations are as the spec asks.
     pub as_specified: bool,
     /// Whether somebody made it immutable: then it can be deleted, not written.
@@ -132,8 +164,8 @@ pub struct Staged {
     pub nonce: String,
     /// Number of the attempt.
     pub attempt: u32,
-    /// Key whose credential it holds.
-    pub key_id: String,
+    /// Key whose credential it holds; `None`: a pair that was made here, whose key is known once it is uploaded.
+    pub key_id: Option<String>,
     /// `project/unique id` of the account.
     pub account: String,
     /// Fingerprint of the key's public half; absent if the credential in it is unreadable.
@@ -183,6 +215,11 @@ pub struct Account {
     pub can_disable: bool,
     /// Algorithms on offer.
     pub algorithms: Vec<String>,
+    /// Whether a public half can be uploaded.
+    pub can_upload: bool,
+    /// Whether nobody else makes keys on this account, as far as we can know: it carries our mark and we created it, or
+    /// the spec hands all its keys to us.
+    pub exclusive: bool,
     /// How many keys fit.
     pub key_limit: Option<u32>,
     /// By how much the backend's clock differs from ours, either way.
@@ -216,6 +253,120 @@ pub struct ListedKey {
     pub disabled: bool,
     /// Whether its pair was made at the backend, not uploaded.
     pub made_by_backend: bool,
+    /// Why the backend says that it is disabled.
+    pub disable_reason: Option<String>,
+    /// What else the backend says about it.
+    pub extended_status: Option<String>,
+    /// Fingerprint of an uploaded public half, where it was asked for.
+    pub public_key_sha256: Option<String>,
+    /// The attempt that made it, where the backend can tell.
+    pub nonce: Option<String>,
+}
+
+/// What people asked for by annotation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// To let a deleting object go.
+    pub abandon: bool,
+    /// To replace the key once, after this time.
+    pub rotate_at: Option<Timestamp>,
+    /// To end all keys that were made before this time.
+    pub revoke_at: Option<Timestamp>,
+    /// Suspects that are ours.
+    pub claim: Vec<String>,
+    /// Suspects that are not ours.
+    pub disown: Vec<String>,
+    /// Annotations that cannot be understood, for people.
+    pub invalid: Option<String>,
+}
+
+/// A Secret of a former name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resource version.
+    pub resource_version: String,
+    /// Keys that it publishes, `.previous` included.
+    pub key_ids: Vec<String>,
+}
+
+/// All that other objects say about keys of the account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Siblings {
+    /// Keys that some ledger, suspect list, staging Secret or consumer Secret names.
+    pub claimed: Vec<String>,
+    /// Windows of other objects in which a key of theirs may appear that nobody names yet.
+    pub windows: Vec<Window>,
+    /// Fenced lost attempts of all objects on the account, this one's included.
+    pub fenced_attempts: usize,
+}
+
+/// A time in which a key may be another object's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// From when; `None`: since ever.
+    pub from: Option<Timestamp>,
+    /// Until when; `None`: still open.
+    pub until: Option<Timestamp>,
+}
+
+impl Window {
+    /// Whether a key that was created at this time may be of this window.
+    pub fn covers(&self, created_at: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= created_at) && self.until.is_none_or(|until| created_at <= until)
+    }
+}
+
+/// A workload to restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// Which.
+    pub workload: crate::api::v1alpha1::Workload,
+    /// Where it stands.
+    pub state: RolloutState,
+}
+
+/// Where a restart stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RolloutState {
+    /// There is no such workload.
+    Missing,
+    /// It was not restarted for the active key yet.
+    Due,
+    /// It was, and not all of its pods are new and available.
+    Progressing {
+        /// How far, for people.
+        progress: String,
+    },
+    /// All its pods are new and available.
+    Done,
+}
+
+/// What became of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upload {
+    /// The key is at the backend.
+    There {
+        /// Its id.
+        id: String,
+        /// When it was created, by the backend's clock.
+        created_at: Option<Timestamp>,
+        /// When it stops working by itself.
+        expires_at: Option<Timestamp>,
+        /// Whether it is disabled.
+        disabled: bool,
+        /// Whether this is the answer of the one upload that was ever sent: no second key of the pair can appear.
+        only: bool,
+    },
+    /// Looked for and not found: it may be uploaded.
+    NotThere,
+    /// The backend refused it for good.
+    Refused(Trouble),
+    /// Nothing was learned.
+    Unavailable(Trouble),
 }
 
 /// Answer of the dry runs before an attempt.

@@ -13,6 +13,7 @@
 //! | 10 | a key is needed and the gates pass | write the intent |
 //! | 11 | the Secret is not as specified | write it again from its own private half |
 //! | 12 | a lost attempt is not fenced | rewrite the Secret, then record it |
+//! | | a workload was not restarted for the active key | restart it |
 //! | 13 | a key's time is over | disable it, later delete it |
 //! | 14, 15 | a lost attempt's window is over | report what appeared in it, close it |
 //! | 16 | otherwise | wait |
@@ -26,7 +27,7 @@ use super::step::{Need, Next, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, deleting, retire};
-use crate::api::v1alpha1::ServiceAccountKeyStatus;
+use crate::api::v1alpha1::KeySource;
 use crate::domain::schedule::{Schedule, audit_wait, whole_second_before};
 use crate::domain::{Event, Reason, Timing};
 
@@ -59,10 +60,14 @@ impl Table<'_> {
         };
         // A spec that was changed may no longer want what was due.
         self.reschedule(&mut status, &schedule);
-        let account = match self.preconditions(&status) {
+        let account = match self.preconditions() {
             Ok(account) => account,
             Err(mood) => return self.hold("5", status, &mood),
         };
+        if let Some(plan) = self.other_account(&status, account).or_else(|| self.take_over(&status, account))
+        {
+            return plan; // 5, 6
+        }
         // 6
         if let Some(why) = self.unwritable() {
             let message = format!("Secret {}: {why}", story::secret_name(obs));
@@ -70,15 +75,22 @@ impl Table<'_> {
         }
         let main = self
             .record(&status, &schedule, account) // 7
+            .or_else(|| self.revoke_attempt(&status)) // 8, revoked
+            .or_else(|| self.revoke_old(&status, account)) // 13, revoked
             .or_else(|| self.attempt(&status, &schedule, account)) // 8
             .or_else(|| self.staged_by_none(&status, &schedule)) // 9
             .or_else(|| self.mint(&status, &schedule, account)) // 10
+            .or_else(|| self.rename(&status, &schedule, account)) // 11
             .or_else(|| self.rewrite(&status, &schedule, account)) // 11
+            .or_else(|| self.end_former(&status, &schedule)) // 11b
             .or_else(|| self.fence(&status)) // 12
-            .unwrap_or_else(|| self.wait("16", status.clone(), &rest(&schedule), &schedule));
+            .or_else(|| self.restart(&status)) // between 12 and 13
+            .unwrap_or_else(|| self.wait("16", status.clone(), &self.rest(&schedule), &schedule));
         if main.next == Next::Wait {
             self.retire(&main, account, &schedule) // 13
-                .or_else(|| self.settle_lost(&main.status)) // 14, 15
+                .or_else(|| self.audit(&main.status, &schedule))
+                .or_else(|| self.settle_lost(&main.status, &schedule, account)) // 14, 15
+                .or_else(|| self.settle_requests(&main.status))
                 .unwrap_or(main) // 16
         } else {
             main
@@ -92,7 +104,7 @@ impl Table<'_> {
             Secret::Ours(secret) if secret.immutable => {
                 Some("it was made immutable; delete it, and it is written again")
             }
-            Secret::Ours(_) | Secret::Absent => None,
+            Secret::Ours(_) | Secret::Left(_) | Secret::Absent => None,
         }
     }
 
@@ -112,7 +124,7 @@ impl Table<'_> {
     }
 
     /// Rule 5: what must hold before anything is made or ended.
-    fn preconditions(&self, status: &ServiceAccountKeyStatus) -> Result<&Account, Mood> {
+    fn preconditions(&self) -> Result<&Account, Mood> {
         let obs = self.obs;
         let account = match &obs.account {
             AccountView::Usable(account) => account,
@@ -120,11 +132,6 @@ impl Table<'_> {
                 return Err(Mood::Broken(*reason, message.clone()));
             }
         };
-        if status.account_unique_id.as_ref().is_some_and(|known| *known != account.unique_id) {
-            let message = "The account was made again under the same e-mail; its old keys are gone with it. Delete \
-                           this object and apply it again";
-            return Err(Mood::Broken(Reason::AccountRecreated, message.to_owned()));
-        }
         if let Some(skew) = account.clock_skew.filter(|skew| *skew > self.timing.max_skew) {
             let message = format!(
                 "The backend's clock and ours differ by {}s: set the wrong one right",
@@ -140,12 +147,37 @@ impl Table<'_> {
             );
             return Err(Mood::Stalled(Reason::AlgorithmUnsupported, message));
         }
+        if obs.spec.key_source == KeySource::Local && !account.can_upload {
+            let message = "The backend takes no uploaded keys: set keySource: Backend".to_owned();
+            return Err(Mood::Stalled(Reason::CapabilityMissing, message));
+        }
         Ok(account)
+    }
+
+    /// A wheel at rest, or one that was stopped.
+    fn rest(&self, schedule: &Schedule) -> Mood {
+        if let Some(invalid) = &self.obs.requests.invalid {
+            return Mood::Waiting(Reason::InvalidAnnotation, invalid.clone());
+        }
+        if schedule.suspend {
+            let message =
+                "Rotation is suspended: no key is made on schedule, and none is disabled or deleted";
+            return Mood::Waiting(Reason::Suspended, message.to_owned());
+        }
+        Mood::Settled
     }
 
     /// Rule 13, after any rule that only waits.
     fn retire(&self, waiting: &Plan, account: &Account, schedule: &Schedule) -> Option<Plan> {
-        let ending = retire::due(self.obs, &waiting.status, account, schedule, self.now)?;
+        let ending = retire::due(self, &waiting.status, account, schedule)?;
+        if let Step::DisableKey { id } | Step::DeleteKey { id } = &ending.step {
+            if let Some(unfinished) = self.unfinished_rollout(&waiting.status) {
+                return Some(self.held_by_rollout(waiting, id, &unfinished));
+            }
+            if let Some(dropped) = self.drop_previous(&waiting.status, account, id) {
+                return Some(dropped);
+            }
+        }
         if !self.obs.confirmed {
             return Some(Plan::need("13", Need::Confirm, &waiting.status));
         }
@@ -160,14 +192,13 @@ impl Table<'_> {
         };
         Some(Plan { events: vec![event], ..Plan::act("13", ending.step, ending.status) })
     }
-}
 
-/// A wheel at rest, or one that was stopped.
-fn rest(schedule: &Schedule) -> Mood {
-    if schedule.suspend {
-        let message = "Rotation is suspended: no key is made on schedule, and none is disabled or deleted";
-        Mood::Waiting(Reason::Suspended, message.to_owned())
-    } else {
-        Mood::Settled
+    /// A restart that does not end holds the old key alive, and says so.
+    fn held_by_rollout(&self, waiting: &Plan, id: &str, unfinished: &str) -> Plan {
+        let mut status = waiting.status.clone();
+        let message =
+            format!("Key {id} stays enabled until every workload has read the new one: {unfinished}");
+        story::rollout(self.obs, &mut status, &message, self.now);
+        Plan { status, requeue: waiting.requeue.min(self.timing.settle), ..waiting.clone() }
     }
 }

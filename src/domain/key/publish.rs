@@ -1,34 +1,49 @@
-//! What is written into the consumer Secret: a proved key (rule 8c), or the same one again (rule 11).
+//! What is written into the consumer Secret: a proved key (rule 8c), or the same one again (rule 11), also under
+//! another name.
 
 use std::time::Duration;
 
-use super::observation::{Secret, Staged};
-use super::step::{Plan, Publication, Step};
+use jiff::Timestamp;
+
+use super::attempt::StagedKey;
+use super::observation::{Published, Secret};
+use super::step::{Need, Plan, Publication, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, ledger};
-use crate::api::v1alpha1::{KeyPhase, LedgerKey, PendingAttempt, ServiceAccountKeyStatus};
+use super::{Account, ledger, requests};
+use crate::api::v1alpha1::{FormerSecret, KeyPhase, LedgerKey, PendingAttempt, ServiceAccountKeyStatus};
 use crate::domain::schedule::{Schedule, add, between, whole_second_after};
 use crate::domain::{Event, Reason, names};
 
 impl Table<'_> {
+    /// Rule 8c: the proved key of the open attempt.
     pub(super) fn publish(
         &self,
         status: &ServiceAccountKeyStatus,
         pending: &PendingAttempt,
-        staged: &Staged,
+        staged: &StagedKey,
         account: &Account,
     ) -> Plan {
         let publication = Publication {
             staged_nonce: Some(pending.nonce.clone()),
-            key_id: staged.key_id.clone(),
+            key_id: staged.id.clone(),
             attempt: pending.attempt,
             published_at: whole_second_after(add(self.now, Duration::from_nanos(1))),
             account: staged.account.clone(),
             email: account.email.clone(),
-            ledger: older_keys(status, &staged.key_id),
+            previous: self.superseded(status),
+            ledger: older_keys(status, &staged.id),
         };
         Plan::act("8c", Step::Publish(Box::new(publication)), status.clone())
+    }
+
+    /// The key whose credential stays readable under `.previous` when another one is published: the active one, if it
+    /// goes on working.
+    fn superseded(&self, status: &ServiceAccountKeyStatus) -> Option<String> {
+        let active = ledger::active(status).filter(|_| self.obs.spec.secret.previous)?;
+        let revoked = requests::revocation(self, status).is_some_and(|at| requests::is_revoked(active, at));
+        let readable = story::publishes(self.obs, status) && active.seen.is_none() && !revoked;
+        readable.then(|| active.id.clone())
     }
 
     /// Rule 11: the Secret's private half is good, the rest is not as specified.
@@ -38,11 +53,12 @@ impl Table<'_> {
         schedule: &Schedule,
         account: &Account,
     ) -> Option<Plan> {
-        let Secret::Ours(secret) = &self.obs.secret else { return None };
-        if secret.as_specified {
-            return None;
-        }
+        let secret = self.obs.secret.ours()?;
         let active = ledger::active(status)?;
+        let previous = self.kept_previous(status, secret);
+        if secret.as_specified && previous == secret.previous_key_id {
+            return self.renamed(status, secret);
+        }
         if let Some(until) = self.obs.rewrites_resume.filter(|until| *until > self.exact) {
             let message =
                 "Somebody keeps changing entries, labels or annotations that the spec gives the Secret";
@@ -50,22 +66,142 @@ impl Table<'_> {
             let plan = self.wait("11", status.clone(), &mood, schedule);
             return Some(Plan { requeue: plan.requeue.min(between(self.exact, until)), ..plan });
         }
-        let publication = Publication {
-            staged_nonce: None,
-            key_id: active.id.clone(),
-            attempt: active.attempt,
-            published_at: active.published_at.or(secret.published_at).unwrap_or(self.now),
-            account: names::account(&account.project, &account.unique_id),
-            email: account.email.clone(),
-            ledger: older_keys(status, &active.id),
-        };
         let note = format!("Secret {} is written again as the spec says", story::secret_name(self.obs));
         let event = Event::normal(Reason::SecretRepaired, note);
-        Some(Plan {
-            events: vec![event],
-            ..Plan::act("11", Step::Publish(Box::new(publication)), status.clone())
-        })
+        let step = republication(status, active, secret.published_at, account, previous, self.now);
+        Some(Plan { events: vec![event], ..Plan::act("11", step, status.clone()) })
     }
+
+    /// The key that `.previous` goes on showing: still enabled, and wanted.
+    fn kept_previous(&self, status: &ServiceAccountKeyStatus, secret: &Published) -> Option<String> {
+        let id = secret.previous_key_id.as_ref().filter(|_| self.obs.spec.secret.previous)?;
+        let key = ledger::find(status, id)?;
+        let revoked = requests::revocation(self, status).is_some_and(|at| requests::is_revoked(key, at));
+        (key.phase == KeyPhase::Overlap && !revoked).then(|| id.clone())
+    }
+
+    /// A key that is about to end leaves the `.previous` entries first.
+    pub(super) fn drop_previous(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        account: &Account,
+        ending: &str,
+    ) -> Option<Plan> {
+        let secret = self.obs.secret.ours().filter(|s| s.previous_key_id.as_deref() == Some(ending))?;
+        let active = ledger::active(status)?;
+        let step = republication(status, active, secret.published_at, account, None, self.now);
+        Some(Plan::act("13p", step, status.clone()))
+    }
+
+    /// The name in the spec was changed: the same credential is published under the new one. The old Secret is written
+    /// down first, so that it is not forgotten.
+    pub(super) fn rename(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        account: &Account,
+    ) -> Option<Plan> {
+        let old = self.obs.renamed_from.as_ref()?;
+        let active = ledger::active(status)?;
+        let name = status.secret_name.clone()?;
+        if !status.former_secrets.iter().any(|f| f.uid == old.uid) {
+            let mut after = status.clone();
+            after.former_secrets.retain(|f| f.name != name);
+            after.former_secrets.push(FormerSecret {
+                name,
+                uid: old.uid.clone(),
+                delete_at: add(self.now, schedule.overlap),
+            });
+            return Some(Plan::act("11", Step::WriteStatus, after));
+        }
+        if self.obs.secret != Secret::Absent || !holds(old, active) {
+            return None; // rules 7 and 11 see to a Secret that is there, rule 10 to a credential that is lost
+        }
+        if !self.obs.confirmed {
+            return Some(Plan::need("11", Need::Confirm, status));
+        }
+        let note = format!("The key is published in Secret {}, too", story::secret_name(self.obs));
+        let event = Event::normal(Reason::KeyPublished, note);
+        let step = republication(status, active, old.published_at, account, None, self.now);
+        Some(Plan { events: vec![event], ..Plan::act("11", step, status.clone()) })
+    }
+
+    /// The Secret of the new name publishes the key: the status names it.
+    fn renamed(&self, status: &ServiceAccountKeyStatus, secret: &Published) -> Option<Plan> {
+        let name = story::secret_name(self.obs);
+        if status.secret_name.as_ref() == Some(&name) || secret.key_id != status.active_key_id {
+            return None;
+        }
+        let mut after = status.clone();
+        // Renamed back: it is not to be deleted any more.
+        after.former_secrets.retain(|f| f.name != name);
+        after.secret_name = Some(name);
+        after.secret_resource_version = Some(secret.resource_version.clone());
+        story::tell(self.obs, &mut after, &Mood::Settled, self.now);
+        Some(Plan::act("11", Step::WriteStatus, after))
+    }
+
+    /// Rule 11b: a Secret of a former name whose overlap is over.
+    pub(super) fn end_former(&self, status: &ServiceAccountKeyStatus, schedule: &Schedule) -> Option<Plan> {
+        if schedule.suspend || !story::publishes(self.obs, status) {
+            return None;
+        }
+        self.drop_former(status, |former| former.delete_at <= self.now)
+    }
+
+    /// Deletes a former Secret that is due, and drops its entry.
+    pub(super) fn drop_former(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        due: impl Fn(&FormerSecret) -> bool,
+    ) -> Option<Plan> {
+        let former = status.former_secrets.iter().find(|f| due(f))?;
+        let mut after = status.clone();
+        after.former_secrets.retain(|f| f.uid != former.uid);
+        let there = self.obs.former.iter().find(|f| f.uid == former.uid);
+        // The spec may name it again.
+        let current = self.obs.secret.ours().is_some_and(|s| s.uid == former.uid);
+        let Some(there) = there.filter(|_| !current) else {
+            return Some(Plan::act("11b", Step::WriteStatus, after));
+        };
+        if !self.obs.confirmed {
+            return Some(Plan::need("11b", Need::Confirm, status));
+        }
+        let step = Step::DeleteFormer {
+            name: there.name.clone(),
+            uid: there.uid.clone(),
+            resource_version: there.resource_version.clone(),
+        };
+        let note = format!("Secret {}, which published the key under a former name, is deleted", there.name);
+        let event = Event::normal(Reason::FormerSecretDeleted, note);
+        Some(Plan { events: vec![event], ..Plan::act("11b", step, after) })
+    }
+}
+
+/// Whether a Secret publishes this key, by mark and by content.
+pub(super) fn holds(secret: &Published, key: &LedgerKey) -> bool {
+    secret.key_id.as_ref() == Some(&key.id) && secret.credential.is(key.public_key_sha256.as_deref())
+}
+
+/// The same credential once more.
+fn republication(
+    status: &ServiceAccountKeyStatus,
+    active: &LedgerKey,
+    published_at: Option<Timestamp>,
+    account: &Account,
+    previous: Option<String>,
+    now: Timestamp,
+) -> Step {
+    Step::Publish(Box::new(Publication {
+        staged_nonce: None,
+        key_id: active.id.clone(),
+        attempt: active.attempt,
+        published_at: active.published_at.or(published_at).unwrap_or(now),
+        account: names::account(&account.project, &account.unique_id),
+        email: account.email.clone(),
+        previous,
+        ledger: older_keys(status, &active.id),
+    }))
 }
 
 /// What the Secret says about all keys but the one it publishes.

@@ -1,14 +1,18 @@
 //! Rules 2 and 7: the status follows what is written elsewhere.
 
-use super::observation::{Published, Secret};
+use std::time::Duration;
+
+use super::observation::{Published, Secret, Upload};
 use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, Credential, ledger};
-use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LostAttempt, ServiceAccountKeyStatus, VerificationMode};
+use super::{Account, Credential, attempt, ledger, requests};
+use crate::api::v1alpha1::{
+    KeyOrigin, KeyPhase, KeySeen, LostAttempt, ServiceAccountKeyStatus, VerificationMode,
+};
 use crate::domain::conditions::Is;
 use crate::domain::schedule::{Schedule, add};
-use crate::domain::{Event, Reason};
+use crate::domain::{Event, Reason, names};
 
 impl Table<'_> {
     /// Rule 2. Without a status nobody knows which keys are ours but the Secret and the staging Secrets; and an
@@ -22,7 +26,8 @@ impl Table<'_> {
         let overlap = obs.spec.rotation.clone().unwrap_or_default().overlap.to_duration().unwrap_or_default();
         let mut status = ServiceAccountKeyStatus::default();
         let mut highest = obs.staged.iter().map(|s| s.attempt).max().unwrap_or(0);
-        if let Secret::Ours(secret) = &obs.secret {
+        // A Secret that publishes another account's key says nothing about ours.
+        if let Some(secret) = obs.secret.ours().filter(|s| self.is_of_account(s)) {
             for older in &secret.ledger {
                 let mut key = older.clone();
                 ledger::to_overlap(&mut key, add(self.now, overlap));
@@ -50,6 +55,7 @@ impl Table<'_> {
             until: add(self.now, self.timing.horizon),
             known_key_ids: Vec::new(),
             fenced: false,
+            public_key_sha256: None,
         });
         story::tell(obs, &mut status, &Mood::Working, self.now);
         let note = "The status was lost and is rebuilt from the Secret; older keys get a full overlap again";
@@ -57,10 +63,17 @@ impl Table<'_> {
         Some(Plan { events: vec![event], ..Plan::act("2", Step::WriteStatus, status) })
     }
 
+    /// Whether a Secret publishes a key of our account, as far as both are known.
+    fn is_of_account(&self, secret: &Published) -> bool {
+        let ours = self.obs.account.reachable().map(|a| names::account(&a.project, &a.unique_id));
+        secret.account.is_none() || ours.is_none() || secret.account == ours
+    }
+
     /// No status, or one that knows no key although the Secret publishes one.
     fn is_lost(&self, evidence: bool) -> bool {
         let emptied = |s: &ServiceAccountKeyStatus| {
-            let published = matches!(&self.obs.secret, Secret::Ours(secret) if secret.key_id.is_some());
+            let published = |secret: &Published| secret.key_id.is_some() && self.is_of_account(secret);
+            let published = self.obs.secret.ours().is_some_and(published);
             published && s.keys.is_empty() && s.pending.is_none() && s.lost.is_empty()
         };
         self.obs.has_finalizer && evidence && self.obs.status.as_ref().is_none_or(emptied)
@@ -117,31 +130,59 @@ impl Table<'_> {
         let mut after = status.clone();
         let published_at = secret.published_at.unwrap_or(self.now);
         let pending = status.pending.as_ref().filter(|p| p.attempt == secret.attempt);
-        let staged = obs.staged.iter().find(|s| s.key_id == id);
+        let staged = obs.staged.iter().find(|s| match &s.key_id {
+            Some(staged) => staged == id,
+            None => pending.is_some_and(|p| p.nonce == s.nonce),
+        });
         let restored = pending.is_none() && ledger::find(status, id).is_some();
 
+        let mut gone = None;
         if let Some(old) = status.active_key_id.as_deref().and_then(|old| ledger::find_mut(&mut after, old)) {
             // A credential that was put back was published long ago: what it replaced was read until now.
             let since = if restored { self.now.max(published_at) } else { published_at };
-            ledger::to_overlap(old, add(since, schedule.overlap));
+            let revoked = requests::revocation(self, status).is_some_and(|at| requests::is_revoked(old, at));
+            let overlap = if revoked { Duration::ZERO } else { schedule.overlap };
+            match old.seen.take() {
+                // No overlap is owed to what somebody else ended.
+                Some(KeySeen::Disabled) => {
+                    old.phase = KeyPhase::Disabled;
+                    old.disabled_at = Some(self.now);
+                    old.delete_at = Some(add(self.now, schedule.delete_after));
+                }
+                Some(KeySeen::Gone) => gone = Some(old.id.clone()),
+                Some(KeySeen::Enabled) | None => ledger::to_overlap(old, add(since, overlap)),
+            }
             after.rotations = after.rotations.saturating_add(1);
         }
+        after.keys.retain(|k| gone.as_ref() != Some(&k.id));
         let mut key = ledger::find(status, id)
             .cloned()
             .unwrap_or_else(|| ledger::entry(id, KeyPhase::Active, KeyOrigin::Rotation, secret.attempt));
         key.phase = KeyPhase::Active;
         key.disable_at = None;
+        key.disabled_at = None;
         key.delete_at = None;
+        key.seen = None;
         key.published_at = Some(published_at);
         if let Some(pending) = pending {
             key.minted_at = Some(pending.started_at);
             key.reason = Some(pending.reason);
             key.algorithm = Some(obs.spec.algorithm.as_str().to_owned());
+            key.source = attempt::source_of(pending);
         }
         if let Some(staged) = staged {
             key.created_at = staged.created_at;
             key.expires_at = staged.expires_at;
             key.public_key_sha256.clone_from(&staged.public_key_sha256);
+            if staged.key_id.is_none() {
+                key.surfaces_until =
+                    pending.map(|p| add(p.started_at, self.timing.send_window + self.timing.horizon));
+            }
+            if let Some(Upload::There { created_at, expires_at, only, .. }) = &obs.upload {
+                key.created_at = *created_at;
+                key.expires_at = *expires_at;
+                key.surfaces_until = key.surfaces_until.filter(|_| !only);
+            }
         } else if let Credential::Readable { public_key_sha256 } = &secret.credential {
             key.public_key_sha256 = Some(public_key_sha256.clone());
         }
@@ -178,6 +219,7 @@ impl Table<'_> {
             story::verified(obs, &mut after, is, reason, message, self.now);
             story::backend(obs, &mut after, Ok(()), self.now);
         }
+        requests::mark_handled(self, &mut after);
         story::tell(obs, &mut after, &Mood::Settled, self.now);
         after
     }

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 
 use super::observation::{Observation, Published, Secret};
+use super::table::Table;
 use super::{Account, Step, ledger, story};
-use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
-use crate::domain::schedule::Schedule;
+use crate::api::v1alpha1::{KeyPhase, KeySeen, LedgerKey, ServiceAccountKeyStatus};
+use crate::domain::schedule::{Schedule, add};
 
 /// An ending that is due.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,34 +18,35 @@ pub struct Ending {
 }
 
 /// The ending that is due, if any: disabled keys past `deleteAt` first, then overlaps past `disableAt`.
-pub fn due(
-    obs: &Observation,
+pub(super) fn due(
+    table: &Table<'_>,
     status: &ServiceAccountKeyStatus,
     account: &Account,
     schedule: &Schedule,
-    now: Timestamp,
 ) -> Option<Ending> {
+    let (obs, now) = (table.obs, table.now);
     // Nothing is ended on one clock.
     if schedule.suspend || account.clock_skew.is_none() {
         return None;
     }
     let secret = publishing(obs, status)?;
-    let ended = |key: &&LedgerKey| may_end(secret, status, key);
+    let ended = |key: &&LedgerKey| may_end(obs, secret, status, key);
     let disabled = status.keys.iter().filter(|k| k.phase == KeyPhase::Disabled && is_past(k.delete_at, now));
     let over = status.keys.iter().filter(|k| k.phase == KeyPhase::Overlap && is_past(k.disable_at, now));
     let key = disabled.chain(over).find(ended)?;
-    Some(end(status, key, account, schedule, now))
+    Some(end(table, status, key, account, schedule))
 }
 
 /// The oldest disabled key, deleted before its time because the account has no room.
-pub fn early(obs: &Observation, status: &ServiceAccountKeyStatus) -> Option<Ending> {
+pub(super) fn early(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Ending> {
+    let obs = table.obs;
     let secret = publishing(obs, status)?;
     let key = status
         .keys
         .iter()
-        .filter(|k| k.phase == KeyPhase::Disabled && may_end(secret, status, k))
+        .filter(|k| k.phase == KeyPhase::Disabled && may_end(obs, secret, status, k))
         .min_by_key(|k| k.attempt)?;
-    Some(delete(status, key))
+    Some(delete(table, status, key))
 }
 
 /// The Secret, if it publishes the active key by its mark and by its content: otherwise nothing is ended.
@@ -55,10 +57,13 @@ fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Opt
     }
 }
 
-fn may_end(secret: &Published, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> bool {
-    secret.key_id.as_ref() != Some(&key.id)
-        && status.active_key_id.as_ref() != Some(&key.id)
-        && !ledger::is_unfenced(status, key)
+fn may_end(obs: &Observation, secret: &Published, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> bool {
+    let published = secret.key_id.as_ref() == Some(&key.id)
+        || status.active_key_id.as_ref() == Some(&key.id)
+        || obs.renamed_from.as_ref().is_some_and(|s| s.key_id.as_ref() == Some(&key.id))
+        || obs.former.iter().any(|former| former.key_ids.contains(&key.id));
+    // A key that somebody enabled again is left to them.
+    !published && key.seen != Some(KeySeen::Enabled) && !ledger::is_unfenced(status, key)
 }
 
 fn is_past(time: Option<Timestamp>, now: Timestamp) -> bool {
@@ -66,29 +71,27 @@ fn is_past(time: Option<Timestamp>, now: Timestamp) -> bool {
 }
 
 fn end(
+    table: &Table<'_>,
     status: &ServiceAccountKeyStatus,
     key: &LedgerKey,
     account: &Account,
     schedule: &Schedule,
-    now: Timestamp,
 ) -> Ending {
     if key.phase == KeyPhase::Disabled || !account.can_disable {
-        return delete(status, key);
+        return delete(table, status, key);
     }
     let mut after = status.clone();
     if let Some(entry) = ledger::find_mut(&mut after, &key.id) {
         entry.phase = KeyPhase::Disabled;
-        entry.delete_at = Some(crate::domain::schedule::add(now, schedule.delete_after));
+        entry.disabled_at = Some(table.now);
+        entry.delete_at = Some(add(table.now, schedule.delete_after));
     }
     Ending { step: Step::DisableKey { id: key.id.clone() }, status: after }
 }
 
 /// Deletes a key and drops it from the ledger.
-pub fn delete(status: &ServiceAccountKeyStatus, key: &LedgerKey) -> Ending {
+pub(super) fn delete(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> Ending {
     let mut after = status.clone();
-    after.keys.retain(|k| k.id != key.id);
-    if after.active_key_id.as_ref() == Some(&key.id) {
-        after.active_key_id = None;
-    }
+    ledger::drop_key(&mut after, key, table.now);
     Ending { step: Step::DeleteKey { id: key.id.clone() }, status: after }
 }

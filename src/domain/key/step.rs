@@ -40,6 +40,23 @@ pub enum Need {
     Confirm,
     /// The keys of the account at the backend.
     Keys,
+    /// The same, each uploaded one with the fingerprint of its public half.
+    Fingerprints,
+    /// The keys of the account as any object has seen them lately, or else as they are now.
+    Audit,
+    /// What other objects on the account say about keys; read after the list.
+    Siblings,
+    /// A key pair, made here, for an attempt that may be begun.
+    Pair,
+    /// Whether the staged pair of an attempt is at the backend already.
+    Find {
+        /// The attempt.
+        nonce: String,
+    },
+    /// Where the workloads to restart stand.
+    Rollout,
+    /// A token exchange with the credential that the consumer Secret holds.
+    SecretProof,
     /// Dry runs of the Secrets that an attempt will write.
     Preflight,
     /// Token exchanges with a staged key.
@@ -64,6 +81,37 @@ pub enum Step {
     Create {
         /// The attempt.
         nonce: String,
+    },
+    /// Stage the pair of the open attempt.
+    StagePair {
+        /// The attempt.
+        nonce: String,
+    },
+    /// Upload the public half of the staged pair of the open attempt.
+    Upload {
+        /// The attempt.
+        nonce: String,
+    },
+    /// Make the Secret that an earlier object of this name left ours.
+    TakeOver {
+        /// Whether its key is good: otherwise what it says about keys is dropped.
+        keep: bool,
+    },
+    /// Delete a Secret of a former name, as it was read.
+    DeleteFormer {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// Its resource version.
+        resource_version: String,
+    },
+    /// Restart a workload for the active key.
+    Restart {
+        /// Which.
+        workload: crate::api::v1alpha1::Workload,
+        /// The key.
+        key_id: String,
     },
     /// Write the consumer Secret.
     Publish(Box<Publication>),
@@ -118,6 +166,8 @@ pub struct Publication {
     pub account: String,
     /// E-mail of its account.
     pub email: String,
+    /// The key whose credential stands in the `.previous` entries, if any shall.
+    pub previous: Option<String>,
     /// All older keys.
     pub ledger: Vec<LedgerKey>,
 }

@@ -102,6 +102,10 @@ pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood
     } else if !first {
         let (reason, message) = match &obs.secret {
             Secret::Absent => (Reason::SecretMissing, format!("Secret {secret_name} is gone")),
+            Secret::Left(_) => (
+                Reason::SecretEdited,
+                format!("Secret {secret_name} is that of an earlier object of this name"),
+            ),
             Secret::Foreign { why } => (Reason::SecretConflict, why.clone()),
             Secret::Ours(_) => {
                 (Reason::SecretEdited, format!("Secret {secret_name} does not hold the active key"))
@@ -184,13 +188,29 @@ pub fn publishes(obs: &Observation, status: &ServiceAccountKeyStatus) -> bool {
             let expected = ledger::active(status).and_then(|k| k.public_key_sha256.as_deref());
             secret.key_id.is_some() && secret.key_id == status.active_key_id && secret.credential.is(expected)
         }
-        Secret::Absent | Secret::Foreign { .. } => false,
+        // Published under the name before: the new one follows.
+        Secret::Absent => obs
+            .renamed_from
+            .as_ref()
+            .zip(ledger::active(status))
+            .is_some_and(|(old, active)| super::publish::holds(old, active)),
+        Secret::Left(_) | Secret::Foreign { .. } => false,
     }
 }
 
 /// Name of the consumer Secret.
 pub fn secret_name(obs: &Observation) -> String {
     obs.spec.secret.name.clone().unwrap_or_else(|| obs.name.clone())
+}
+
+/// An old key waits for the restart of workloads.
+pub fn rollout(obs: &Observation, status: &mut ServiceAccountKeyStatus, message: &str, now: Timestamp) {
+    Conditions::of(&mut status.conditions, obs.generation, now).set(
+        ROTATING,
+        Is::True,
+        Reason::RolloutNotDone,
+        message,
+    );
 }
 
 /// A step that was refused or got no answer: said once, where people look. The next step that goes through sets the

@@ -67,9 +67,17 @@ impl Table<'_> {
         });
         let rotation = status.next_rotation_time.filter(|_| !schedule.suspend);
         let windows = status.lost.iter().map(|l| add(l.until, self.timing.list_lag + Duration::from_secs(1)));
+        let looks = status.lost.iter().filter(|l| l.fenced).map(|l| self.first_look(l));
+        let looks = looks.filter(|at| *at > self.obs.looked_at);
+        let former = status.former_secrets.iter().filter(|_| !schedule.suspend).map(|f| f.delete_at);
+        let requests = &self.obs.requests;
+        let asked = requests.rotate_at.into_iter().chain(requests.revoke_at).filter(|at| *at > self.now);
         endings
             .chain(rotation)
             .chain(windows)
+            .chain(looks)
+            .chain(former)
+            .chain(asked)
             // What is overdue and was not done waits for something else, which wakes us or has its own time.
             .map(|at| if at <= self.now { self.timing.settle } else { between(self.exact, at) })
             .min()

@@ -74,6 +74,7 @@ impl World {
             program: Some(program()),
             kubeconfig: cp.operator_kubeconfig().unwrap(),
             embedded_endpoint: Some(iam.url().to_owned()),
+            args: vec!["--lease-duration".to_owned(), "6s".to_owned()],
             test_timing: Some(own.timing.unwrap_or(HASTY).to_owned()),
             log: own.log.map(str::to_owned),
             ..OperatorOptions::default()

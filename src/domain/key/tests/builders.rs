@@ -31,6 +31,8 @@ pub fn spec() -> ServiceAccountKeySpec {
         }),
         verification: Verification::default(),
         secret: SecretTemplate::default(),
+        validity: None,
+        rollout_restart: Vec::new(),
         deletion_policy: DeletionPolicy::default(),
     }
 }
@@ -41,6 +43,8 @@ pub fn account() -> Account {
         email: "billing@p.iam.gserviceaccount.com".to_owned(),
         unique_id: "100".to_owned(),
         can_disable: true,
+        can_upload: true,
+        exclusive: false,
         algorithms: vec!["RSA_2048".to_owned()],
         key_limit: Some(10),
         clock_skew: Some(Duration::ZERO),
@@ -56,13 +60,23 @@ pub fn fresh() -> Observation {
         created_at: at(0),
         deleting: false,
         has_finalizer: true,
-        abandon: false,
+        requests: Requests::default(),
         spec: spec(),
         status: None,
         secret: Secret::Absent,
+        renamed_from: None,
+        former: Vec::new(),
         staged: Vec::new(),
         account: AccountView::Usable(account()),
         keys: None,
+        audited: None,
+        // No audit is due unless a test says so.
+        looked_at: at(10_000_000),
+        siblings: None,
+        rollout: None,
+        fresh_pair: None,
+        staged_here: None,
+        upload: None,
         preflight: None,
         proof: None,
         confirmed: false,
@@ -98,6 +112,7 @@ pub fn published(id: &str, attempt: u32) -> Published {
         account: Some("p/100".to_owned()),
         ledger: Vec::new(),
         credential: Credential::Readable { public_key_sha256: sha(id) },
+        previous_key_id: None,
         as_specified: true,
         immutable: false,
     }
@@ -130,7 +145,7 @@ pub fn staged(id: &str, nonce: &str, attempt: u32) -> Staged {
         uid: format!("u-{nonce}"),
         nonce: nonce.to_owned(),
         attempt,
-        key_id: id.to_owned(),
+        key_id: Some(id.to_owned()),
         account: "p/100".to_owned(),
         public_key_sha256: Some(sha(id)),
         created_at: Some(at(0)),
@@ -146,6 +161,7 @@ pub fn pending(nonce: &str, attempt: u32, started_at: Timestamp) -> PendingAttem
         started_at,
         backend_time: started_at,
         known_key_ids: Vec::new(),
+        public_key_sha256: None,
     }
 }
 
@@ -157,6 +173,7 @@ pub fn lost(nonce: &str, attempt: u32, from: Timestamp, fenced: bool) -> LostAtt
         until: add(from, Duration::from_secs(3610)),
         known_key_ids: Vec::new(),
         fenced,
+        public_key_sha256: None,
     }
 }
 
@@ -169,6 +186,10 @@ pub fn listed(ids: &[&str], when: Timestamp) -> KeyList {
             expires_at: None,
             disabled: false,
             made_by_backend: true,
+            disable_reason: None,
+            extended_status: None,
+            public_key_sha256: None,
+            nonce: None,
         })
         .collect();
     KeyList::Listed { keys, backend_time: when }

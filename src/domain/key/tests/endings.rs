@@ -79,6 +79,8 @@ fn rules_14_and_15_report_what_appeared_in_a_lost_window_and_touch_nothing() {
     assert_eq!(decide(&obs, over - 2).next, Next::Wait, "its key may still surface");
     assert_eq!(decide(&obs, over).next, Next::Need(Need::Keys));
     obs.keys = Some(listed(&["k1", "stranger"], at(over)));
+    assert_eq!(decide(&obs, over).next, Next::Need(Need::Siblings), "another object may own it");
+    obs.siblings = Some(Siblings { fenced_attempts: 1, ..Siblings::default() });
     let plan = decide(&obs, over);
     assert_eq!((plan.rule, step(&plan)), ("15", &Step::WriteStatus));
     assert!(plan.status.lost.is_empty());
@@ -156,7 +158,7 @@ fn a_deleting_object_without_a_backend_waits_until_it_is_abandoned() {
         AccountView::Unusable { reason: Reason::AccountMissing, message: String::new(), account: None };
     let plan = decide(&obs, 60);
     assert_eq!(plan.next, Next::Wait);
-    obs.abandon = true;
+    obs.requests.abandon = true;
     let plan = decide(&obs, 60);
     assert_eq!(step(&plan), &Step::RemoveFinalizer);
     assert!(plan.events[0].note.contains("k1"), "the event names what is left: {:?}", plan.events);

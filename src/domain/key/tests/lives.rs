@@ -42,6 +42,7 @@ struct World {
     published_at: BTreeMap<String, Timestamp>,
     ever_published: BTreeSet<String>,
     created: BTreeSet<String>,
+    looked: bool,
 }
 
 impl World {
@@ -49,12 +50,13 @@ impl World {
         Self {
             now: at(0),
             backend: Backend { keys: BTreeMap::new(), next: 0 },
-            obs: fresh(),
+            obs: Observation { looked_at: at(0), ..fresh() },
             faults,
             effects: 0,
             published_at: BTreeMap::new(),
             ever_published: BTreeSet::new(),
             created: BTreeSet::new(),
+            looked: false,
         }
     }
 
@@ -71,6 +73,8 @@ impl World {
 
     fn forget_reads(&mut self) {
         self.obs.keys = None;
+        self.obs.audited = None;
+        self.obs.siblings = None;
         self.obs.preflight = None;
         self.obs.proof = None;
         self.obs.confirmed = false;
@@ -80,19 +84,31 @@ impl World {
     fn answer(&mut self, need: &Need) {
         match need {
             Need::Confirm => self.obs.confirmed = true,
-            Need::Keys => {
+            Need::Keys | Need::Fingerprints | Need::Audit => {
+                self.looked = true;
                 let keys = self.backend.keys.iter().map(|(id, (enabled, created_at))| ListedKey {
                     id: id.clone(),
                     created_at: Some(*created_at),
                     expires_at: None,
                     disabled: !enabled,
                     made_by_backend: true,
+                    disable_reason: None,
+                    extended_status: None,
+                    public_key_sha256: None,
+                    nonce: None,
                 });
                 self.obs.keys = Some(KeyList::Listed { keys: keys.collect(), backend_time: self.now });
             }
+            Need::Siblings => {
+                let fenced_attempts = self.status().lost.iter().filter(|l| l.fenced).count();
+                self.obs.siblings = Some(Siblings { fenced_attempts, ..Siblings::default() });
+            }
+            Need::Pair | Need::Find { .. } | Need::Rollout | Need::SecretProof => {
+                panic!("nothing here asks for {need:?}")
+            }
             Need::Preflight => self.obs.preflight = Some(Preflight::Accepted),
             Need::Proof { nonce, times } => {
-                let id = self.obs.staged.iter().find(|s| s.nonce == *nonce).map(|s| s.key_id.clone());
+                let id = self.obs.staged.iter().find(|s| s.nonce == *nonce).and_then(|s| s.key_id.clone());
                 let good = id.is_some_and(|id| self.works(&id));
                 self.obs.proof = Some(if good {
                     Proof::Accepted { times: *times }
@@ -125,6 +141,11 @@ impl World {
                     _ => break decided,
                 }
             };
+            if std::mem::take(&mut self.looked)
+                && (decided.next == Next::Wait || ["13a", "15"].contains(&decided.rule))
+            {
+                self.obs.looked_at = self.now;
+            }
             let Next::Act(step) = decided.next.clone() else {
                 self.obs.status = Some(decided.status);
                 return decided.requeue;
@@ -181,6 +202,11 @@ impl World {
                 self.backend.keys.remove(id);
             }
             Step::RemoveFinalizer | Step::DeleteSecret { .. } => panic!("nobody deletes this object"),
+            Step::StagePair { .. }
+            | Step::Upload { .. }
+            | Step::TakeOver { .. }
+            | Step::DeleteFormer { .. }
+            | Step::Restart { .. } => panic!("nobody asked for {step:?}"),
         }
     }
 
@@ -239,7 +265,7 @@ impl World {
         // Covered.
         for id in self.backend.keys.keys() {
             let in_ledger = ledger::find(&status, id).is_some();
-            let staged = self.obs.staged.iter().any(|s| s.key_id == *id);
+            let staged = self.obs.staged.iter().any(|s| s.key_id.as_ref() == Some(id));
             let published = matches!(&self.obs.secret, Secret::Ours(s) if s.key_id.as_deref() == Some(id));
             let suspect = status.suspects.iter().any(|s| s.id == *id);
             let open = status.pending.is_some() || !status.lost.is_empty();

@@ -3,4 +3,6 @@
 mod builders;
 mod endings;
 mod lives;
+mod orphans;
+mod people;
 mod rules;

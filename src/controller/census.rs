@@ -1,0 +1,78 @@
+//! The keys of an account, and which of them objects own.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
+use kube::{Api, ResourceExt as _};
+
+use super::key::{add_claims, published_ids};
+use super::registry::Login;
+use super::{Context, Error};
+use crate::api::v1alpha1::{LedgerKey, ServiceAccountKey, UnmanagedKey, meta};
+use crate::backend::BackendError;
+use crate::domain::account::{Census, Unclaimed};
+use crate::domain::key::{KeyList, Siblings, Window};
+use crate::domain::names;
+
+/// Lists the keys, then reads who owns them: whoever made a listed key had written its intent before.
+pub async fn census(
+    ctx: &Context,
+    login: &Login,
+    namespace: &str,
+    account: &str,
+    unique_id: &str,
+) -> Result<Result<Census, BackendError>, Error> {
+    let listing = match login.backend.list_keys(unique_id).await {
+        Ok(listing) => listing,
+        Err(error) => return Ok(Err(error)),
+    };
+    let now = ctx.clock.now();
+    let facts = login.backend.facts();
+    let list = KeyList::Listed { keys: listing.keys.clone(), backend_time: listing.backend_time };
+    ctx.looks.listed(&names::account(&facts.project, unique_id), now, &list, &ctx.timing);
+
+    let objects: Api<DeserializeGuard<ServiceAccountKey>> = Api::namespaced(ctx.io.client(), namespace);
+    let selected = ListParams::default().fields(&format!("spec.serviceAccountRef.name={account}"));
+    let mut claims = Siblings::default();
+    let mut suspected = Vec::new();
+    for object in ctx.io.list(&objects, &selected).await? {
+        match object.0.ok().map(|o| o.status) {
+            Some(Some(status)) => {
+                add_claims(&mut claims, &status, false);
+                suspected.extend(status.suspects.iter().map(|s| s.id.clone()));
+            }
+            // Nobody knows what it has under way.
+            Some(None) | None => claims.windows.push(Window { from: None, until: None }),
+        }
+    }
+    let labelled = ListParams::default().labels(&format!("{}={}", meta::OWNED_LABEL, meta::OWNED_VALUE));
+    let secrets: Api<Secret> = ctx.io.namespaced(namespace);
+    for secret in ctx.io.list(&secrets, &labelled).await? {
+        claims.claimed.extend(published_ids(&secret));
+        let ledger = secret.annotations().get(meta::LEDGER);
+        let older: Vec<LedgerKey> =
+            ledger.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        claims.claimed.extend(older.into_iter().map(|key| key.id));
+    }
+    let total = listing.keys.len();
+    let unmanaged: Vec<Unclaimed> = listing
+        .keys
+        .into_iter()
+        .filter(|key| !claims.claimed.contains(&key.id))
+        .map(|key| Unclaimed {
+            undecided: suspected.contains(&key.id)
+                || key.created_at.is_none_or(|at| claims.windows.iter().any(|w| w.covers(at))),
+            since: ctx.first_seen.of(&format!("{unique_id}/{}", key.id), now),
+            key: UnmanagedKey {
+                id: key.id,
+                uploaded: !key.made_by_backend,
+                created_at: key.created_at,
+                expires_at: key.expires_at,
+                disabled: key.disabled,
+                disable_reason: key.disable_reason,
+            },
+        })
+        .collect();
+    let managed = u32::try_from(total - unmanaged.len()).unwrap_or(u32::MAX);
+    Ok(Ok(Census { managed, limit: facts.key_limit, unmanaged }))
+}

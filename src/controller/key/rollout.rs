@@ -1,0 +1,118 @@
+//! Workloads that are restarted for a new key.
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kube::ResourceExt as _;
+
+use super::world::World;
+use crate::api::v1alpha1::{Workload, WorkloadKind, meta};
+use crate::controller::{Context, Error};
+use crate::domain::key::{Rollout, RolloutState};
+
+/// Where all workloads of the spec stand.
+pub async fn rollouts(ctx: &Context, world: &World) -> Result<Vec<Rollout>, Error> {
+    let namespace = kube::ResourceExt::namespace(&world.object).unwrap_or_default();
+    let active = world.observation.status.as_ref().and_then(|s| s.active_key_id.clone()).unwrap_or_default();
+    let mut found = Vec::new();
+    for workload in &world.object.spec.rollout_restart {
+        let name = &workload.name;
+        let state = match workload.kind {
+            WorkloadKind::Deployment => ctx
+                .io
+                .get(&ctx.io.namespaced::<Deployment>(&namespace), name)
+                .await?
+                .map(|d| deployment(&d, &active)),
+            WorkloadKind::StatefulSet => ctx
+                .io
+                .get(&ctx.io.namespaced::<StatefulSet>(&namespace), name)
+                .await?
+                .map(|s| stateful(&s, &active)),
+            WorkloadKind::DaemonSet => ctx
+                .io
+                .get(&ctx.io.namespaced::<DaemonSet>(&namespace), name)
+                .await?
+                .map(|d| daemon(&d, &active)),
+        };
+        found.push(Rollout { workload: workload.clone(), state: state.unwrap_or(RolloutState::Missing) });
+    }
+    Ok(found)
+}
+
+/// The stamp carries the key, not a time: a second stamp for the same key changes nothing, and restarts nothing.
+pub async fn restart(ctx: &Context, world: &World, workload: &Workload, key_id: &str) -> Result<(), Error> {
+    let namespace = world.object.namespace().unwrap_or_default();
+    let name = &workload.name;
+    match workload.kind {
+        WorkloadKind::Deployment => {
+            ctx.io
+                .stamp(&ctx.io.namespaced::<Deployment>(&namespace), name, meta::RESTARTED_FOR, key_id)
+                .await?;
+        }
+        WorkloadKind::StatefulSet => {
+            ctx.io
+                .stamp(&ctx.io.namespaced::<StatefulSet>(&namespace), name, meta::RESTARTED_FOR, key_id)
+                .await?;
+        }
+        WorkloadKind::DaemonSet => {
+            ctx.io
+                .stamp(&ctx.io.namespaced::<DaemonSet>(&namespace), name, meta::RESTARTED_FOR, key_id)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+fn is_stamped(template: &PodTemplateSpec, key: &str) -> bool {
+    let annotations = template.metadata.as_ref().and_then(|m| m.annotations.as_ref());
+    annotations.and_then(|a| a.get(meta::RESTARTED_FOR)).map(String::as_str) == Some(key)
+}
+
+/// `kubectl rollout status` asks the same: the controller has seen the template, and all pods are new and available.
+fn state(observed: bool, wanted: i32, updated: i32, available: i32, total: i32) -> RolloutState {
+    if observed && updated >= wanted && available >= wanted && total <= updated.max(wanted) {
+        RolloutState::Done
+    } else {
+        RolloutState::Progressing {
+            progress: format!("{updated} of {wanted} pods are new, {available} available"),
+        }
+    }
+}
+
+fn deployment(found: &Deployment, key: &str) -> RolloutState {
+    let (Some(spec), status) = (&found.spec, found.status.clone().unwrap_or_default()) else {
+        return RolloutState::Missing;
+    };
+    if !is_stamped(&spec.template, key) {
+        return RolloutState::Due;
+    }
+    let observed = status.observed_generation >= found.metadata.generation;
+    let wanted = spec.replicas.unwrap_or(1);
+    let (updated, available) = (status.updated_replicas.unwrap_or(0), status.available_replicas.unwrap_or(0));
+    state(observed, wanted, updated, available, status.replicas.unwrap_or(0))
+}
+
+fn stateful(found: &StatefulSet, key: &str) -> RolloutState {
+    let (Some(spec), status) = (&found.spec, found.status.clone().unwrap_or_default()) else {
+        return RolloutState::Missing;
+    };
+    if !is_stamped(&spec.template, key) {
+        return RolloutState::Due;
+    }
+    let observed = status.observed_generation >= found.metadata.generation;
+    let wanted = spec.replicas.unwrap_or(1);
+    let (updated, available) = (status.updated_replicas.unwrap_or(0), status.available_replicas.unwrap_or(0));
+    state(observed, wanted, updated, available, status.replicas)
+}
+
+fn daemon(found: &DaemonSet, key: &str) -> RolloutState {
+    let (Some(spec), status) = (&found.spec, found.status.clone().unwrap_or_default()) else {
+        return RolloutState::Missing;
+    };
+    if !is_stamped(&spec.template, key) {
+        return RolloutState::Due;
+    }
+    let observed = status.observed_generation >= found.metadata.generation;
+    let updated = status.updated_number_scheduled.unwrap_or(0);
+    let wanted = status.desired_number_scheduled;
+    state(observed, wanted, updated, status.number_available.unwrap_or(0), updated)
+}

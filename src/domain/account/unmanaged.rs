@@ -1,0 +1,69 @@
+//! Keys on an account that no object owns: reported, or ended where the spec hands the account's keys to us.
+
+use jiff::Timestamp;
+
+use super::Step;
+use crate::api::v1alpha1::{AccountKeys, ServiceAccountStatus, UnmanagedKey, UnmanagedKeys};
+use crate::domain::Timing;
+use crate::domain::schedule::add;
+
+/// Keys that the status names at most.
+const SHOWN: usize = 20;
+
+/// The keys of an account, by one look at the backend and all objects after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// How many keys objects own.
+    pub managed: u32,
+    /// How many fit.
+    pub limit: Option<u32>,
+    /// The others.
+    pub unmanaged: Vec<Unclaimed>,
+}
+
+/// A key that no object claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unclaimed {
+    /// As the status shows it.
+    pub key: UnmanagedKey,
+    /// Whether some attempt may still claim it.
+    pub undecided: bool,
+    /// Since when this process sees it unclaimed.
+    pub since: Timestamp,
+}
+
+/// Writes what was counted into the status.
+pub(super) fn report(status: &mut ServiceAccountStatus, policy: UnmanagedKeys, census: &Census) {
+    let unmanaged = u32::try_from(census.unmanaged.len()).unwrap_or(u32::MAX);
+    status.keys = Some(AccountKeys { managed: census.managed, unmanaged, limit: census.limit });
+    status.unmanaged_keys = match policy {
+        UnmanagedKeys::Ignore => Vec::new(),
+        _ => census.unmanaged.iter().take(SHOWN).map(|u| u.key.clone()).collect(),
+    };
+}
+
+/// The ending that is due: of a key that nobody claimed for as long as an attempt of ours could still bring it up.
+pub(super) fn ending(
+    policy: UnmanagedKeys,
+    exclusive: bool,
+    census: &Census,
+    unique_id: &str,
+    now: Timestamp,
+    timing: &Timing,
+) -> Option<(Step, String)> {
+    if !exclusive {
+        return None;
+    }
+    let due = |u: &&Unclaimed| !u.undecided && add(u.since, timing.horizon + timing.list_lag) <= now;
+    let mut due = census.unmanaged.iter().filter(due);
+    let (unique_id, step): (_, fn(String, String) -> Step) = (
+        unique_id.to_owned(),
+        match policy {
+            UnmanagedKeys::Report | UnmanagedKeys::Ignore => return None,
+            UnmanagedKeys::Disable => |unique_id, key_id| Step::DisableKey { unique_id, key_id },
+            UnmanagedKeys::Delete => |unique_id, key_id| Step::DeleteKey { unique_id, key_id },
+        },
+    );
+    let key = due.find(|u| policy == UnmanagedKeys::Delete || !u.key.disabled)?;
+    Some((step(unique_id, key.key.id.clone()), key.key.id.clone()))
+}

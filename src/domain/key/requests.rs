@@ -1,0 +1,122 @@
+//! What people ask for by annotation: a rotation, a revocation, what becomes of suspects.
+
+use jiff::Timestamp;
+
+use super::observation::Secret;
+use super::step::{Need, Plan, Step};
+use super::story;
+use super::table::Table;
+use super::{Account, ledger, retire};
+use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LedgerKey, ServiceAccountKeyStatus};
+use crate::domain::schedule::add;
+use crate::domain::{Event, Reason};
+
+/// The revocation that is due and was not carried out.
+pub(super) fn revocation(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Timestamp> {
+    let asked = table.obs.requests.revoke_at.filter(|at| *at <= table.now)?;
+    status.handled.revoke_at.is_none_or(|done| done < asked).then_some(asked)
+}
+
+/// The rotation that is due and was not carried out.
+pub(super) fn rotation(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Timestamp> {
+    let asked = table.obs.requests.rotate_at.filter(|at| *at <= table.now)?;
+    status.handled.rotate_at.is_none_or(|done| done < asked).then_some(asked)
+}
+
+/// Whether a key was made before a revocation. One whose making nobody remembers was.
+pub(super) fn is_revoked(key: &LedgerKey, at: Timestamp) -> bool {
+    key.minted_at.is_none_or(|minted| minted < at)
+}
+
+/// Marks what was carried out by what the status says now: a rotation by any publication after it, a revocation once no
+/// older key is left.
+pub(super) fn mark_handled(table: &Table<'_>, status: &mut ServiceAccountKeyStatus) {
+    let Some(active) = ledger::active(status).cloned() else { return };
+    if let Some(asked) = rotation(table, status)
+        && active.published_at.is_some_and(|at| at >= asked)
+    {
+        status.handled.rotate_at = Some(asked);
+    }
+    if let Some(asked) = revocation(table, status)
+        && !status.keys.iter().any(|k| is_revoked(k, asked))
+        && status.pending.as_ref().is_none_or(|p| p.started_at >= asked)
+    {
+        status.handled.revoke_at = Some(asked);
+    }
+}
+
+impl Table<'_> {
+    /// An attempt that was begun before a revocation makes a key that is revoked, too.
+    pub(super) fn revoke_attempt(&self, status: &ServiceAccountKeyStatus) -> Option<Plan> {
+        let asked = revocation(self, status)?;
+        status.pending.as_ref().filter(|p| p.started_at < asked)?;
+        Some(self.give_up("8r", status))
+    }
+
+    /// A revoked key that is not published is ended at once: no overlap is owed to it, and it frees a slot.
+    pub(super) fn revoke_old(&self, status: &ServiceAccountKeyStatus, account: &Account) -> Option<Plan> {
+        let asked = revocation(self, status)?;
+        let published = match &self.obs.secret {
+            Secret::Ours(secret) => secret.key_id.as_deref(),
+            _ => None,
+        };
+        let revoked = |k: &&LedgerKey| {
+            matches!(k.phase, KeyPhase::Overlap | KeyPhase::Disabled)
+                && is_revoked(k, asked)
+                && published != Some(k.id.as_str())
+        };
+        let key = status.keys.iter().find(revoked)?;
+        if ledger::is_unfenced(status, key) {
+            // Somebody may still publish it: first no older write of the Secret can succeed any more.
+            return self.fence(status);
+        }
+        if let Some(dropped) = self.drop_previous(status, account, &key.id) {
+            return Some(dropped);
+        }
+        if !self.obs.confirmed {
+            return Some(Plan::need("13r", Need::Confirm, status));
+        }
+        let mut ending = retire::delete(self, status, key);
+        mark_handled(self, &mut ending.status);
+        let event = Event::normal(Reason::KeyDeleted, format!("Key {} is revoked", key.id));
+        Some(Plan { events: vec![event], ..Plan::act("13r", ending.step, ending.status) })
+    }
+
+    /// What was carried out without a write of its own is marked: what was asked for ends visibly.
+    pub(super) fn settle_requests(&self, status: &ServiceAccountKeyStatus) -> Option<Plan> {
+        let mut after = status.clone();
+        mark_handled(self, &mut after);
+        self.claims(&mut after);
+        if after.handled == status.handled && after.suspects == status.suspects {
+            return None;
+        }
+        story::suspects(self.obs, &mut after, self.now);
+        Some(Plan::act("14a", Step::WriteStatus, after))
+    }
+
+    /// Suspects that a person claims are ended like any other old key; those that are disowned are forgotten.
+    fn claims(&self, status: &mut ServiceAccountKeyStatus) {
+        let requests = &self.obs.requests;
+        let overlap = self
+            .obs
+            .spec
+            .rotation
+            .as_ref()
+            .map(|r| r.overlap.to_duration().unwrap_or_default())
+            .unwrap_or_default();
+        for suspect in std::mem::take(&mut status.suspects) {
+            if requests.disown.contains(&suspect.id) {
+                continue;
+            }
+            if !requests.claim.contains(&suspect.id) {
+                status.suspects.push(suspect);
+                continue;
+            }
+            let mut key = ledger::entry(&suspect.id, KeyPhase::Overlap, KeyOrigin::Orphan, 0);
+            key.created_at = suspect.created_at;
+            key.minted_at = suspect.created_at;
+            key.disable_at = Some(add(self.now, overlap));
+            ledger::put(status, key);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Who may act: the decisions about the Lease, as pure functions.
+//!
+//! The holder counts from the moment before its renewal left, and stops acting at two thirds of the duration. A
+//! rival counts the whole duration from the moment after it saw the record change. Both read a clock that goes on
+//! while the machine sleeps, and neither trusts the times that stand in the record.
+
+use std::time::Duration;
+
+/// The record as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Who holds it; none if it was given back.
+    pub holder: Option<String>,
+    /// The record's resource version: differs after every write of anybody.
+    pub version: String,
+    /// For how long its holder asked.
+    pub duration: Duration,
+}
+
+/// Since when a process has seen the record unchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    version: String,
+    since: Duration,
+}
+
+/// What to do about the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Write our name: nobody holds it, or its holder had its time.
+    Take,
+    /// It is ours: write it again.
+    Renew,
+    /// Another holds it: look again after this time.
+    Wait(Duration),
+}
+
+/// Remembers a reading at `now` (time since boot).
+pub fn see(before: Option<Seen>, found: &Found, now: Duration) -> Seen {
+    before
+        .filter(|seen| seen.version == found.version)
+        .unwrap_or_else(|| Seen { version: found.version.clone(), since: now })
+}
+
+/// Decides. `retry` is the longest wait between two looks.
+pub fn decide(me: &str, found: &Found, seen: &Seen, now: Duration, retry: Duration) -> Decision {
+    match found.holder.as_deref() {
+        None | Some("") => Decision::Take,
+        Some(holder) if holder == me => Decision::Renew,
+        Some(_) => {
+            let over = seen.since.saturating_add(found.duration);
+            match over.checked_sub(now).filter(|left| !left.is_zero()) {
+                None => Decision::Take,
+                Some(left) => Decision::Wait(left.min(retry)),
+            }
+        }
+    }
+}
+
+/// Until when a holder acts whose renewal left at `sent`.
+pub fn acts_until(sent: Duration, duration: Duration) -> Duration {
+    sent.saturating_add(duration * 2 / 3)
+}
+
+/// How often it is renewed.
+pub fn renew_every(duration: Duration) -> Duration {
+    duration / 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn found(holder: &str, version: &str) -> Found {
+        let holder = Some(holder.to_owned()).filter(|h| !h.is_empty());
+        Found { holder, version: version.to_owned(), duration: s(15) }
+    }
+
+    #[test]
+    fn a_free_record_is_taken_and_an_own_one_renewed() {
+        let free = found("", "1");
+        let seen = see(None, &free, s(100));
+        assert_eq!(decide("a", &free, &seen, s(100), s(5)), Decision::Take);
+        let own = found("a", "2");
+        assert_eq!(decide("a", &own, &see(Some(seen), &own, s(101)), s(101), s(5)), Decision::Renew);
+    }
+
+    #[test]
+    fn a_rival_waits_for_the_whole_duration_since_the_last_change_that_it_saw() {
+        let one = found("b", "1");
+        let seen = see(None, &one, s(100));
+        assert_eq!(decide("a", &one, &seen, s(100), s(5)), Decision::Wait(s(5)));
+        assert_eq!(
+            decide("a", &one, &see(Some(seen.clone()), &one, s(112)), s(112), s(5)),
+            Decision::Wait(s(3))
+        );
+        assert_eq!(decide("a", &one, &see(Some(seen.clone()), &one, s(115)), s(115), s(5)), Decision::Take);
+        let renewed = found("b", "2");
+        let seen = see(Some(seen), &renewed, s(114));
+        assert_eq!(decide("a", &renewed, &seen, s(115), s(5)), Decision::Wait(s(5)));
+    }
+
+    proptest! {
+        /// However late the rival reads, it takes over after the holder has stopped.
+        #[test]
+        fn nobody_takes_over_while_the_holder_acts(sent in 0_u64..1000, read_after in 0_u64..1000, look_after in 0_u64..1000) {
+            let record = found("b", "1");
+            let seen = see(None, &record, s(sent + read_after));
+            let looked = s(sent + read_after + look_after);
+            if decide("a", &record, &seen, looked, s(5)) == Decision::Take {
+                prop_assert!(looked > acts_until(s(sent), record.duration));
+            }
+        }
+    }
+}
