@@ -17,13 +17,10 @@ use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::context::{Failures, Rewrites, StagingIndex};
+use super::context::Parts;
 use super::lease::{self, Deposed, Leadership, LeaseOptions};
-use super::leftovers::FirstSeen;
-use super::looks::Looks;
-use super::registry::{BackendId, Registry};
-use super::report::Reporter;
-use super::{Clock, Context, SystemClock, SystemEntropy, account, backend, key};
+use super::registry::{BackendId, NetworkConnector, Registry};
+use super::{Context, SystemClock, SystemEntropy, account, backend, key};
 use crate::api::v1alpha1::{
     BackendKind, ClusterIamBackend, IamBackend, ServiceAccount, ServiceAccountKey, meta,
 };
@@ -94,40 +91,33 @@ pub async fn run(
             system.and_then(|n| n.uid()).ok_or(RunError::NoClusterId)?
         }
     };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ctx = Arc::new(Context {
-        reporter: Reporter::new(client.clone(), options.timing.call_timeout, clock.clone()),
-        io,
+    let ctx = Arc::new(Context::new(Parts {
+        client: client.clone(),
         timing: options.timing,
-        clock,
-        leadership: Leadership::default(),
+        clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        backends: Registry::new(options.cluster_resource_namespace, options.embedded_endpoint),
-        staging: StagingIndex::default(),
-        failures: Failures::default(),
-        rewrites: Rewrites::default(),
-        first_seen: FirstSeen::default(),
-        looks: Looks::default(),
+        leadership: Leadership::default(),
+        backends: Registry::new(
+            Arc::new(NetworkConnector),
+            options.cluster_resource_namespace,
+            options.embedded_endpoint,
+        ),
         cluster_id,
-    });
+    }));
     let stop = shutdown.shared();
     // A process that stands by is ready, too: a rolling update goes on.
     ready.store(true, Ordering::Release);
-    let outcome = {
-        // Calls about the Lease are not kept waiting by those about objects.
-        let patience = options.lease.duration / 4;
-        let (io, lease) = (Io::new(client, patience.min(ctx.timing.call_timeout)), &options.lease);
-        let keeping = lease::keep(&io, ctx.clock.as_ref(), lease, &ctx.leadership);
-        let leading = lead(&ctx, stop);
-        tokio::select! {
-            deposed = keeping => Err(deposed.into()),
-            () = leading => {
-                ctx.leadership.give_up();
-                if let Err(error) = lease::give_back(&io, ctx.clock.as_ref(), lease).await {
-                    tracing::info!(%error, "the Lease is not given back: it runs out");
-                }
-                Ok(())
+    // Calls about the Lease are not kept waiting by those about objects.
+    let patience = options.lease.duration / 4;
+    let (io, lease) = (Io::new(client, patience.min(ctx.timing.call_timeout)), &options.lease);
+    let outcome = tokio::select! {
+        deposed = lease::keep(&io, ctx.clock.as_ref(), lease, &ctx.leadership) => Err(deposed.into()),
+        () = lead(&ctx, stop) => {
+            ctx.leadership.give_up();
+            if let Err(error) = lease::give_back(&io, ctx.clock.as_ref(), lease).await {
+                tracing::info!(%error, "the Lease is not given back: it runs out");
             }
+            Ok(())
         }
     };
     tracing::info!("controllers stopped");
@@ -141,6 +131,11 @@ async fn lead(ctx: &Arc<Context>, stop: impl Future<Output = ()> + Clone + Send 
         () = stop.clone() => return,
     }
     tracing::info!(cluster_id = ctx.cluster_id, "controllers start");
+    control(ctx, stop).await;
+}
+
+/// Runs all controllers until `stop`.
+pub async fn control(ctx: &Arc<Context>, stop: impl Future<Output = ()> + Clone + Send + Sync + 'static) {
     futures::future::join4(
         backends::<ClusterIamBackend>(ctx, stop.clone()),
         backends::<IamBackend>(ctx, stop.clone()),
@@ -289,7 +284,7 @@ fn keys_of(
 
 /// The owner stands in an annotation: Secrets of ours have no owner reference, a restored one would let the
 /// garbage collector take the credential.
-fn owner_of(
+pub fn owner_of(
     ctx: &Context,
     secret: &PartialObjectMeta<Secret>,
 ) -> Option<ObjectRef<DeserializeGuard<ServiceAccountKey>>> {
