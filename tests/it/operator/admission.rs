@@ -72,6 +72,7 @@ impl Drop for Table {
 fn refused() {
     let table = Table::new("cel");
     refused_keys(&table);
+    refused_validity(&table);
     refused_accounts(&table);
     refused_backends(&table);
 }
@@ -85,6 +86,11 @@ fn refused_keys(table: &Table) {
     let twice = json!([{"key": "a", "format": "GoogleCredentials"}, {"key": "a", "format": "KeyId"}]);
     let public = json!([{"key": "a", "format": "PublicKeyPem"}, {"key": "b", "format": "KeyId"}]);
     let rotation = |value: Value| value;
+    let workload = json!({"kind": "Deployment", "name": "web"});
+    let restarted_twice = json!([workload, workload]);
+    let shadowed = json!({"previous": true, "entries": [
+        {"key": "a", "format": "GoogleCredentials"}, {"key": "a.previous", "format": "KeyId"},
+    ]});
     table.check(
         "iamsak",
         &object("ServiceAccountKey", "billing", &key),
@@ -116,7 +122,13 @@ fn refused_keys(table: &Table) {
             ("/verification", json!({"timeout": "soon"}), "spec.verification.timeout"),
             ("/verification", json!({"mode": "Maybe"}), "Unsupported value: \"Maybe\""),
             ("/serviceAccountRef/name", json!(""), "spec.serviceAccountRef.name"),
-            ("/keySource", json!("Local"), "Unsupported value: \"Local\""),
+            ("/keySource", json!("Elsewhere"), "Unsupported value: \"Elsewhere\""),
+            ("/validity", json!("90d"), "validity needs keySource: Local"),
+            ("/validity", json!("a while"), "spec.validity"),
+            ("/rolloutRestart", json!([{"kind": "Job", "name": "x"}]), "Unsupported value: \"Job\""),
+            ("/rolloutRestart", json!([{"kind": "Deployment", "name": ""}]), "spec.rolloutRestart[0].name"),
+            ("/rolloutRestart", restarted_twice, "Duplicate value"),
+            ("/secret", shadowed, "where the previous credential of another entry would stand"),
             ("/algorithm", json!("RSA_4096"), "Unsupported value: \"RSA_4096\""),
             ("/secret/name", json!("Not/A/Name"), "spec.secret.name"),
             (
@@ -144,6 +156,23 @@ fn refused_keys(table: &Table) {
     );
 }
 
+/// A certificate must outlive the use of its key.
+fn refused_validity(table: &Table) {
+    let local = json!({
+        "serviceAccountRef": {"name": "billing"}, "keySource": "Local", "validity": "32d",
+        "rotation": {"every": "30d", "overlap": "1d"},
+    });
+    table.check(
+        "iamsak",
+        &object("ServiceAccountKey", "billing", &local),
+        &[
+            ("/validity", json!("31d"), "validity must be at least rotation.every + rotation.overlap + 24h"),
+            ("/validity", json!("30m"), "validity must be at least 1h and at most 10 years"),
+            ("/validity", json!("3651d"), "validity must be at least 1h and at most 10 years"),
+        ],
+    );
+}
+
 fn refused_accounts(table: &Table) {
     let account = json!({"backendRef": {"name": "default"}, "accountId": "billing"});
     table.check(
@@ -161,6 +190,7 @@ fn refused_accounts(table: &Table) {
             ("/description", json!("x".repeat(161)), "spec.description"),
             ("/adoptionPolicy", json!("Always"), "Unsupported value: \"Always\""),
             ("/deletionPolicy", json!("Keep"), "Unsupported value: \"Keep\""),
+            ("/unmanagedKeys", json!("Erase"), "Unsupported value: \"Erase\""),
         ],
     );
 }
@@ -219,8 +249,6 @@ fn immutable() {
             json!({"secret": {"type": "other"}}),
             "type is immutable, as a Secret's own type is",
         ),
-        ("iamsak", "fixed", json!({"secret": {"name": "two"}}), "name is immutable"),
-        ("iamsak", "fixed", json!({"secret": {"name": null}}), "name is immutable"),
         ("iamsa", "fixed", json!({"accountId": "another"}), "accountId is immutable"),
         ("iamsa", "unnamed", json!({"accountId": "another"}), "accountId is immutable"),
         ("iamsa", "fixed", json!({"backendRef": {"name": "other"}}), "backendRef is immutable"),
@@ -256,6 +284,7 @@ fn defaults() {
             "secret": {
                 "type": "Opaque",
                 "entries": [{"key": "key.json", "format": "GoogleCredentials"}],
+                "previous": false,
                 "deletionPolicy": "Delete",
             },
             "deletionPolicy": "Delete",
@@ -269,6 +298,7 @@ fn defaults() {
             "backendRef": {"kind": "ClusterIamBackend", "name": "default"},
             "disabled": false,
             "adoptionPolicy": "Never",
+            "unmanagedKeys": "Report",
         })
     );
 }

@@ -18,7 +18,8 @@ use super::world::{Own, World, set_login};
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("crash::a_create_in_flight_is_lost_and_its_key_ends_as_a_suspect", in_flight),
+        trial("crash::a_create_in_flight_is_lost_and_its_key_is_found_and_ended", orphan),
+        trial("crash::on_an_account_of_others_it_is_a_suspect_until_a_person_claims_it", suspect),
         trial("crash::a_staged_key_is_proved_and_published_by_the_next_process", staged),
         trial("crash::kills_at_any_moment_leak_no_key_and_leave_no_moment_without_one", anywhere),
         trial("crash::sigterm_ends_the_operator_within_five_seconds_also_in_the_middle_of_a_call", sigterm),
@@ -35,7 +36,8 @@ const SHORT_WINDOWS: &str = r#"{"settle": 2000, "backoffBase": 500, "backoffCap"
 
 fn world() -> MutexGuard<'static, World> {
     static WORLD: OnceLock<Mutex<World>> = OnceLock::new();
-    let start = || Mutex::new(World::own(Own { timing: Some(SHORT_WINDOWS), ..Own::default() }));
+    let start =
+        || Mutex::new(World::own(Own { timing: Some(SHORT_WINDOWS), lease: Some("3s"), ..Own::default() }));
     WORLD.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -89,14 +91,13 @@ fn sent(case: &Case<'_>) {
     assert!(case.get("iamsak", "billing")["status"]["pending"].is_object(), "sent without an intent");
 }
 
-fn in_flight() {
-    let world = world();
-    let case = account(&world, "inflight");
-    delay(&case, "keys.create", 4000);
-    case.key("billing", &json!({}));
-    sent(&case);
-    world.operator().restart().unwrap();
-    assert_covered(&case);
+/// A create is on its way when its process dies; the id of the key that nobody has the credential of.
+fn in_flight(case: &Case<'_>) -> String {
+    delay(case, "keys.create", 4000);
+    case.key("billing", &json!({"rotation": {"overlap": "2s", "deleteAfter": "2s"}}));
+    sent(case);
+    case.world.operator().restart().unwrap();
+    assert_covered(case);
     let ready = case.ready("iamsak", "billing");
     let active = case.active("billing");
     assert_eq!(ready["status"]["attempt"], 2);
@@ -105,10 +106,39 @@ fn in_flight() {
         2 => Ok(()),
         count => Err(json!(count)),
     });
-    assert_covered(&case);
+    assert_covered(case);
     let ids: Vec<String> = case.person.keys(&case.name).into_iter().map(|key| key.id).collect();
-    let orphan = ids.iter().find(|id| **id != active).expect("the create was not carried out");
-    // Its window closes: it could be ours and cannot be proved so, so it is named and left alone.
+    ids.into_iter().find(|id| *id != active).expect("the create was not carried out")
+}
+
+fn alone(case: &Case<'_>) {
+    let active = case.active("billing");
+    case.until("the orphan to go", || {
+        let ids: Vec<String> = case.person.keys(&case.name).into_iter().map(|key| key.id).collect();
+        if ids == [active.as_str()] { Ok(()) } else { Err(json!(ids)) }
+    });
+    assert_covered(case);
+    case.accepted("billing");
+}
+
+fn orphan() {
+    let world = world();
+    let case = account(&world, "orphan");
+    let orphan = in_flight(&case);
+    case.event_saying("billing", Reason::OrphanAdopted, &orphan);
+    case.event_saying("billing", Reason::KeyDisabled, &orphan);
+    alone(&case);
+    case.when("iamsak", "billing", "its window closed", |key| key["status"]["lost"] == Value::Null);
+}
+
+fn suspect() {
+    let world = world();
+    let case = Case::new(&world, "suspect");
+    case.person.create_account(&case.name, "made by hand");
+    case.account(&json!({"adoptionPolicy": "IfExists"}));
+    case.ready("iamsa", "billing");
+    let orphan = in_flight(&case);
+    // Others may make keys on this account: it could be ours and cannot be proved so, so it is named and left alone.
     let message = case.told("iamsak", "billing", "SuspectKeys", "True", Reason::SuspectKeys);
     assert!(message.contains(orphan.as_str()), "{message}");
     case.event("billing", Reason::SuspectKeys);
@@ -117,7 +147,11 @@ fn in_flight() {
     assert_eq!(condition(&key, "Ready")["status"], "True");
     assert_covered(&case);
     assert!(case.person.keys(&case.name).iter().all(|key| !key.disabled), "a suspect was touched");
-    case.accepted("billing");
+    // A person says that it is ours.
+    let claim = json!({"metadata": {"annotations": {"keywheel.dev/claim-key": orphan}}});
+    case.patch("iamsak", "billing", &claim);
+    case.event_saying("billing", Reason::KeyDeleted, &orphan);
+    alone(&case);
 }
 
 fn staged() {

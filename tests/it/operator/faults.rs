@@ -63,12 +63,14 @@ fn lost_answer() {
     assert_eq!(case.get("iamsak", "billing")["status"]["attempt"], 2);
     assert_eq!(case.count("keys.create"), 2, "one create an attempt");
 
-    // The wheel turns on; the lost key is in its window still, and nobody touches it.
+    // The wheel turns on. The account is ours alone: the lost key is found, gets its overlap and ends; the window stays
+    // open, because nobody can know that it was the only one.
     case.when("iamsak", "billing", "a whole turn", |key| {
         key["status"]["rotations"] == 1 && entry(key, &first).is_null()
     });
-    let key = case.person.keys(&case.name).into_iter().find(|key| key.id == orphan);
-    assert!(key.is_some_and(|key| !key.disabled), "the lost key was ended");
+    case.event_saying("billing", Reason::OrphanAdopted, &orphan);
+    case.event_saying("billing", Reason::KeyDeleted, &orphan);
+    assert!(!case.person.keys(&case.name).iter().any(|key| key.id == orphan), "the lost key lives on");
     assert_eq!(case.get("iamsak", "billing")["status"]["lost"][0], lost[0]);
     case.accepted("billing");
 }

@@ -94,6 +94,8 @@ pub fn path(kind: &str, namespace: &str, name: &str) -> String {
         "ciamb" => ("apis/keywheel.dev/v1alpha1", "clusteriambackends"),
         "secret" => ("api/v1", "secrets"),
         "namespace" => ("api/v1", "namespaces"),
+        "deployment" => ("apis/apps/v1", "deployments"),
+        "lease" => ("apis/coordination.k8s.io/v1", "leases"),
         "event" => ("apis/events.k8s.io/v1", "events"),
         "crd" => ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
         other => panic!("no path for {other}"),

@@ -10,12 +10,15 @@ mod bad_secret;
 mod bad_spec;
 mod budgets;
 mod case;
+mod chaos;
 mod crash;
 mod deletion;
 mod drift;
 mod faults;
 mod kube;
+mod lease;
 mod lifecycle;
+mod people;
 mod person;
 mod secrecy;
 mod startup;
@@ -38,6 +41,9 @@ pub fn trials() -> Vec<Trial> {
         faults::trials(),
         startup::trials(),
         admission::trials(),
+        people::trials(),
+        chaos::trials(),
+        lease::trials(),
     ]
     .into_iter()
     .flatten()

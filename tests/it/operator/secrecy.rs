@@ -41,7 +41,8 @@ fn collect(case: &Case<'_>, over: &AtomicBool) -> BTreeSet<Vec<u8>> {
 fn nothing_is_told() {
     let iam =
         IamOptions { log: "trace".into(), key_activation_delay: Some("1s".into()), ..IamOptions::default() };
-    let world = World::own(Own { iam, timing: Some(HASTY), log: Some("trace"), bare: true });
+    let world =
+        World::own(Own { iam, timing: Some(HASTY), log: Some("trace"), bare: true, ..Own::default() });
     let case = Case::new(&world, "secrecy");
     let over = AtomicBool::new(false);
     let (mut told, secrets) = std::thread::scope(|scope| {

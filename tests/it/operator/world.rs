@@ -37,6 +37,8 @@ pub struct Own {
     pub iam: IamOptions,
     pub timing: Option<&'static str>,
     pub log: Option<&'static str>,
+    /// Duration of the Lease.
+    pub lease: Option<&'static str>,
     /// Without the controllers that end namespaces.
     pub bare: bool,
 }
@@ -74,7 +76,7 @@ impl World {
             program: Some(program()),
             kubeconfig: cp.operator_kubeconfig().unwrap(),
             embedded_endpoint: Some(iam.url().to_owned()),
-            args: vec!["--lease-duration".to_owned(), "6s".to_owned()],
+            args: vec!["--lease-duration".to_owned(), own.lease.unwrap_or("6s").to_owned()],
             test_timing: Some(own.timing.unwrap_or(HASTY).to_owned()),
             log: own.log.map(str::to_owned),
             ..OperatorOptions::default()

@@ -79,3 +79,9 @@ pub fn call(method: &'static str, url: &str, bearer: &str, json: Option<&str>) -
 pub fn delete(url: &str) -> Result<Answer, NoAnswer> {
     answer("DELETE", url, agent().delete(url).call())
 }
+
+/// Sends a form, already encoded.
+pub fn post_form(url: &str, form: &str) -> Result<Answer, NoAnswer> {
+    let request = agent().post(url).content_type("application/x-www-form-urlencoded");
+    answer("POST", url, request.send(form))
+}
