@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use kube::Client;
 
 use super::Error;
 use super::leftovers::FirstSeen;
@@ -45,6 +46,22 @@ impl Entropy for SystemEntropy {
     }
 }
 
+/// What a [`Context`] is made of; all else in it is memory that begins empty.
+pub struct Parts {
+    /// The API server.
+    pub client: Client,
+    /// All waits and caps.
+    pub timing: Timing,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Backends, logged in to.
+    pub backends: Registry,
+    /// What tells this cluster from others in an account's owner mark.
+    pub cluster_id: String,
+}
+
 /// What all passes share.
 pub struct Context {
     /// The API server.
@@ -72,6 +89,24 @@ pub struct Context {
 }
 
 impl Context {
+    /// What a process knows when it starts.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { client, timing, clock, entropy, backends, cluster_id } = parts;
+        Self {
+            io: Io::new(client.clone(), timing.call_timeout),
+            reporter: Reporter::new(client, timing.call_timeout, clock.clone()),
+            timing,
+            clock,
+            entropy,
+            backends,
+            staging: StagingIndex::default(),
+            failures: Failures::default(),
+            rewrites: Rewrites::default(),
+            first_seen: FirstSeen::default(),
+            cluster_id,
+        }
+    }
+
     /// A random name for an attempt: 50 bits in letters and digits that cannot be confused.
     pub fn nonce(&self) -> Result<String, Error> {
         const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";

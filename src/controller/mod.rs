@@ -13,6 +13,10 @@ mod registry;
 mod report;
 mod run;
 
-pub use context::{Clock, Context, Entropy, SystemClock, SystemEntropy};
+pub use account::reconcile as reconcile_account;
+pub use backend::{BackendObject, reconcile as reconcile_backend};
+pub use context::{Clock, Context, Entropy, Parts, SystemClock, SystemEntropy};
 pub use error::Error;
-pub use run::{Options, RunError, run};
+pub use key::reconcile as reconcile_key;
+pub use registry::{Connector, NetworkConnector, Registry};
+pub use run::{Options, RunError, control, owner_of, run};

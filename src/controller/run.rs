@@ -17,11 +17,9 @@ use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::context::{Failures, Rewrites, StagingIndex};
-use super::leftovers::FirstSeen;
-use super::registry::{BackendId, Registry};
-use super::report::Reporter;
-use super::{Clock, Context, SystemClock, SystemEntropy, account, backend, key};
+use super::context::Parts;
+use super::registry::{BackendId, NetworkConnector, Registry};
+use super::{Context, SystemClock, SystemEntropy, account, backend, key};
 use crate::api::v1alpha1::{
     BackendKind, ClusterIamBackend, IamBackend, ServiceAccount, ServiceAccountKey, meta,
 };
@@ -86,35 +84,41 @@ pub async fn run(
             system.and_then(|n| n.uid()).ok_or(RunError::NoClusterId)?
         }
     };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ctx = Arc::new(Context {
-        reporter: Reporter::new(client.clone(), options.timing.call_timeout, clock.clone()),
-        io,
+    let ctx = Arc::new(Context::new(Parts {
+        client,
         timing: options.timing,
-        clock,
+        clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        backends: Registry::new(options.cluster_resource_namespace, options.embedded_endpoint),
-        staging: StagingIndex::default(),
-        failures: Failures::default(),
-        rewrites: Rewrites::default(),
-        first_seen: FirstSeen::default(),
+        backends: Registry::new(
+            Arc::new(NetworkConnector),
+            options.cluster_resource_namespace,
+            options.embedded_endpoint,
+        ),
         cluster_id,
-    });
+    }));
     tracing::info!(cluster_id = ctx.cluster_id, "controllers start");
+    control(&ctx, &ready, shutdown).await;
+    tracing::info!("controllers stopped");
+    Ok(())
+}
 
+/// Runs all controllers on a context until `shutdown`; `ready` is set once they run.
+pub async fn control(
+    ctx: &Arc<Context>,
+    ready: &AtomicBool,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
     let stop = shutdown.shared();
     let all = futures::future::join4(
-        backends::<ClusterIamBackend>(&ctx, stop.clone()),
-        backends::<IamBackend>(&ctx, stop.clone()),
-        accounts(&ctx, stop.clone()),
-        keys(&ctx, stop),
+        backends::<ClusterIamBackend>(ctx, stop.clone()),
+        backends::<IamBackend>(ctx, stop.clone()),
+        accounts(ctx, stop.clone()),
+        keys(ctx, stop),
     );
     // Not from the controllers' own stores: a store wakes only one of those who wait for it, and the controller
     // is one of them (kube 5.0).
     ready.store(true, Ordering::Release);
     all.await;
-    tracing::info!("controllers stopped");
-    Ok(())
 }
 
 /// A kind that is not installed would make a watch fail for ever, and nobody would know why.
@@ -256,7 +260,7 @@ fn keys_of(
 
 /// The owner stands in an annotation: Secrets of ours have no owner reference, a restored one would let the
 /// garbage collector take the credential.
-fn owner_of(
+pub fn owner_of(
     ctx: &Context,
     secret: &PartialObjectMeta<Secret>,
 ) -> Option<ObjectRef<DeserializeGuard<ServiceAccountKey>>> {

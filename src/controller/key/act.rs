@@ -1,8 +1,7 @@
 //! One effect, then the status that records it.
 
-use std::time::Instant;
-
 use kube::ResourceExt as _;
+use tokio::time::Instant;
 
 use super::consumer;
 use super::material::Material;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
+use tokio::time::Instant;
 
 use super::world::World;
 use super::{Memory, consumer, staging};

@@ -1,10 +1,10 @@
 //! What one pass has read: plain data for the plan, and the objects that a step writes back.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::Api;
+use tokio::time::Instant;
 
 use super::material::Material;
 use crate::api::v1alpha1::ServiceAccountKey;
