@@ -4,9 +4,12 @@
 
 pub mod actor;
 pub mod api_server;
+pub mod case;
 pub mod clock;
 pub mod counts;
+pub mod exhaustive;
 pub mod fate;
+pub mod flows;
 pub mod iam;
 pub mod oracle;
 pub mod random;

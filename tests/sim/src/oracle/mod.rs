@@ -90,6 +90,11 @@ impl Oracle {
         }
     }
 
+    /// Keys that a Secret publishes or published.
+    pub fn published_keys(&self) -> impl Iterator<Item = &str> {
+        self.published.keys().map(String::as_str)
+    }
+
     /// Whether a person's act left this key without anybody who remembers it.
     pub fn is_excused(&self, key: &str) -> bool {
         self.excused.contains(key)
