@@ -117,7 +117,10 @@ pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
                 let counts = &world.counts;
                 let spent = (counts.api_writes.len(), counts.iam_calls.len());
                 if spent != (budget.api_writes, budget.iam_calls) {
-                    violations.push(format!("{budget:?} is not kept: {:?} {:?}", counts.api_writes, counts.iam_calls));
+                    violations.push(format!(
+                        "{budget:?} is not kept: {:?} {:?}",
+                        counts.api_writes, counts.iam_calls
+                    ));
                 }
             }
         }

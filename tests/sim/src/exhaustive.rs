@@ -144,7 +144,8 @@ fn pairs(flow: &Flow, seen: &[Offer]) -> Vec<Case> {
         for second in 1..=mutations + 2 {
             for one in &kinds {
                 for other in &kinds {
-                    let faults = vec![(At::Mutation(first), one.clone()), (At::Mutation(second), other.clone())];
+                    let faults =
+                        vec![(At::Mutation(first), one.clone()), (At::Mutation(second), other.clone())];
                     cases.push(Case { flow: flow.name, faults, wake_after: None });
                 }
             }

@@ -120,9 +120,9 @@ pub fn all() -> Vec<Flow> {
                 world.patch("Secret", KEY, unmarked);
             },
             is_done: |world| {
-                world.object(&secret_place(KEY)).is_some_and(|s| {
-                    !s["metadata"]["annotations"]["keywheel.dev/entries"].is_null()
-                })
+                world
+                    .object(&secret_place(KEY))
+                    .is_some_and(|s| !s["metadata"]["annotations"]["keywheel.dev/entries"].is_null())
             },
             longest: minutes(2),
             budget: budget(1, 0),
@@ -191,7 +191,13 @@ pub fn all() -> Vec<Flow> {
             act: |world| {
                 let verb = crate::api_server::Verb::Delete;
                 let namespace = crate::stage::resource("Namespace");
-                world.request(&crate::api_server::Request::by_person(verb, namespace, "", NAMESPACE, Value::Null));
+                world.request(&crate::api_server::Request::by_person(
+                    verb,
+                    namespace,
+                    "",
+                    NAMESPACE,
+                    Value::Null,
+                ));
             },
             is_done: |world| world.object(&account_place()).is_none() && world.key(KEY).is_none(),
             longest: minutes(5),
@@ -206,7 +212,11 @@ pub fn find(name: &str) -> Option<Flow> {
 }
 
 fn account_place() -> Place {
-    Place { kind: Kind::Account.stored().to_owned(), namespace: NAMESPACE.to_owned(), name: ACCOUNT.to_owned() }
+    Place {
+        kind: Kind::Account.stored().to_owned(),
+        namespace: NAMESPACE.to_owned(),
+        name: ACCOUNT.to_owned(),
+    }
 }
 
 fn ready(object: &Value) -> bool {

@@ -6,6 +6,7 @@ pub mod actor;
 pub mod api_server;
 pub mod case;
 pub mod clock;
+pub mod conformance;
 pub mod counts;
 pub mod exhaustive;
 pub mod fate;

@@ -68,6 +68,7 @@ fn exhaustive(depth: Depth, flow: Option<&str>, only: Option<usize>, threads: us
             .expect("stdout takes lines");
     }
     let seconds = begun.elapsed().as_secs();
-    writeln!(out, "exhaustive: {total} runs, {} failed ({seconds} s)", failures.len()).expect("stdout takes lines");
+    writeln!(out, "exhaustive: {total} runs, {} failed ({seconds} s)", failures.len())
+        .expect("stdout takes lines");
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -75,7 +75,9 @@ impl Service<http::Request<Body>> for Network {
 }
 
 fn whole(code: u16, body: &serde_json::Value) -> Reply {
-    response(code, Full::new(Bytes::from(body.to_string())).boxed_unsync())
+    // A page that is no document is sent as it is.
+    let text = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+    response(code, Full::new(Bytes::from(text)).boxed_unsync())
 }
 
 fn response(code: u16, body: UnsyncBoxBody<Bytes, Infallible>) -> Reply {

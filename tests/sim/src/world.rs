@@ -227,7 +227,11 @@ impl World {
             }
             Message::Call(flight) => {
                 if self.is_stopped_by_the_lease(&flight) {
-                    self.note(&format!("A{} has lost the Lease: it stops before {}", flight.actor, flight.call.summary()));
+                    self.note(&format!(
+                        "A{} has lost the Lease: it stops before {}",
+                        flight.actor,
+                        flight.call.summary()
+                    ));
                     self.kill(flight.actor);
                     return;
                 }
@@ -339,7 +343,8 @@ impl World {
                 self.kill(actor);
             }
             Fate::Stale(back) => {
-                let answer = self.stale(&call, back).unwrap_or_else(|| self.apply(&call, Some(actor), Some(director)));
+                let answer =
+                    self.stale(&call, back).unwrap_or_else(|| self.apply(&call, Some(actor), Some(director)));
                 drop(reply.send(answer));
             }
         }
@@ -492,7 +497,8 @@ impl World {
             Some(Kind::Backend) => of(Kind::Account, &place.namespace, "/spec/backendRef/name", &place.name),
             Some(Kind::Account) => {
                 let mut all = of(Kind::Key, &place.namespace, "/spec/serviceAccountRef/name", &place.name);
-                if let Some(backend) = change.object.pointer("/spec/backendRef/name").and_then(Value::as_str) {
+                if let Some(backend) = change.object.pointer("/spec/backendRef/name").and_then(Value::as_str)
+                {
                     let (kind, namespace) = match change.object.pointer("/spec/backendRef/kind") {
                         Some(kind) if kind == "IamBackend" => (Kind::Backend, place.namespace.clone()),
                         _ => (Kind::ClusterBackend, String::new()),
@@ -524,7 +530,9 @@ impl World {
 
     /// Whether nobody is doing anything.
     pub fn is_quiet(&self) -> bool {
-        self.waiting.is_empty() && self.underway.is_empty() && self.actors.iter().all(|a| a.running.is_empty())
+        self.waiting.is_empty()
+            && self.underway.is_empty()
+            && self.actors.iter().all(|a| a.running.is_empty())
     }
 
     /// Number of the last call.
@@ -535,7 +543,9 @@ impl World {
 
 /// The key that a Secret belongs to, as the operator's watch finds it.
 fn owner(memory: &Context, place: &Place, object: &Value) -> Option<ObjectKey> {
-    if place.kind != "secrets" || object.pointer("/metadata/labels/keywheel.dev~1owned").is_none_or(|v| v != "true") {
+    if place.kind != "secrets"
+        || object.pointer("/metadata/labels/keywheel.dev~1owned").is_none_or(|v| v != "true")
+    {
         return None;
     }
     let metadata = serde_json::json!({
@@ -552,7 +562,9 @@ fn refused(call: &Call, no: No) -> Reply {
             Reply::Api((code, Refusal::failure(code, reason, format!("a fault: {reason}")).body()))
         }
         (Call::Iam(_), No::Iam(index)) => Reply::Iam(Err(No::refusal(index))),
-        (Call::Api(_), No::Iam(_)) => Reply::Api((503, Refusal::failure(503, "ServiceUnavailable", "a fault").body())),
+        (Call::Api(_), No::Iam(_)) => {
+            Reply::Api((503, Refusal::failure(503, "ServiceUnavailable", "a fault").body()))
+        }
         (Call::Iam(_), No::Api(..)) => Reply::Iam(Err(No::refusal(7))),
     }
 }

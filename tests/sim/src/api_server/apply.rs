@@ -20,13 +20,13 @@ enum Step {
 type Path = Vec<Step>;
 
 /// The fields that one manager set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Managed {
     paths: BTreeSet<Path>,
 }
 
 /// Who set which field of one object.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Managers(BTreeMap<(String, bool, String), Managed>);
 
 impl Managers {
@@ -89,7 +89,16 @@ impl Managers {
                 && !self.0.iter().any(|(key, managed)| *key != own && managed.paths.contains(*path))
         });
         for path in abandoned {
-            remove(&mut result, path);
+            // With the last field that somebody set goes the object around it, defaults and all.
+            let shared = |prefix: &[Step]| {
+                wanted_leaves.keys().any(|p| p.starts_with(prefix))
+                    || self
+                        .0
+                        .iter()
+                        .any(|(key, m)| *key != own && m.paths.iter().any(|p| p.starts_with(prefix)))
+            };
+            let length = (2..=path.len()).find(|length| !shared(&path[..*length])).unwrap_or(path.len());
+            remove(&mut result, &path[..length]);
         }
         for (path, value) in &wanted_leaves {
             if live_leaves.get(path) != Some(value) {
@@ -188,7 +197,10 @@ fn position(items: &[Value], step: &str) -> Option<usize> {
 
 fn set(target: &mut Value, path: &[Step], value: &Value) {
     let Some((step, rest)) = path.split_first() else {
-        *target = value.clone();
+        // An empty object sets no field.
+        if !(target.is_object() && value.as_object().is_some_and(Map::is_empty)) {
+            *target = value.clone();
+        }
         return;
     };
     match step {

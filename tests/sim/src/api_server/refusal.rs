@@ -21,7 +21,10 @@ impl Refusal {
     }
 
     fn about(mut self, group: &str, plural: &str, name: &str) -> Self {
-        let mut details = json!({ "name": name, "kind": plural });
+        let mut details = json!({ "kind": plural });
+        if !name.is_empty() {
+            details["name"] = json!(name);
+        }
         if !group.is_empty() {
             details["group"] = json!(group);
         }
@@ -40,9 +43,9 @@ impl Refusal {
         Self::new(404, "NotFound", format!("{what} {name:?} not found")).about(group, plural, name)
     }
 
-    /// There is no such path.
+    /// There is no such path: a plain page, not a `Status`.
     pub fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(404, "", "404 page not found\n")
     }
 
     /// There is one already.
@@ -128,12 +131,32 @@ impl Refusal {
         Self::new(code, reason, message)
     }
 
+    /// An apply that does not say who applies.
+    pub fn no_manager() -> Self {
+        let cause = Cause::required("fieldManager");
+        Self::invalid("meta.k8s.io", "PatchOptions", "", &[cause])
+    }
+
+    /// The same, said about the plural instead of the kind.
+    pub fn about_plural(mut self, plural: &str) -> Self {
+        self.details["kind"] = json!(plural);
+        self
+    }
+
     /// The answer's body.
     pub fn body(&self) -> Value {
+        if self.code == 404 && self.reason.is_empty() {
+            return json!(self.message);
+        }
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         });
+        if self.reason.is_empty()
+            && let Some(map) = status.as_object_mut()
+        {
+            map.remove("reason");
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
@@ -156,6 +179,24 @@ impl Cause {
     /// A value that is not allowed.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), reason: "FieldValueInvalid", message: message.into() }
+    }
+
+    /// Rules could not be asked because the object has the wrong shape.
+    pub fn not_asked() -> Self {
+        let message = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+        Self::invalid("<nil>", format!("Invalid value: null: {message}"))
+    }
+
+    /// Whether rules cannot be asked about an object with this in it.
+    pub fn blocks_rules(&self) -> bool {
+        let blocking = [
+            "FieldValueTypeInvalid",
+            "FieldValueRequired",
+            "FieldValueNotSupported",
+            "FieldValueTooLong",
+            "FieldValueTooMany",
+        ];
+        blocking.contains(&self.reason)
     }
 
     /// A change that is not allowed.

@@ -132,6 +132,10 @@ fn check_metadata(resource: &Resource, meta: &Value, old: Option<&Value>) -> Vec
             ));
         }
     }
+    if resource.custom().is_some() {
+        // Changes of a custom resource's metadata are checked twice, and what is wrong is said twice.
+        causes.extend(causes.clone());
+    }
     causes
 }
 

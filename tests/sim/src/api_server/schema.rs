@@ -48,8 +48,8 @@ impl Schema {
     pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = Vec::new();
         self.check(&self.raw, object, "", &mut causes);
-        // Rules are asked only about what has the right shape.
-        if !causes.is_empty() {
+        if causes.iter().any(Cause::blocks_rules) {
+            causes.push(Cause::not_asked());
             return causes;
         }
         let comparable = |value: &Value| {
@@ -63,7 +63,10 @@ impl Schema {
             old.map(comparable).as_ref(),
         );
         if let Err(errors) = outcome {
-            causes.extend(errors.iter().map(|e| Cause::invalid(e.field_path.clone(), e.message.clone())));
+            causes.extend(errors.iter().map(|e| {
+                let field = if e.field_path.is_empty() { "<nil>" } else { &e.field_path };
+                Cause::invalid(field, e.message.clone())
+            }));
         }
         causes
     }
@@ -105,13 +108,12 @@ impl Schema {
         match value {
             Value::String(text) => {
                 let (short, long) = outside(text.chars().count(), "minLength", "maxLength");
-                if short {
-                    said(causes, "FieldValueInvalid", "Invalid value: too short".to_owned());
-                }
+                // The first thing that is wrong with a text is all that is said.
                 if long {
                     said(causes, "FieldValueTooLong", "Too long".to_owned());
-                }
-                if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
+                } else if short {
+                    said(causes, "FieldValueInvalid", "Invalid value: too short".to_owned());
+                } else if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
                     && !self.patterns.get(pattern).is_some_and(|p| p.is_match(text))
                 {
                     said(
@@ -128,7 +130,7 @@ impl Schema {
                 if !well_formed {
                     said(
                         causes,
-                        "FieldValueInvalid",
+                        "FieldValueTypeInvalid",
                         format!("Invalid value: {text:?} has the wrong format"),
                     );
                 }

@@ -74,7 +74,7 @@ impl Server {
             Verb::List => self.list(request),
             Verb::Watch => Err(Refusal::not_allowed()),
             Verb::Create => self.create(request, now),
-            Verb::Update => self.update(request, now),
+            Verb::Update => self.update(request),
             Verb::Patch(format) => self.patch(request, format, now),
             Verb::Delete => self.delete(request, now),
             Verb::DeleteMany => self.delete_many(request, now),
@@ -307,7 +307,7 @@ impl Server {
         Ok(())
     }
 
-    fn update(&mut self, request: &Request, now: Timestamp) -> Result<Answer, Refusal> {
+    fn update(&mut self, request: &Request) -> Result<Answer, Refusal> {
         let body = self.decoded(request, &request.body)?;
         let (place, old) = self.existing(request)?;
         let uid = body["metadata"]["uid"].as_str().unwrap_or_default();
@@ -317,7 +317,7 @@ impl Server {
                 format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}");
             return Err(conflict(&request.resource, &place.name, &why));
         }
-        self.change(request, &place, &old, body, now)
+        self.change(request, &place, &old, body, false)
     }
 
     fn patch(&mut self, request: &Request, format: PatchFormat, now: Timestamp) -> Result<Answer, Refusal> {
@@ -368,14 +368,12 @@ impl Server {
                 )));
             }
         }
-        self.change(request, &place, &old, new, now)
+        self.change(request, &place, &old, new, false)
     }
 
     fn apply(&mut self, request: &Request, now: Timestamp) -> Result<Answer, Refusal> {
         let Some(manager) = request.query.get("fieldManager").cloned() else {
-            return Err(Refusal::bad_request(
-                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-            ));
+            return Err(Refusal::no_manager());
         };
         let mut wanted = request.body.clone();
         if !wanted["metadata"].is_object() {
@@ -417,21 +415,23 @@ impl Server {
                 new["metadata"][field] = value.clone();
             }
         }
-        let answer = self.change(request, &place, &old, new, now)?;
+        let before = self.managers.get(&place).cloned().unwrap_or_default();
+        let answer = self.change(request, &place, &old, new, before != managers)?;
         if !request.is_dry_run() && self.store.get(&place).is_some() {
             self.managers.insert(place, managers);
         }
         Ok(answer)
     }
 
-    /// A whole new state of an object, from an update or a patch.
+    /// A whole new state of an object, from an update or a patch. It is stored if it differs, or if its fields have
+    /// other managers now.
     fn change(
         &mut self,
         request: &Request,
         place: &Place,
         old: &Value,
         mut new: Value,
-        now: Timestamp,
+        managers_moved: bool,
     ) -> Result<Answer, Refusal> {
         let resource = request.resource.clone();
         let name = &place.name;
@@ -442,7 +442,8 @@ impl Server {
                     "metadata.resourceVersion",
                     "Invalid value: 0: must be specified for an update",
                 );
-                return Err(Refusal::invalid(&resource.group, &resource.kind, name, &[cause]));
+                let refusal = Refusal::invalid(&resource.group, &resource.kind, name, &[cause]);
+                return Err(refusal.about_plural(&resource.plural));
             }
         } else if old["metadata"]["resourceVersion"] != version {
             let why =
@@ -458,25 +459,21 @@ impl Server {
             new["metadata"]["generation"] = json!(generation);
         }
         refuse_invalid(&resource, name, &new, Some(old))?;
-        if new == *old {
+        if request.is_dry_run() || new == *old && !managers_moved {
             return Ok((200, new));
         }
-        if request.is_dry_run() {
-            return Ok((200, new));
-        }
-        let _ = now;
         if request.verb != Verb::Patch(PatchFormat::Apply) {
             self.managed(request, place, Some(old), &new);
         }
         let ended = !new["metadata"]["deletionTimestamp"].is_null()
             && no_finalizers(&new)
             && !matches!(resource.rules, Rules::Namespace);
-        let stored = self.store.put(place.clone(), new);
         if ended {
             self.store.remove(place);
             self.managers.remove(place);
+            return Ok((200, new));
         }
-        Ok((200, (*stored).clone()))
+        Ok((200, (*self.store.put(place.clone(), new)).clone()))
     }
 
     /// What no write can change: the system's part of the metadata, and what lies outside the subresource.
@@ -488,7 +485,6 @@ impl Server {
         };
         if request.subresource.as_deref() == Some("status") {
             let status = new.get("status").cloned();
-            let finished = request.resource.custom().is_none().then(|| new["metadata"].clone());
             *new = old.clone();
             match status {
                 Some(status) => new["status"] = status,
@@ -498,7 +494,6 @@ impl Server {
                     }
                 }
             }
-            let _ = finished;
             return;
         }
         if has_status && let Some(map) = new.as_object_mut() {
@@ -554,14 +549,14 @@ impl Server {
         if let Some(uid) = wanted("uid").filter(|uid| uid != is("uid")) {
             let why =
                 format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", is("uid"));
-            return Err(conflict(&request.resource, &place.name, &why));
+            return Err(conflict(&request.resource, &place.name, &why).about_plural(&request.resource.kind));
         }
         if let Some(version) = wanted("resourceVersion").filter(|v| v != is("resourceVersion")) {
             let why = format!(
                 "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
                 is("resourceVersion")
             );
-            return Err(conflict(&request.resource, &place.name, &why));
+            return Err(conflict(&request.resource, &place.name, &why).about_plural(&request.resource.kind));
         }
         Ok(())
     }

@@ -159,7 +159,17 @@ impl Watch {
                 (true, true) => "MODIFIED",
                 (true, false) => "DELETED",
             };
-            self.lines.push_back(line(what, &change.object, &self.request));
+            // What leaves a selection is shown as it was when it was in it.
+            let object = match &change.before {
+                Some(before) if what == "DELETED" => {
+                    let mut last = (**before).clone();
+                    last["metadata"]["resourceVersion"] =
+                        change.object["metadata"]["resourceVersion"].clone();
+                    Arc::new(last)
+                }
+                _ => change.object.clone(),
+            };
+            self.lines.push_back(line(what, &object, &self.request));
         }
         self.version = server.store.version();
     }

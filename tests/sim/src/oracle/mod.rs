@@ -133,7 +133,9 @@ impl Oracle {
         }
         let is_private = |text: &str| text.contains("PRIVATE KEY");
         let in_data = request.body["data"].as_object().into_iter().flat_map(Map::values).any(|value| {
-            STANDARD.decode(value.as_str().unwrap_or_default()).is_ok_and(|b| is_private(&String::from_utf8_lossy(&b)))
+            STANDARD
+                .decode(value.as_str().unwrap_or_default())
+                .is_ok_and(|b| is_private(&String::from_utf8_lossy(&b)))
         });
         let mut rest = request.body.clone();
         let ours = !request.body["metadata"]["annotations"]["keywheel.dev/owner-uid"].is_null();
@@ -166,7 +168,10 @@ impl Oracle {
                 let owner = self.attempts.get(nonce).cloned().unwrap_or_default();
                 let other = view.keys.iter().find(|k| k.uid != owner && k.active() == Some(id));
                 if let Some(other) = other.filter(|o| !o.deleting) {
-                    self.report("No theft", format!("key {} of {} is ended by another object", short(id), other.place));
+                    self.report(
+                        "No theft",
+                        format!("key {} of {} is ended by another object", short(id), other.place),
+                    );
                 }
             }
         }
@@ -175,7 +180,10 @@ impl Oracle {
             let read = self.reads.get(&(actor, secret.place.clone())).copied().unwrap_or(0);
             let unseen = self.tampered.get(&secret.place).is_some_and(|written| *written > read);
             if !unseen && key.works() {
-                self.report("No premature end", format!("key {} ends while {} publishes it", short(id), secret.place));
+                self.report(
+                    "No premature end",
+                    format!("key {} ends while {} publishes it", short(id), secret.place),
+                );
             }
         }
         if let Some(published) = self.published.get(id).filter(|_| key.works())
@@ -186,7 +194,11 @@ impl Oracle {
             let overlap = self.overlaps.get(&published.owner).copied().unwrap_or_default();
             let over = SignedDuration::try_from(overlap.saturating_sub(self.slack)).unwrap_or_default();
             if now < until + over && !revoked {
-                let what = format!("key {} ends {:?} after its last publication, overlap {overlap:?}", short(id), now - until);
+                let what = format!(
+                    "key {} ends {:?} after its last publication, overlap {overlap:?}",
+                    short(id),
+                    now - until
+                );
                 self.report("No premature end", what);
             }
         }
@@ -201,7 +213,8 @@ impl Oracle {
                 namespace: request.namespace.clone().unwrap_or_default(),
                 name: request.object_name(),
             };
-            let version = body["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or(0);
+            let version =
+                body["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or(0);
             self.reads.insert((actor, place), version);
         }
     }
@@ -214,7 +227,8 @@ impl Oracle {
         if change.place.kind != "secrets" {
             return;
         }
-        let data = |o: &Value| (o["data"].clone(), o["metadata"]["annotations"]["keywheel.dev/key-id"].clone());
+        let data =
+            |o: &Value| (o["data"].clone(), o["metadata"]["annotations"]["keywheel.dev/key-id"].clone());
         let content_changed = change.before.as_ref().is_none_or(|b| data(b) != data(&change.object));
         match actor {
             None if change.kind == ChangeKind::Deleted => {

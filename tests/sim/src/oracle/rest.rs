@@ -19,7 +19,9 @@ pub fn unrest(api: &Shared, iam: &Iam, excused: impl Fn(&str) -> bool, now: Time
         if object.deleting {
             found.push(Unrest(format!("{} is still being deleted", object.place)));
         } else {
-            found.extend(of_key(&view, object, iam, now).into_iter().map(|w| Unrest(format!("{}: {w}", object.place))));
+            found.extend(
+                of_key(&view, object, iam, now).into_iter().map(|w| Unrest(format!("{}: {w}", object.place))),
+            );
         }
     }
     for secret in view.secrets.iter().filter(|s| s.staging) {
@@ -40,7 +42,11 @@ fn of_key(view: &View, object: &KeyObject, iam: &Iam, now: Timestamp) -> Vec<Str
     let mut found = Vec::new();
     let condition = |name: &str| {
         object.list("conditions").find(|c| c["type"] == name).map(|c| {
-            (c["status"].as_str().unwrap_or_default(), c["reason"].as_str().unwrap_or_default(), c["message"].as_str().unwrap_or_default())
+            (
+                c["status"].as_str().unwrap_or_default(),
+                c["reason"].as_str().unwrap_or_default(),
+                c["message"].as_str().unwrap_or_default(),
+            )
         })
     };
     if !condition("Ready").is_some_and(|(status, _, _)| status == "True") {
@@ -51,8 +57,10 @@ fn of_key(view: &View, object: &KeyObject, iam: &Iam, now: Timestamp) -> Vec<Str
         found.push("no active key".to_owned());
         return found;
     };
-    let name = object.object.pointer("/spec/secret/name").and_then(|n| n.as_str()).unwrap_or(&object.place.name);
-    let secret = view.consumers().find(|s| s.place.namespace == object.place.namespace && s.place.name == name);
+    let name =
+        object.object.pointer("/spec/secret/name").and_then(|n| n.as_str()).unwrap_or(&object.place.name);
+    let secret =
+        view.consumers().find(|s| s.place.namespace == object.place.namespace && s.place.name == name);
     match secret {
         None => found.push(format!("Secret {name} is not there")),
         Some(secret) if !secret.credentials.contains_key(active) => {
@@ -73,7 +81,9 @@ fn of_key(view: &View, object: &KeyObject, iam: &Iam, now: Timestamp) -> Vec<Str
     for key in object.list("keys") {
         let id = key["id"].as_str().unwrap_or_default();
         match iam.keys.get(id) {
-            Some(known) if known.deleted => found.push(format!("the ledger has the deleted key {}", short(id))),
+            Some(known) if known.deleted => {
+                found.push(format!("the ledger has the deleted key {}", short(id)))
+            }
             None => found.push(format!("the ledger has the unknown key {}", short(id))),
             Some(_) => {}
         }

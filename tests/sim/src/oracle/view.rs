@@ -86,7 +86,11 @@ impl View {
     pub fn of(api: &Shared) -> Self {
         api.with(|server| Self {
             keys: keys(&server.store),
-            secrets: server.store.list("secrets", None).map(|(place, object)| secret(place, object)).collect(),
+            secrets: server
+                .store
+                .list("secrets", None)
+                .map(|(place, object)| secret(place, object))
+                .collect(),
         })
     }
 
@@ -105,13 +109,15 @@ fn keys(store: &Store) -> Vec<KeyObject> {
     store
         .list(Kind::Key.stored(), None)
         .map(|(place, object)| {
-            let account = object.pointer("/spec/serviceAccountRef/name").and_then(Value::as_str).unwrap_or_default();
+            let account =
+                object.pointer("/spec/serviceAccountRef/name").and_then(Value::as_str).unwrap_or_default();
             let account = Place {
                 kind: Kind::Account.stored().to_owned(),
                 namespace: place.namespace.clone(),
                 name: account.to_owned(),
             };
-            let unique_id = |object: &Value, at: &str| object.pointer(at).and_then(Value::as_str).map(str::to_owned);
+            let unique_id =
+                |object: &Value, at: &str| object.pointer(at).and_then(Value::as_str).map(str::to_owned);
             let by_account = store.get(&account).and_then(|a| unique_id(a, "/status/uniqueId"));
             KeyObject {
                 place: place.clone(),
@@ -130,7 +136,8 @@ fn secret(place: &Place, object: &Value) -> SecretObject {
         object["metadata"]["annotations"][format!("keywheel.dev/{name}")].as_str().map(str::to_owned)
     };
     let key_id = annotation("key-id");
-    let older: Vec<Value> = annotation("ledger").and_then(|l| serde_json::from_str(&l).ok()).unwrap_or_default();
+    let older: Vec<Value> =
+        annotation("ledger").and_then(|l| serde_json::from_str(&l).ok()).unwrap_or_default();
     let mut credentials = BTreeMap::new();
     for value in object["data"].as_object().into_iter().flat_map(Map::values) {
         let bytes = STANDARD.decode(value.as_str().unwrap_or_default()).unwrap_or_default();
