@@ -42,7 +42,7 @@ pub(super) fn reason(
     if other_algorithm || (active.algorithm.is_some() && active.source != obs.spec.key_source) {
         return Some(KeyReason::SpecChanged);
     }
-    if requests::rotation(table, status).is_some_and(|at| active.published_at.is_none_or(|done| done < at)) {
+    if requests::rotation(table, status).is_some_and(|at| active.published_at.is_none_or(|done| done <= at)) {
         return Some(KeyReason::Requested);
     }
     let due = status.next_rotation_time.is_some_and(|at| at <= now);

@@ -33,7 +33,8 @@ pub(super) fn is_revoked(key: &LedgerKey, at: Timestamp) -> bool {
 pub(super) fn mark_handled(table: &Table<'_>, status: &mut ServiceAccountKeyStatus) {
     let Some(active) = ledger::active(status).cloned() else { return };
     if let Some(asked) = rotation(table, status)
-        && active.published_at.is_some_and(|at| at >= asked)
+        // Times are whole seconds: a key of that very second may be older.
+        && active.published_at.is_some_and(|at| at > asked)
     {
         status.handled.rotate_at = Some(asked);
     }

@@ -1,5 +1,7 @@
 //! The test bed itself: the control plane is a real one, and refuses what a real one refuses.
 
+mod conformance;
+
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ pub fn trials() -> Vec<Trial> {
     let trial = |name: &str, run: fn(&ControlPlane) -> Result<(), Failed>| {
         Trial::test(format!("control_plane::{name}"), move || run(shared::control_plane()?))
     };
-    vec![
+    let mut trials = vec![
         trial("the_operator_has_an_identity_and_no_right_beyond_its_rules", operator_rights),
         trial("writes_are_counted_from_the_audit_log_and_dry_runs_apart", audited_writes),
         trial("a_refusal_is_an_error_with_the_servers_words", refusal),
@@ -32,7 +34,9 @@ pub fn trials() -> Vec<Trial> {
         rollout_trial(),
         Trial::test("control_plane::a_port_that_somebody_else_took_is_replaced", taken_ports),
         Trial::test("control_plane::ctrl_c_ends_every_process_and_removes_the_folder", interrupted),
-    ]
+    ];
+    trials.extend(conformance::trials());
+    trials
 }
 
 /// The one trial that needs pods: skipped where their programs were not built (`make tools`).

@@ -1,0 +1,192 @@
+//! Every flow with one fault at every call, with pairs of faults, and with an old process that wakes late.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::case::{At, Outcome, Script, run};
+use crate::fate::{Fate, Loss, No, Offer};
+use crate::flows::{self, Flow};
+
+/// The seed of all exhaustive runs: what differs between them is where the faults are.
+const SEED: u64 = 7;
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Crashes and lost answers at every call that changes something.
+    Quick,
+    /// Every kind of fault at every call; pairs and late wakers for create and rotate.
+    Full,
+}
+
+/// One run: a flow and the faults in it.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Name of the flow.
+    pub flow: &'static str,
+    /// The faults.
+    pub faults: Vec<(At, Fate)>,
+    /// How many calls of the new process a frozen one sleeps through.
+    pub wake_after: Option<u64>,
+}
+
+impl Case {
+    /// Runs it.
+    pub fn run(&self) -> Outcome {
+        let flow = flows::find(self.flow).expect("a case is of a flow");
+        let mut script = Script::new(self.faults.clone());
+        script.wake_after = self.wake_after;
+        run(&flow, SEED, script)
+    }
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.flow, self.faults)?;
+        match self.wake_after {
+            Some(calls) => write!(f, ", wakes after {calls} calls of the new process"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A case in which something did not hold.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its number: `keywheel-sim exhaustive --case N` runs it alone.
+    pub number: usize,
+    /// The case.
+    pub case: Case,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// All cases of a depth, in an order that does not change.
+pub fn cases(depth: Depth, only: Option<&str>) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for flow in flows::all().into_iter().filter(|f| only.is_none_or(|name| name == f.name)) {
+        let calm = run(&flow, SEED, Script::default());
+        cases.push(Case { flow: flow.name, faults: Vec::new(), wake_after: None });
+        cases.extend(single(&flow, &calm.seen, depth));
+        if matches!(flow.name, "create" | "rotate") && depth == Depth::Full {
+            cases.extend(pairs(&flow, &calm.seen));
+        }
+        let every = if depth == Depth::Full { 1 } else { 6 };
+        if matches!(flow.name, "create" | "rotate" | "delete" | "retire") {
+            cases.extend(late_wakers(&flow, &calm.seen, every));
+        }
+    }
+    cases
+}
+
+fn single(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (at, offer) in (1..).zip(seen) {
+        let fates = if depth == Depth::Quick { quick(offer) } else { full(offer) };
+        cases.extend(fates.into_iter().map(|fate| Case {
+            flow: flow.name,
+            faults: vec![(At::Call(at), fate)],
+            wake_after: None,
+        }));
+    }
+    cases
+}
+
+/// What a call that changes something must survive at least.
+fn quick(offer: &Offer) -> Vec<Fate> {
+    if !offer.mutating {
+        return Vec::new();
+    }
+    vec![Fate::CrashBefore, Fate::CrashAfter, Fate::LoseAnswer(Loss::Reset), Fate::LoseCall(Loss::Silence)]
+}
+
+fn full(offer: &Offer) -> Vec<Fate> {
+    let mut fates = vec![Fate::LoseCall(Loss::Reset), Fate::LoseCall(Loss::Silence)];
+    if offer.mutating {
+        fates.extend([
+            Fate::CrashBefore,
+            Fate::CrashAfter,
+            Fate::LoseAnswer(Loss::Reset),
+            Fate::LoseAnswer(Loss::Silence),
+            Fate::LoseAnswer(Loss::Failure),
+            Fate::LoseCall(Loss::Failure),
+        ]);
+        // The API server gives up a request after a minute; the protocol gives the backend an hour.
+        let late: &[u64] = if offer.to_iam { &[5, 90, 1500, 3500] } else { &[5, 40] };
+        for seconds in late {
+            let after = Duration::from_secs(*seconds);
+            fates.extend([Fate::Late(Loss::Reset, after), Fate::CrashLate(after)]);
+        }
+    }
+    let refusals = if offer.to_iam {
+        // A 404 about a key that is there would be a lie, and what it costs is not ours to prevent.
+        (0..8).filter(|i| *i != 2 || !offer.mutating).map(No::Iam).collect()
+    } else {
+        No::API.to_vec()
+    };
+    fates.extend(refusals.into_iter().map(Fate::Refuse));
+    fates
+}
+
+fn pairs(flow: &Flow, seen: &[Offer]) -> Vec<Case> {
+    let mutations = u64::try_from(seen.iter().filter(|o| o.mutating).count()).expect("few calls");
+    let kinds = [
+        Fate::CrashBefore,
+        Fate::CrashAfter,
+        Fate::CrashLate(Duration::from_secs(20)),
+        Fate::LoseAnswer(Loss::Reset),
+        Fate::LoseCall(Loss::Silence),
+        Fate::Late(Loss::Reset, Duration::from_secs(30)),
+    ];
+    let mut cases = Vec::new();
+    for first in 1..=mutations {
+        for second in 1..=mutations + 2 {
+            for one in &kinds {
+                for other in &kinds {
+                    let faults =
+                        vec![(At::Mutation(first), one.clone()), (At::Mutation(second), other.clone())];
+                    cases.push(Case { flow: flow.name, faults, wake_after: None });
+                }
+            }
+        }
+    }
+    cases
+}
+
+fn late_wakers(flow: &Flow, seen: &[Offer], every: usize) -> Vec<Case> {
+    let calls = u64::try_from(seen.len()).expect("few calls");
+    let mut cases = Vec::new();
+    for at in (1..=calls).step_by(every) {
+        for wake_after in (0..calls + 20).step_by(every * 2) {
+            let faults = vec![(At::Call(at), Fate::Freeze)];
+            cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after) });
+        }
+    }
+    cases
+}
+
+/// Runs cases on so many threads; the failures, by number.
+pub fn run_all(cases: &[Case], threads: usize, told: impl Fn(usize) + Sync) -> Vec<Failure> {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(case) = cases.get(number) else { break };
+                    let outcome = case.run();
+                    if !outcome.violations.is_empty() {
+                        let failure = Failure { number, case: case.clone(), outcome };
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+                    }
+                    told(number);
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failures.sort_by_key(|f| f.number);
+    failures
+}

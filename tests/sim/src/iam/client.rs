@@ -1,0 +1,192 @@
+//! The IAM system as the operator's backend: every call goes over the simulated wire.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use keywheel::backend::{
+    BackendError, Description, Embedded, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount,
+    UploadedKey,
+};
+use keywheel::controller::Connector;
+use keywheel::credential::{
+    GoogleCredentials, GoogleFileFields, SecretBytes, parse_certificate, spki_sha256,
+};
+use keywheel::domain::account::Account;
+
+use super::call::{Answer, Call, Refusal};
+use super::model::{KEY_LIMIT, PROJECT, fields};
+
+/// The way of a call to the IAM system and of its answer back. `None`: the connection broke.
+#[async_trait]
+pub trait Line: Send + Sync + 'static {
+    /// Makes one call. It may never be answered.
+    async fn call(&self, call: Call) -> Option<Result<Answer, Refusal>>;
+}
+
+/// Logs in at the one IAM system of this world.
+pub struct SimConnector(pub Arc<dyn Line>);
+
+#[async_trait]
+impl Connector for SimConnector {
+    async fn connect(&self, embedded: Embedded<'_>) -> Result<Arc<dyn IamBackend>, BackendError> {
+        let facts = Facts {
+            project: PROJECT.to_owned(),
+            identity: "operator@sim".to_owned(),
+            can_disable: true,
+            can_upload: true,
+            algorithms: vec!["RSA_2048".to_owned()],
+            key_limit: Some(u32::try_from(KEY_LIMIT).expect("a small number")),
+            token_exchange: true,
+        };
+        Ok(Arc::new(SimBackend { line: self.0.clone(), facts, timeout: embedded.call_timeout }))
+    }
+}
+
+struct SimBackend {
+    line: Arc<dyn Line>,
+    facts: Facts,
+    timeout: Duration,
+}
+
+impl SimBackend {
+    async fn ask(&self, name: &'static str, call: Call) -> Result<Answer, BackendError> {
+        let lost = BackendError::Timeout { call: name, after: self.timeout };
+        match tokio::time::timeout(self.timeout, self.line.call(call)).await {
+            Err(_) | Ok(None) => Err(lost),
+            Ok(Some(Ok(answer))) => Ok(answer),
+            Ok(Some(Err(refusal))) => Err(BackendError::Answer {
+                call: name,
+                status: refusal.status,
+                canonical: refusal.canonical.map(str::to_owned),
+                message: refusal.message.to_owned(),
+            }),
+        }
+    }
+
+    async fn done(&self, name: &'static str, call: Call) -> Result<(), BackendError> {
+        self.ask(name, call).await.map(drop)
+    }
+}
+
+fn strange(call: &'static str) -> BackendError {
+    BackendError::Incomplete { call, what: "answer" }
+}
+
+#[async_trait]
+impl IamBackend for SimBackend {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> GoogleFileFields {
+        fields(email, unique_id, key_id)
+    }
+
+    async fn probe(&self) -> Result<Timestamp, BackendError> {
+        match self.ask("probe", Call::Probe).await? {
+            Answer::Time(time) => Ok(time),
+            _ => Err(strange("probe")),
+        }
+    }
+
+    async fn find_account(&self, account_id: &str) -> Result<Option<Account>, BackendError> {
+        match self.ask("accounts.get", Call::FindAccount(account_id.to_owned())).await? {
+            Answer::Account(found) => Ok(found.map(|account| *account)),
+            _ => Err(strange("accounts.get")),
+        }
+    }
+
+    async fn create_account(&self, account: &NewAccount) -> Result<Account, BackendError> {
+        match self.ask("accounts.create", Call::CreateAccount(account.clone())).await? {
+            Answer::Account(Some(account)) => Ok(*account),
+            _ => Err(strange("accounts.create")),
+        }
+    }
+
+    async fn describe_account(&self, unique_id: &str, to: &Description) -> Result<(), BackendError> {
+        self.done("accounts.patch", Call::Describe { account: unique_id.to_owned(), to: to.clone() }).await
+    }
+
+    async fn set_account_disabled(&self, unique_id: &str, disabled: bool) -> Result<(), BackendError> {
+        self.done("accounts.disable", Call::SetDisabled { account: unique_id.to_owned(), disabled }).await
+    }
+
+    async fn delete_account(&self, unique_id: &str) -> Result<(), BackendError> {
+        self.done("accounts.delete", Call::DeleteAccount { account: unique_id.to_owned() }).await
+    }
+
+    async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {
+        match self.ask("keys.list", Call::ListKeys { account: unique_id.to_owned() }).await? {
+            Answer::Keys { keys, time } => Ok(KeyListing { keys, backend_time: time }),
+            _ => Err(strange("keys.list")),
+        }
+    }
+
+    async fn create_key(&self, unique_id: &str, _: &str, nonce: &str) -> Result<MintedKey, BackendError> {
+        let call = Call::CreateKey { account: unique_id.to_owned(), nonce: nonce.to_owned() };
+        match self.ask("keys.create", call).await? {
+            Answer::Minted { id, credential, created_at } => {
+                Ok(MintedKey { id, credential, created_at: Some(created_at), expires_at: None })
+            }
+            _ => Err(strange("keys.create")),
+        }
+    }
+
+    async fn upload_key(
+        &self,
+        unique_id: &str,
+        certificate: &str,
+        nonce: &str,
+    ) -> Result<UploadedKey, BackendError> {
+        let parsed = parse_certificate(certificate.as_bytes()).map_err(BackendError::Login)?;
+        let call = Call::UploadKey {
+            account: unique_id.to_owned(),
+            nonce: nonce.to_owned(),
+            fingerprint: spki_sha256(&parsed.spki_der),
+            expires_at: parsed.not_after.timestamp(),
+        };
+        match self.ask("keys.upload", call).await? {
+            Answer::Uploaded { id, created_at, expires_at } => {
+                Ok(UploadedKey { id, created_at: Some(created_at), expires_at })
+            }
+            _ => Err(strange("keys.upload")),
+        }
+    }
+
+    async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError> {
+        let call = Call::Fingerprint { account: unique_id.to_owned(), key: key_id.to_owned() };
+        match self.ask("keys.get", call).await? {
+            Answer::Fingerprint(fingerprint) => Ok(fingerprint),
+            _ => Err(strange("keys.get")),
+        }
+    }
+
+    async fn enable_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError> {
+        self.done("keys.enable", Call::EnableKey { account: unique_id.to_owned(), key: key_id.to_owned() })
+            .await
+    }
+
+    async fn disable_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError> {
+        self.done("keys.disable", Call::DisableKey { account: unique_id.to_owned(), key: key_id.to_owned() })
+            .await
+    }
+
+    async fn delete_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError> {
+        self.done("keys.delete", Call::DeleteKey { account: unique_id.to_owned(), key: key_id.to_owned() })
+            .await
+    }
+
+    async fn exchange(&self, credential: &SecretBytes, _: Timestamp) -> Result<(), ExchangeError> {
+        let file = GoogleCredentials::parse(credential).map_err(ExchangeError::Credential)?;
+        let private_pem = file.private_key_pem().expose_str().map_err(ExchangeError::Credential)?.to_owned();
+        let call = Call::Exchange { key: file.private_key_id().to_owned(), private_pem };
+        match self.done("token", call).await {
+            Err(BackendError::Answer { message, .. }) if message == Refusal::bad_signature().message => {
+                Err(ExchangeError::KeyRefused { description: message })
+            }
+            other => other.map_err(ExchangeError::Unavailable),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! An IAM system in memory.
+
+mod call;
+mod client;
+mod model;
+mod pairs;
+
+pub use call::{Answer, Call, Refusal, short};
+pub use client::{Line, SimConnector};
+pub use model::{AccountRecord, Iam, KEY_LIMIT, Key, Lag, Maker, PROJECT};
+pub use pairs::private_pem;

@@ -1,0 +1,21 @@
+//! Deterministic simulation: the real controllers against an in-process API server and an in-process IAM system.
+//!
+//! Tokio's clock is paused and everything follows from a seed, so one seed is one identical run.
+
+pub mod actor;
+pub mod api_server;
+pub mod case;
+pub mod clock;
+pub mod conformance;
+pub mod counts;
+pub mod exhaustive;
+pub mod fate;
+pub mod flows;
+pub mod iam;
+pub mod oracle;
+pub mod random;
+pub mod service;
+pub mod stage;
+pub mod trace;
+pub mod wire;
+pub mod world;
