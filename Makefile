@@ -2,11 +2,12 @@
 # The work is done by one Rust program, tests/testbed; this file gives it short names.
 
 CARGO ?= cargo
+KILLS ?= 100
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test chaos verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +20,9 @@ release: ## Build keywheel as it is released
 
 test: testbed ## Run every test layer; FILTER=words runs the tests with these words in their names
 	@$(TESTBED) test $(FILTER)
+
+chaos: testbed ## Kill the operator KILLS=100 times where it was hit least, while clients use its Secrets; about 20 minutes
+	@KEYWHEEL_CHAOS_KILLS=$(KILLS) $(TESTBED) test chaos::
 
 verify: testbed ## Check format, lints, generated files, the chart, licences and advisories
 	@$(TESTBED) verify

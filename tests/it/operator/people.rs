@@ -44,8 +44,10 @@ fn ask(case: &Case<'_>, annotation: &str, value: &str) {
     case.patch("iamsak", "billing", &json!({"metadata": {"annotations": {annotation: value}}}));
 }
 
-fn now() -> String {
-    jiff::Timestamp::now().round(jiff::Unit::Second).unwrap().to_string()
+/// Two seconds from now: what was published before is older than that, in whole seconds, too.
+fn soon() -> String {
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    soon.round(jiff::Unit::Second).unwrap().to_string()
 }
 
 fn rotated(case: &Case<'_>, from: &str) -> Value {
@@ -83,7 +85,7 @@ fn local() {
         assert!(seen >= count && (count > 0 || seen == 0), "{operation}: {calls:?}");
     }
     let old = case.data("billing")["key.json"].clone();
-    ask(&case, "keywheel.dev/rotate-at", &now());
+    ask(&case, "keywheel.dev/rotate-at", &soon());
     let second = rotated(&case, &first)["status"]["activeKeyId"].as_str().unwrap().to_owned();
     case.accepted("billing");
     alone(&case, &second);
@@ -98,7 +100,7 @@ fn rotate_at() {
     let case = Case::new(&world, "rotateat");
     case.settled(&still());
     let (first, old) = (case.active("billing"), case.data("billing")["key.json"].clone());
-    let at = now();
+    let at = soon();
     ask(&case, "keywheel.dev/rotate-at", &at);
     let key = rotated(&case, &first);
     let second = key["status"]["activeKeyId"].as_str().unwrap().to_owned();
@@ -115,13 +117,13 @@ fn revoke_at() {
     let case = Case::new(&world, "revokeat");
     case.settled(&json!({"rotation": {"overlap": "1h"}}));
     let first = case.active("billing");
-    ask(&case, "keywheel.dev/rotate-at", &now());
+    ask(&case, "keywheel.dev/rotate-at", &soon());
     let second = rotated(&case, &first)["status"]["activeKeyId"].as_str().unwrap().to_owned();
     case.unstaged();
     assert_eq!(case.person.keys(&case.name).len(), 2);
     let leaked = case.data("billing")["key.json"].clone();
-    let at = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2)).round(jiff::Unit::Second).unwrap();
-    ask(&case, "keywheel.dev/revoke-at", &at.to_string());
+    let at = soon();
+    ask(&case, "keywheel.dev/revoke-at", &at);
     let third = rotated(&case, &second)["status"]["activeKeyId"].as_str().unwrap().to_owned();
     alone(&case, &third);
     case.refused(&leaked);
@@ -164,7 +166,7 @@ fn previous() {
     let case = Case::new(&world, "previous");
     case.settled(&json!({"rotation": {"overlap": "6s", "deleteAfter": "2s"}, "secret": {"previous": true}}));
     let (first, before) = (case.active("billing"), case.data("billing")["key.json"].clone());
-    ask(&case, "keywheel.dev/rotate-at", &now());
+    ask(&case, "keywheel.dev/rotate-at", &soon());
     rotated(&case, &first);
     assert_eq!(case.data("billing")["key.json.previous"], before);
     let disabled = case.when("iamsak", "billing", "the old key disabled", |key| {
@@ -248,14 +250,14 @@ fn restarted() {
         web["spec"]["template"]["metadata"]["annotations"]["keywheel.dev/restarted-for"].clone()
     };
     assert_eq!(stamp(&case.get("deployment", "web")), Value::Null, "the first key replaces nothing");
-    ask(&case, "keywheel.dev/rotate-at", &now());
+    ask(&case, "keywheel.dev/rotate-at", &soon());
     let second = rotated(&case, &first)["status"]["activeKeyId"].as_str().unwrap().to_owned();
     let web = case.when("deployment", "web", "stamped", |web| stamp(web) == second.as_str());
     let message = case.told("iamsak", "billing", "Rotating", "True", Reason::RolloutNotDone);
     assert!(message.contains("web") && message.contains(&first), "{message}");
     assert!(case.judge(&before).accepted(), "the old key ended before the workload was up");
     let status = json!({"status": {
-        "observedGeneration": web["metadata"]["generation"], "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2,
+        "observedGeneration": web["metadata"]["generation"], "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2,
     }});
     let path = format!("{}/status", case.path("deployment", "web"));
     case.world.kube.patch(&path, &status).unwrap();
