@@ -4,9 +4,11 @@
 CARGO ?= cargo
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
+# Histories that `make sim` runs.
+SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test sim verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +21,11 @@ release: ## Build keywheel as it is released
 
 test: testbed ## Run every test layer; FILTER=words runs the tests with these words in their names
 	@$(TESTBED) test $(FILTER)
+
+sim: ## Simulate crashes, lost answers and people: every flow with every fault, then SEEDS=n histories at random
+	@$(CARGO) build --profile sim --package keywheel-sim --bin keywheel-sim
+	@$(TARGET_DIR)/sim/keywheel-sim exhaustive
+	@$(TARGET_DIR)/sim/keywheel-sim random --seeds $(SEEDS)
 
 verify: testbed ## Check format, lints, generated files, the chart, licences and advisories
 	@$(TESTBED) verify
