@@ -5,9 +5,11 @@ CARGO ?= cargo
 KILLS ?= 100
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
+# Histories that `make sim` runs.
+SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test chaos verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test sim chaos verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +22,11 @@ release: ## Build keywheel as it is released
 
 test: testbed ## Run every test layer; FILTER=words runs the tests with these words in their names
 	@$(TESTBED) test $(FILTER)
+
+sim: ## Simulate crashes, lost answers and people: every flow with every fault, then SEEDS=n histories at random
+	@$(CARGO) build --profile sim --package keywheel-sim --bin keywheel-sim
+	@$(TARGET_DIR)/sim/keywheel-sim exhaustive
+	@$(TARGET_DIR)/sim/keywheel-sim random --seeds $(SEEDS)
 
 chaos: testbed ## Kill the operator KILLS=100 times where it was hit least, while clients use its Secrets; about 20 minutes
 	@KEYWHEEL_CHAOS_KILLS=$(KILLS) $(TESTBED) test chaos::

@@ -128,7 +128,7 @@ fn revoke_at() {
     alone(&case, &third);
     case.refused(&leaked);
     case.accepted("billing");
-    let handled = at.to_string();
+    let handled = at;
     case.when("iamsak", "billing", "handled", |key| key["status"]["handled"]["revokeAt"] == handled.as_str());
     case.event_saying("billing", Reason::KeyDeleted, &second);
 }

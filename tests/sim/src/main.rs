@@ -1,12 +1,16 @@
 //! Runs the simulation.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use keywheel_sim::exhaustive::{self, Depth};
+use keywheel_sim::history::{History, Judgement};
+use keywheel_sim::shrink::shrink;
 
 /// Runs the real controllers in simulated worlds, and judges them after every effect.
 #[derive(Parser)]
@@ -33,6 +37,27 @@ enum Command {
         #[arg(long, default_value_t = 2)]
         threads: usize,
     },
+    /// Long histories at random.
+    Random {
+        /// How many.
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// The first one.
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+        /// How many run at once.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
+    /// One history, with its trace.
+    Replay {
+        /// Its seed.
+        #[arg(long)]
+        seed: u64,
+        /// Only these of its happenings, by number; default: all.
+        #[arg(long, value_delimiter = ',', num_args = 0..)]
+        only: Option<Vec<usize>>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -41,34 +66,112 @@ fn main() -> ExitCode {
             let depth = if quick { Depth::Quick } else { Depth::Full };
             exhaustive(depth, flow.as_deref(), case, threads)
         }
+        Command::Random { seeds, first, threads } => random(first, seeds, threads),
+        Command::Replay { seed, only } => replay(seed, only),
     }
 }
 
+fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").expect("stdout takes lines");
+}
+
+fn ended(failed: usize) -> ExitCode {
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn exhaustive(depth: Depth, flow: Option<&str>, only: Option<usize>, threads: usize) -> ExitCode {
-    let mut out = std::io::stdout().lock();
     let begun = Instant::now();
     let cases = exhaustive::cases(depth, flow);
     if let Some(number) = only {
-        let case = &cases[number];
-        let outcome = case.run();
-        let text = outcome.trace.join("\n");
-        writeln!(out, "{text}\n{case}\n{:?}", outcome.violations).expect("stdout takes lines");
-        return if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        let outcome = cases[number].run();
+        say(&outcome.trace.join("\n"));
+        say(&format!("{}\n{:#?}", cases[number], outcome.violations));
+        return ended(outcome.violations.len());
     }
     let done = AtomicUsize::new(0);
     let total = cases.len();
     let failures = exhaustive::run_all(&cases, threads, |_| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done % 500 == 0 {
+        if done.is_multiple_of(1000) {
             drop(writeln!(std::io::stderr(), "{done} of {total}"));
         }
     });
     for failure in &failures {
-        writeln!(out, "case {}: {}: {:?}", failure.number, failure.case, failure.outcome.violations)
-            .expect("stdout takes lines");
+        say(&format!("case {}: {}: {:?}", failure.number, failure.case, failure.outcome.violations));
+        let flow = flow.map_or_else(String::new, |f| format!(" --flow {f}"));
+        let quick = if depth == Depth::Quick { " --quick" } else { "" };
+        say(&format!("replay: keywheel-sim exhaustive{quick}{flow} --case {}", failure.number));
     }
+    say(&format!("exhaustive: {total} runs, {} failed ({} s)", failures.len(), begun.elapsed().as_secs()));
+    ended(failures.len())
+}
+
+fn random(first: u64, seeds: u64, threads: usize) -> ExitCode {
+    let begun = Instant::now();
+    let next = AtomicU64::new(first);
+    let failures: Mutex<Vec<(u64, Judgement)>> = Mutex::default();
+    let calls = AtomicU64::new(0);
+    let keys = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        break;
+                    }
+                    let judgement = History::of(seed).run();
+                    calls.fetch_add(judgement.calls, Ordering::Relaxed);
+                    keys.fetch_add(judgement.keys_made, Ordering::Relaxed);
+                    if !judgement.violations.is_empty() {
+                        say(&format!("seed {seed}: {:?}", judgement.violations));
+                        failures.lock().expect("nobody panics with it").push((seed, judgement));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("nobody panicked with it");
+    // A few of them, made small, are enough to see what is wrong.
+    for (seed, judgement) in failures.iter().take(3) {
+        tell_shrunk(*seed, judgement);
+    }
+    let (calls, keys) = (calls.into_inner(), keys.into_inner());
     let seconds = begun.elapsed().as_secs();
-    writeln!(out, "exhaustive: {total} runs, {} failed ({seconds} s)", failures.len())
-        .expect("stdout takes lines");
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    say(&format!(
+        "random: {seeds} seeds, {calls} calls, {keys} keys, {} failed ({seconds} s)",
+        failures.len()
+    ));
+    ended(failures.len())
+}
+
+fn tell_shrunk(seed: u64, judgement: &Judgement) {
+    let history = History::of(seed);
+    let shrunk = shrink(&history, judgement);
+    for number in &shrunk.kept {
+        say(&format!("  {number}: {:?}", history.happenings[*number]));
+    }
+    let relevant =
+        shrunk.judgement.trace.iter().filter(|line| !line.contains(" get ") && !line.contains(" list "));
+    for line in relevant.rev().take(60).collect::<Vec<_>>().into_iter().rev() {
+        say(&format!("  {line}"));
+    }
+    say(&format!("  {:?}", shrunk.judgement.violations));
+    let kept: Vec<String> = shrunk.kept.iter().map(ToString::to_string).collect();
+    say(&format!("replay: keywheel-sim replay --seed {seed} --only {}", kept.join(",")));
+}
+
+fn replay(seed: u64, only: Option<Vec<usize>>) -> ExitCode {
+    let whole = History::of(seed);
+    let history = match only {
+        Some(kept) => whole.only(&kept.into_iter().collect::<BTreeSet<_>>()),
+        None => whole,
+    };
+    let judgement = history.run();
+    say(&judgement.trace.join("\n"));
+    for (number, happening) in history.happenings.iter().enumerate() {
+        say(&format!("{number}: {happening:?}"));
+    }
+    say(&format!("digest {}\n{:#?}", judgement.digest, judgement.violations));
+    ended(judgement.violations.len())
 }

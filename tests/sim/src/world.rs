@@ -223,8 +223,11 @@ impl World {
         match message {
             Message::Call(flight) if !self.actors[flight.actor].is_alive() => drop(flight),
             Message::Call(flight) if flight.call.is_event() => {
-                let reply = self.apply(&flight.call, Some(flight.actor), None);
-                drop(flight.reply.send(reply));
+                // Nothing rests on an event; it is judged, answered and forgotten.
+                let now = self.time.now();
+                self.oracle.before(Some(flight.actor), &flight.call, &self.api, &self.iam, now);
+                let Call::Api(request) = flight.call else { return };
+                drop(flight.reply.send(Reply::Api((201, request.body))));
             }
             Message::Call(flight) => {
                 if self.is_stopped_by_the_lease(&flight) {
@@ -415,7 +418,9 @@ impl World {
     /// After a change: the cluster's own controllers, the watches, the oracle.
     fn settle(&mut self, actor: Option<usize>, changed: bool, director: Option<&mut dyn Director>) {
         let now = self.time.now();
-        while self.api.with(|s| s.collect(now)) {}
+        if self.api.with(|s| s.store.version()) != self.changes_seen {
+            while self.api.with(|s| s.collect(now)) {}
+        }
         let changes: Vec<Change> = self.api.with(|s| s.store.since(self.changes_seen).to_vec());
         if let Some(last) = changes.last() {
             self.changes_seen = last.version;

@@ -126,7 +126,8 @@ fn build() -> Outcome<Vec<Program>> {
         if message.reason == "compiler-artifact" && message.profile.is_some_and(|profile| profile.test) {
             let kind = target.kind.first().map_or("", String::as_str);
             let layer = match kind {
-                "test" => "integration".to_owned(),
+                "test" if target.name == "it" => "integration".to_owned(),
+                "test" => target.name.clone(),
                 "lib" => format!("unit {}", target.name),
                 _ => format!("unit {} ({kind})", target.name),
             };

@@ -1,0 +1,322 @@
+//! A long history: many keys on few accounts, people who do what people do, and faults at random. It follows from a
+//! seed, and any part of it can be left out: so a failing one is made small.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde_json::json;
+
+use crate::actor::Actor;
+use crate::case::{come_to_rest, in_own_time, keep_alive, timing};
+use crate::fate::{Calm, Director, Fate, Loss, No, Offer};
+use crate::people::{self, Deed};
+use crate::random::Dice;
+use crate::stage::NAMESPACE;
+use crate::world::{Setup, World};
+
+/// How long a history lasts before everything calms down.
+const LENGTH: Duration = Duration::from_hours(60);
+
+/// Something that happens in a history.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// A person does something.
+    Deed(Duration, Deed),
+    /// A call meets a fate: the first one after this moment, or the first one that changes something.
+    Fault(Duration, bool, Fate),
+    /// A process misses what it would have heard for so long.
+    Deaf(Duration, Duration),
+    /// A process gets no time for so long, and another one takes over.
+    Sleep(Duration, Duration),
+    /// The clock of the running process is wrong by so much from now on.
+    Clock(Duration, SignedDuration),
+    /// The backend shows new keys this much later from now on.
+    Lag(Duration, Duration, Duration),
+}
+
+impl Happening {
+    /// When it happens.
+    pub fn at(&self) -> Duration {
+        match self {
+            Self::Deed(at, _)
+            | Self::Fault(at, ..)
+            | Self::Deaf(at, _)
+            | Self::Sleep(at, _)
+            | Self::Clock(at, _)
+            | Self::Lag(at, ..) => *at,
+        }
+    }
+}
+
+/// A history.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// How many keys there are at the beginning.
+    pub keys: usize,
+    /// What happens, in order.
+    pub happenings: Vec<Happening>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What did not hold.
+    pub violations: Vec<String>,
+    /// What happened.
+    pub trace: Vec<String>,
+    /// Equal for equal runs only.
+    pub digest: String,
+    /// Calls that were made.
+    pub calls: u64,
+    /// Keys that were made.
+    pub keys_made: usize,
+}
+
+impl History {
+    /// The history of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, 1);
+        let keys = 1 + index(dice.below(4));
+        let count = 6 + dice.below(20);
+        let mut happenings: Vec<Happening> = (0..count).map(|_| happening(&mut dice, keys)).collect();
+        happenings.sort_by_key(Happening::at);
+        Self { seed, keys, happenings }
+    }
+
+    /// The same with only these of its happenings.
+    #[must_use]
+    pub fn only(&self, kept: &BTreeSet<usize>) -> Self {
+        let happenings =
+            self.happenings.iter().enumerate().filter(|(i, _)| kept.contains(i)).map(|(_, h)| h.clone());
+        Self { happenings: happenings.collect(), ..self.clone() }
+    }
+
+    /// Lets it happen.
+    pub fn run(&self) -> Judgement {
+        in_own_time(self.clone().play())
+    }
+
+    async fn play(self) -> Judgement {
+        let mut world = World::with_backend(Setup { timing: timing(), ..Setup::new(self.seed) });
+        let clocks_move = self.happenings.iter().any(|h| matches!(h, Happening::Clock(..)));
+        if clocks_move {
+            // Two clocks may differ by as much before anything is held back, at both ends of an overlap.
+            world.oracle.slack += world.timing().max_skew * 2;
+        }
+        for account in 0..self.keys.div_ceil(3) {
+            world.create_account(&people::account_name(account));
+        }
+        for key in 0..self.keys {
+            let spec = json!({ "rotation": { "every": "20h", "overlap": "2h", "deleteAfter": "3h" } });
+            world.create_key(&people::key_name(key), &people::account_name(key / 3), &spec);
+        }
+        world.start_operator();
+        let mut director = Chaos::new(self.seed);
+        for happening in &self.happenings {
+            let at = happening.at();
+            while world.time.elapsed() < at && world.oracle.violations().is_empty() {
+                world.turn(at, &mut director).await;
+                keep_alive(&mut world, &mut director).await;
+                wake_sleepers(&mut world, &mut director);
+            }
+            happen(&mut world, &mut director, happening);
+        }
+        while world.time.elapsed() < LENGTH && world.oracle.violations().is_empty() {
+            world.turn(LENGTH, &mut director).await;
+            keep_alive(&mut world, &mut director).await;
+            wake_sleepers(&mut world, &mut director);
+        }
+        self.judge(world, director).await
+    }
+
+    async fn judge(&self, mut world: World, mut director: Chaos) -> Judgement {
+        director.wake_at = Some(Duration::ZERO);
+        wake_sleepers(&mut world, &mut director);
+        world.note("EVERYTHING CALMS DOWN");
+        for actor in &world.actors {
+            actor.clock.set_error(SignedDuration::ZERO);
+        }
+        world.iam.lag = crate::iam::Lag::default();
+        people::put_right(&mut world);
+        let mut violations = come_to_rest(&mut world).await;
+        if violations.is_empty() && world.oracle.violations().is_empty() {
+            violations.extend(self.rest_is_quiet(&mut world).await);
+        }
+        violations.extend(world.oracle.violations().iter().map(ToString::to_string));
+        Judgement {
+            violations,
+            trace: world.trace.lines().to_vec(),
+            digest: world.trace.digest(),
+            calls: world.calls(),
+            keys_made: world.iam.keys.len(),
+        }
+    }
+
+    /// A day of rest: nothing is written but what rotations and retirements cost.
+    async fn rest_is_quiet(&self, world: &mut World) -> Option<String> {
+        let rotations = |world: &World| -> u64 {
+            world.api.with(|s| {
+                let keys = s.store.list(crate::actor::Kind::Key.stored(), None);
+                keys.filter_map(|(_, k)| k["status"]["rotations"].as_u64()).sum()
+            })
+        };
+        let before = rotations(world);
+        world.counts.reset();
+        world.run_for(Duration::from_hours(24), &mut Calm).await;
+        let turned = usize::try_from(rotations(world).saturating_sub(before)).unwrap_or(usize::MAX);
+        let writes = world.counts.api_writes.len();
+        // Five a rotation; two for each key that ends, of which some were published before this day began.
+        let ended = world
+            .counts
+            .iam_calls
+            .iter()
+            .filter(|c| c.contains("disable-key") || c.contains("delete-key"))
+            .count();
+        let planned = turned * 5 + ended;
+        (writes > planned).then(|| {
+            format!(
+                "Convergence: {writes} writes in a day of rest, {planned} of them planned: {:?}",
+                world.counts.api_writes
+            )
+        })
+    }
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("a small number")
+}
+
+fn happening(dice: &mut Dice, keys: usize) -> Happening {
+    // Half of all that happens is close to when keys are made and rotated.
+    let at = if dice.one_in(2) {
+        let base = [0, 20, 40][index(dice.below(3))] * 3600;
+        Duration::from_millis(base * 1000 + dice.below(300_000))
+    } else {
+        Duration::from_secs(dice.below(LENGTH.as_secs()))
+    };
+    let seconds = |n: u64| Duration::from_secs(n);
+    match dice.below(20) {
+        0..=6 => Happening::Deed(at, people::deed(dice, keys)),
+        7 => Happening::Deaf(at, seconds(1 + dice.below(4000))),
+        8 | 9 => Happening::Sleep(at, seconds(16 + dice.below(900))),
+        10 => {
+            let error = i64::try_from(dice.below(540)).expect("a small number") - 270;
+            Happening::Clock(at, SignedDuration::from_secs(error))
+        }
+        11 => Happening::Lag(at, seconds(dice.below(600)), seconds(dice.below(90))),
+        _ => Happening::Fault(at, !dice.one_in(4), fate(dice)),
+    }
+}
+
+fn fate(dice: &mut Dice) -> Fate {
+    let loss = *dice.pick(&[Loss::Reset, Loss::Silence, Loss::Failure]);
+    match dice.below(10) {
+        0 | 1 => Fate::CrashBefore,
+        2 | 3 => Fate::CrashAfter,
+        4 => Fate::CrashLate(Duration::from_secs(dice.below(55))),
+        5 => Fate::LoseAnswer(loss),
+        6 => Fate::LoseCall(loss),
+        7 => Fate::Late(loss, Duration::from_secs(dice.below(55))),
+        8 => Fate::Refuse(*dice.pick(&No::API)),
+        _ => Fate::Stale(index(dice.below(600))),
+    }
+}
+
+fn happen(world: &mut World, director: &mut Chaos, happening: &Happening) {
+    match happening {
+        Happening::Deed(_, deed) => people::act(world, deed),
+        Happening::Fault(_, mutating, fate) => director.pending.push((*mutating, fate.clone())),
+        Happening::Deaf(_, length) => director.deaf_until = world.time.elapsed() + *length,
+        Happening::Sleep(_, length) => {
+            if let Some(actor) = world.running().first().copied() {
+                world.note(&format!("A{actor} gets no time for {length:?}"));
+                world.actors[actor].freeze();
+                director.wake_at = Some(world.time.elapsed() + *length);
+            }
+        }
+        Happening::Clock(_, error) => {
+            world.note(&format!("the clock is set wrong by {error:?}"));
+            for actor in world.actors.iter().filter(|a| a.is_alive()) {
+                actor.clock.set_error(*error);
+            }
+        }
+        Happening::Lag(_, list, token) => world.iam.lag = crate::iam::Lag { list: *list, token: *token },
+    }
+    director.now = world.time.elapsed();
+}
+
+fn wake_sleepers(world: &mut World, director: &mut Chaos) {
+    director.now = world.time.elapsed();
+    if director.wake_at.is_some_and(|at| at <= director.now) {
+        director.wake_at = None;
+        let asleep: Vec<usize> =
+            world.actors.iter().filter(|a: &&Actor| a.is_alive() && a.is_frozen()).map(|a| a.id).collect();
+        for actor in asleep {
+            world.note(&format!("A{actor} wakes"));
+            world.actors[actor].wake();
+        }
+    }
+}
+
+/// Lets faults happen when their time has come; the order of calls is the dice's.
+struct Chaos {
+    dice: Dice,
+    pending: Vec<(bool, Fate)>,
+    deaf_until: Duration,
+    wake_at: Option<Duration>,
+    now: Duration,
+}
+
+impl Chaos {
+    fn new(seed: u64) -> Self {
+        Self {
+            dice: Dice::new(seed, 2),
+            pending: Vec::new(),
+            deaf_until: Duration::ZERO,
+            wake_at: None,
+            now: Duration::ZERO,
+        }
+    }
+}
+
+impl Director for Chaos {
+    fn choose(&mut self, offers: &[Offer]) -> usize {
+        index(self.dice.below(u64::try_from(offers.len()).expect("few calls")))
+    }
+
+    fn fate(&mut self, offer: &Offer) -> Fate {
+        let fits = |(mutating, fate): &(bool, Fate)| {
+            (!*mutating || offer.mutating)
+                && match fate {
+                    Fate::Refuse(_) => true,
+                    Fate::LoseAnswer(_) | Fate::Late(..) | Fate::CrashLate(_) => offer.mutating,
+                    Fate::Stale(_) => offer.summary.starts_with("iam list-keys"),
+                    _ => true,
+                }
+        };
+        let Some(found) = self.pending.iter().position(fits) else { return Fate::Deliver };
+        let (_, fate) = self.pending.remove(found);
+        match fate {
+            // The IAM system's own refusals; never a 404 about a key that is there.
+            Fate::Refuse(_) if offer.to_iam => {
+                let class = index(self.dice.below(8));
+                Fate::Refuse(No::Iam(if class == 2 && offer.mutating { 6 } else { class }))
+            }
+            fate => fate,
+        }
+    }
+
+    fn hears(&mut self, _: usize) -> bool {
+        self.now >= self.deaf_until
+    }
+
+    fn concurrency(&self) -> usize {
+        3
+    }
+}
+
+/// The namespace in which histories happen.
+pub const WHERE: &str = NAMESPACE;

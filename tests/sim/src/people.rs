@@ -1,0 +1,270 @@
+//! What people do: to objects, to Secrets, at the backend, at any moment.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::api_server::{PatchFormat, Request, Verb};
+use crate::iam::Maker;
+use crate::oracle::View;
+use crate::random::Dice;
+use crate::stage::{NAMESPACE, key_place, resource, secret_place};
+use crate::world::World;
+
+const KEY: &str = "ServiceAccountKey";
+
+/// Something that a person does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Applies a key, again if it is gone.
+    ApplyKey(usize),
+    /// Deletes a key.
+    DeleteKey(usize),
+    /// Takes the finalizer off a key that is being deleted.
+    ForceDelete(usize),
+    /// Deletes the Secret.
+    DeleteSecret(usize),
+    /// Overwrites the credential in the Secret.
+    EmptySecret(usize),
+    /// Takes our annotations off the Secret.
+    StripSecret(usize),
+    /// Puts an older credential back.
+    RestoreSecret(usize),
+    /// Makes the Secret immutable.
+    FreezeSecret(usize),
+    /// Deletes everything that is staged.
+    DeleteStaged,
+    /// Wipes the status.
+    WipeStatus(usize),
+    /// Changes labels and entries in the spec.
+    ChangeSecretSpec(usize),
+    /// Changes the rotation.
+    ChangeRotation(usize, &'static str),
+    /// Stops the wheel, or lets it go on.
+    Suspend(usize, bool),
+    /// Makes a key at the backend by hand.
+    MakeKey(usize),
+    /// Disables the published key at the backend.
+    DisableKey(usize),
+    /// Makes the account unusable at the backend, or usable again.
+    DisableAccount(usize, bool),
+    /// Lets the namespace hold no more Secrets than there are, or any number again.
+    Quota(bool),
+    /// Takes the operator's login away, or brings it back.
+    Login(bool),
+}
+
+/// Name of a key.
+pub fn key_name(number: usize) -> String {
+    format!("key-{number}")
+}
+
+/// Name of an account.
+pub fn account_name(number: usize) -> String {
+    format!("account-{number}")
+}
+
+/// A deed at random.
+pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
+    let key = usize::try_from(dice.below(u64::try_from(keys).expect("few keys"))).expect("few keys");
+    let yes = !dice.one_in(3);
+    match dice.below(20) {
+        0 | 1 => Deed::ApplyKey(key),
+        2 | 3 => Deed::DeleteKey(key),
+        4 => Deed::ForceDelete(key),
+        5 | 6 => Deed::DeleteSecret(key),
+        7 => Deed::EmptySecret(key),
+        8 => Deed::StripSecret(key),
+        9 => Deed::RestoreSecret(key),
+        10 => Deed::DeleteStaged,
+        11 => Deed::WipeStatus(key),
+        12 => Deed::ChangeSecretSpec(key),
+        13 => Deed::ChangeRotation(key, dice.pick::<&str>(&["10h", "30h", "5h"])),
+        14 => Deed::Suspend(key, yes),
+        15 => Deed::MakeKey(key / 3),
+        16 => Deed::DisableAccount(key / 3, yes),
+        17 => Deed::Quota(yes),
+        18 => Deed::Login(!yes),
+        _ => Deed::FreezeSecret(key),
+    }
+}
+
+/// Does it.
+pub fn act(world: &mut World, deed: &Deed) {
+    match deed {
+        Deed::ApplyKey(key) => apply_key(world, *key),
+        Deed::DeleteKey(key) => {
+            world.delete(KEY, &key_name(*key));
+        }
+        Deed::ForceDelete(key) => {
+            if world.key(&key_name(*key)).is_some_and(|k| !k["metadata"]["deletionTimestamp"].is_null()) {
+                world.patch(KEY, &key_name(*key), json!({ "metadata": { "finalizers": null } }));
+            }
+        }
+        Deed::DeleteSecret(key) => {
+            world.delete("Secret", &key_name(*key));
+        }
+        Deed::EmptySecret(key) => {
+            world.patch("Secret", &key_name(*key), json!({ "data": { "key.json": STANDARD.encode("{}") } }));
+        }
+        Deed::StripSecret(key) => {
+            let annotations = json!({ "keywheel.dev/entries": null, "keywheel.dev/data-hash": null });
+            world.patch("Secret", &key_name(*key), json!({ "metadata": { "annotations": annotations } }));
+        }
+        Deed::RestoreSecret(key) => restore_secret(world, &key_name(*key)),
+        Deed::FreezeSecret(key) => {
+            world.patch("Secret", &key_name(*key), json!({ "immutable": true }));
+        }
+        Deed::DeleteStaged => {
+            let staged: Vec<String> = View::of(&world.api)
+                .secrets
+                .into_iter()
+                .filter(|s| s.staging)
+                .map(|s| s.place.name)
+                .collect();
+            for name in staged {
+                world.delete("Secret", &name);
+            }
+        }
+        Deed::WipeStatus(key) => {
+            world.patch_status(KEY, &key_name(*key), json!({ "status": null }));
+        }
+        Deed::ChangeSecretSpec(key) => {
+            let entries = json!([
+                { "key": "key.json", "format": "GoogleCredentials" },
+                { "key": "id", "format": "KeyId" },
+            ]);
+            let secret = json!({ "entries": entries, "labels": { "team": "red" } });
+            world.patch(KEY, &key_name(*key), json!({ "spec": { "secret": secret } }));
+        }
+        Deed::ChangeRotation(key, every) => {
+            world.patch(KEY, &key_name(*key), json!({ "spec": { "rotation": { "every": every } } }));
+        }
+        Deed::Suspend(key, suspend) => {
+            world.patch(KEY, &key_name(*key), json!({ "spec": { "rotation": { "suspend": suspend } } }));
+        }
+        Deed::MakeKey(account) => make_key(world, *account),
+        Deed::DisableKey(key) => disable_key(world, *key),
+        Deed::DisableAccount(account, disabled) => disable_account(world, *account, *disabled),
+        Deed::Quota(tight) => quota(world, *tight),
+        Deed::Login(there) => login(world, *there),
+    }
+}
+
+/// What would keep the world from ever coming to rest is put right: that is people's business, not the operator's.
+pub fn put_right(world: &mut World) {
+    quota(world, false);
+    login(world, true);
+    for account in 0..4 {
+        disable_account(world, account, false);
+    }
+    let keys: Vec<String> = View::of(&world.api).keys.into_iter().map(|k| k.place.name).collect();
+    for name in keys {
+        world.patch(KEY, &name, json!({ "spec": { "rotation": { "suspend": false } } }));
+    }
+    let foreign: Vec<String> = View::of(&world.api)
+        .secrets
+        .into_iter()
+        .filter(|s| !s.staging)
+        .filter(|s| {
+            let frozen = world.object(&s.place).is_some_and(|o| o["immutable"] == true);
+            let orphaned = s.owner_uid.as_ref().is_some_and(|uid| View::of(&world.api).key(uid).is_none());
+            s.place.namespace == NAMESPACE && (frozen || orphaned)
+        })
+        .map(|s| s.place.name)
+        .collect();
+    for name in foreign {
+        world.delete("Secret", &name);
+    }
+}
+
+fn apply_key(world: &mut World, key: usize) {
+    if world.key(&key_name(key)).is_none() {
+        let spec = json!({ "rotation": { "every": "20h", "overlap": "2h", "deleteAfter": "3h" } });
+        world.create_key(&key_name(key), &account_name(key / 3), &spec);
+    }
+}
+
+fn restore_secret(world: &mut World, name: &str) {
+    let place = secret_place(name);
+    let Some(current) = world.object(&place) else { return };
+    let key_id = |s: &Value| s["metadata"]["annotations"]["keywheel.dev/key-id"].clone();
+    let older = (0..12)
+        .filter_map(|back| world.api.with(|s| s.store.earlier(&place, back)))
+        .find(|s| key_id(s) != key_id(&current) && s["metadata"]["uid"] == current["metadata"]["uid"]);
+    if let Some(older) = older {
+        let annotations = older["metadata"]["annotations"].clone();
+        world.patch(
+            "Secret",
+            name,
+            json!({ "data": older["data"], "metadata": { "annotations": annotations } }),
+        );
+    }
+}
+
+fn unique_id(world: &World, account: usize) -> Option<String> {
+    world.iam.living(&account_name(account)).map(|record| record.account.unique_id.clone())
+}
+
+fn make_key(world: &mut World, account: usize) {
+    let Some(unique_id) = unique_id(world, account) else { return };
+    world.person("makes a key at the backend", |_, iam, now| {
+        // An account that is full stays as it is.
+        drop(iam.create_key(&unique_id, Maker::Person, now));
+    });
+}
+
+fn disable_key(world: &mut World, key: usize) {
+    let active = world.object(&key_place(&key_name(key)));
+    let active = active.and_then(|k| k["status"]["activeKeyId"].as_str().map(str::to_owned));
+    let Some(id) = active else { return };
+    world.person("disables a key at the backend", |_, iam, _| {
+        if let Some(key) = iam.keys.get_mut(&id) {
+            key.disabled = true;
+            key.ended_by_person = true;
+        }
+    });
+}
+
+fn disable_account(world: &mut World, account: usize, disabled: bool) {
+    let Some(unique_id) = unique_id(world, account) else { return };
+    if world.iam.accounts[&unique_id].account.disabled == disabled {
+        return;
+    }
+    world.person(&format!("disables account {account}: {disabled}"), |_, iam, _| {
+        if let Some(record) = iam.accounts.get_mut(&unique_id) {
+            record.account.disabled = disabled;
+            record.touched_by_person = true;
+        }
+    });
+}
+
+fn quota(world: &mut World, tight: bool) {
+    let name = "few-secrets";
+    if !tight {
+        world.delete("ResourceQuota", name);
+        return;
+    }
+    let secrets = world.api.with(|s| s.store.list("secrets", Some(NAMESPACE)).count());
+    let object = json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": name },
+        "spec": { "hard": { "count/secrets": secrets.to_string() } },
+    });
+    world.request(&Request::by_person(Verb::Create, resource("ResourceQuota"), NAMESPACE, "", object));
+}
+
+fn login(world: &mut World, there: bool) {
+    let system = "keywheel-system";
+    if there {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "login" },
+            "stringData": { "key.json": "a login" },
+        });
+        world.request(&Request::by_person(Verb::Create, resource("Secret"), system, "", object));
+        let touch = json!({ "metadata": { "annotations": { "touched": "1" } } });
+        let verb = Verb::Patch(PatchFormat::Merge);
+        world.request(&Request::by_person(verb, resource("ClusterIamBackend"), "", "default", touch));
+    } else {
+        world.request(&Request::by_person(Verb::Delete, resource("Secret"), system, "login", Value::Null));
+    }
+}

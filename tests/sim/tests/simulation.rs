@@ -1,0 +1,110 @@
+//! The fixed part of the simulation that runs with every `make test`; `make sim` runs the rest.
+
+use std::time::Duration;
+
+use keywheel::domain::Timing;
+use keywheel_sim::actor::Kind;
+use keywheel_sim::case::{Script, in_own_time, run};
+use keywheel_sim::exhaustive::{Depth, cases, run_all};
+use keywheel_sim::fate::Calm;
+use keywheel_sim::flows;
+use keywheel_sim::history::History;
+use keywheel_sim::stage::ACCOUNT;
+use keywheel_sim::world::{Setup, World};
+use serde_json::json;
+
+/// Histories that run every time.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=6;
+
+#[test]
+fn a_seed_is_one_identical_run() {
+    let flow = flows::find("rotate").unwrap();
+    let (one, other) = (run(&flow, 3, Script::default()), run(&flow, 3, Script::default()));
+    assert_eq!(one.trace, other.trace);
+    assert_eq!(one.digest, other.digest);
+    assert_ne!(one.digest, run(&flow, 4, Script::default()).digest);
+    let (one, other) = (History::of(1).run(), History::of(1).run());
+    assert_eq!(one.trace, other.trace);
+    assert_eq!(one.digest, other.digest);
+}
+
+#[test]
+fn every_flow_keeps_its_budget_exactly() {
+    for flow in flows::all() {
+        let outcome = run(&flow, 1, Script::default());
+        assert!(outcome.violations.is_empty(), "{}: {:#?}", flow.name, outcome.violations);
+    }
+}
+
+#[test]
+fn every_flow_survives_a_crash_at_every_write() {
+    let cases = cases(Depth::Quick, None);
+    let failures = run_all(&cases, 2, |_| {});
+    let told: Vec<String> =
+        failures.iter().map(|f| format!("{}: {:?}", f.case, f.outcome.violations)).collect();
+    assert!(told.is_empty(), "of {} runs: {told:#?}", cases.len());
+}
+
+#[test]
+fn histories_at_random_break_nothing() {
+    for seed in SEEDS {
+        let judgement = History::of(seed).run();
+        assert!(
+            judgement.violations.is_empty(),
+            "keywheel-sim replay --seed {seed}: {:#?}",
+            judgement.violations
+        );
+    }
+}
+
+/// With the waits of production: the only calls are looks, and none of them writes.
+#[test]
+fn a_hundred_keys_at_rest_write_nothing_for_a_day() {
+    in_own_time(async {
+        let mut world = World::with_backend(Setup { timing: Timing::default(), ..Setup::new(1) });
+        for account in 0..10 {
+            world.create_account(&format!("account-{account}"));
+        }
+        for key in 0..100 {
+            let spec = json!({ "rotation": { "every": "30d", "overlap": "24h", "deleteAfter": "168h" } });
+            world.create_key(&format!("key-{key}"), &format!("account-{}", key / 10), &spec);
+        }
+        world.start_operator();
+        world.run_for(Duration::from_mins(10), &mut Calm).await;
+        let ready = (0..100).filter(|key| world.is_ready(&format!("key-{key}"))).count();
+        assert_eq!(ready, 100, "{:?}", world.oracle.violations());
+        world.counts.reset();
+        world.run_for(Duration::from_hours(24), &mut Calm).await;
+        assert_eq!(world.counts.api_writes, Vec::<String>::new());
+        assert_eq!(world.counts.iam_calls, Vec::<String>::new(), "a key at rest asks the backend nothing");
+        assert_eq!(world.oracle.violations(), []);
+    });
+}
+
+#[test]
+fn a_restart_with_ready_keys_writes_and_makes_nothing() {
+    in_own_time(async {
+        let mut world = flows::with_key(Setup::new(1)).await;
+        world.kill(0);
+        world.counts.reset();
+        let made = world.iam.keys.len();
+        world.start_operator();
+        world.run_for(Duration::from_mins(5), &mut Calm).await;
+        assert_eq!((world.counts.api_writes.clone(), world.iam.keys.len()), (Vec::new(), made));
+    });
+}
+
+/// The oracle sees what it is there to see: a world in which a person's hand does what the operator must not.
+#[test]
+fn the_oracle_goes_red() {
+    in_own_time(async {
+        let mut world = flows::with_key(Setup::new(1)).await;
+        let (id, _) = world.iam.keys.iter().next().map(|(id, k)| (id.clone(), k.clone())).unwrap();
+        world.iam.keys.get_mut(&id).unwrap().disabled = true;
+        world.patch("ServiceAccountKey", flows::KEY, json!({ "metadata": { "labels": { "look": "here" } } }));
+        let said = world.oracle.violations().iter().map(|v| v.invariant).collect::<Vec<_>>();
+        assert_eq!(said, ["No outage"]);
+    });
+    assert_eq!(Kind::of_stored("secrets"), None);
+    assert_eq!(ACCOUNT, "billing");
+}
