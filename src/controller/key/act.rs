@@ -194,7 +194,8 @@ async fn stage(
     }
 }
 
-/// The one write that changes what workloads read. The first one cannot be guarded: it must leave in time.
+/// The one write that changes what workloads read. The first one cannot be guarded, and all say when: they must leave
+/// in time.
 async fn publish(ctx: &Context, world: &World, publication: &Publication) -> Result<(), Error> {
     let staged;
     let material = match &publication.staged_nonce {
@@ -210,10 +211,11 @@ async fn publish(ctx: &Context, world: &World, publication: &Publication) -> Res
         None => world.material.as_ref().ok_or(missing("publish", "the published private half"))?,
     };
     let secret = consumer::build(world, publication, material)?;
+    // Guarded or not: the overlap of the key before counts from the time that is written now.
+    in_time(ctx, world, "publish")?;
     let outcome = if world.secret.is_some() {
         ctx.io.replace(&world.secrets, &secret, false).await
     } else {
-        in_time(ctx, world, "publish")?;
         ctx.io.create(&world.secrets, &secret, false).await
     };
     match outcome {

@@ -31,15 +31,16 @@ impl Table<'_> {
             return Some(self.staged(status, pending, staged, schedule, account)); // 8b, 8c
         }
         let sent = obs.sent.as_ref() == Some(&pending.nonce);
+        let settled = add(pending.started_at, self.timing.settle);
         match &obs.refused {
             Some(refusal) if sent => return Some(self.refused(status, refusal)), // 8a, refused
-            _ if obs.own_intent.as_ref() == Some(&pending.nonce) && !sent => {
+            // Too late, it would outlive the window that begins with its intent.
+            _ if obs.own_intent.as_ref() == Some(&pending.nonce) && !sent && self.now < settled => {
                 return Some(Plan::act("8a", Step::Create { nonce: pending.nonce.clone() }, status.clone()));
             }
             _ => {}
         }
         // 8d: never sent again. What we sent ourselves and is not staged need not settle.
-        let settled = add(pending.started_at, self.timing.settle);
         if sent || settled <= self.now {
             return Some(self.give_up("8d", status));
         }

@@ -1,0 +1,66 @@
+//! `keywheel-model`: searches all states of the key lifecycle.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use keywheel_model::scenarios::{self, Scenario};
+use keywheel_model::search::{Bounds, Counterexample, Report, search};
+
+/// More states than any scenario has.
+const MOST_STATES: usize = 40_000_000;
+
+fn main() -> std::io::Result<ExitCode> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["check"] => check(""),
+        ["check", filter] => check(filter),
+        _ => {
+            writeln!(std::io::stderr(), "keywheel-model check [WORDS]")?;
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// Searches every scenario, and stops at the first violation.
+fn check(filter: &str) -> std::io::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let mut states = 0;
+    for scenario in scenarios::all().into_iter().filter(|s| s.name.contains(filter)) {
+        let report = search(&scenario, Bounds { states: MOST_STATES, threads: threads() });
+        states += report.states;
+        tell(&mut out, &scenario, &report)?;
+        if let Some(found) = &report.found {
+            show(&mut out, found)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    writeln!(out, "{states} states, no violation")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(2)
+}
+
+fn tell(out: &mut impl std::io::Write, scenario: &Scenario, report: &Report) -> std::io::Result<()> {
+    let Report { states, transitions, depth, decisions, complete, took, .. } = report;
+    let whole = if *complete { "" } else { ", stopped" };
+    writeln!(
+        out,
+        "{:60} {states:>9} states {transitions:>10} transitions, depth {depth:>3}, {decisions:>6} decisions, {:.1} s{whole}",
+        scenario.name,
+        took.as_secs_f64()
+    )
+}
+
+fn show(out: &mut impl std::io::Write, found: &Counterexample) -> std::io::Result<()> {
+    let every = std::env::var_os("STATES").is_some();
+    for (i, (label, world)) in found.trace.iter().enumerate() {
+        writeln!(out, "  {:>3}  {label}", i + 1)?;
+        if every || i + 1 == found.trace.len() {
+            writeln!(out, "{world}")?;
+        }
+    }
+    writeln!(out, "  => {}", found.violation.text())
+}

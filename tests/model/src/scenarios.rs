@@ -1,0 +1,157 @@
+//! Where searches begin, and what may go wrong in them.
+
+use keywheel::api::v1alpha1::{KeyOrigin, KeyPhase, KeyReason, LedgerKey, ServiceAccountKeyStatus as Status};
+
+use crate::actor::{Actor, Who};
+use crate::faults::{Budget, Fault};
+use crate::names::{self, Key};
+use crate::observe::Terms;
+use crate::shared::Shared;
+use crate::status::canonical;
+use crate::time::{self, ANCIENT, FAR, OVERLAP};
+use crate::world::{BackendKey, Consumer, Cr, Life, World};
+
+/// A place to begin, and what may go wrong from there.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What it is about.
+    pub name: &'static str,
+    /// The backend.
+    pub terms: Terms,
+    /// The first state.
+    pub world: World,
+}
+
+/// Everything that can happen to one CR.
+const ALL: [Fault; 14] = [
+    Fault::Crash,
+    Fault::Lost,
+    Fault::Lease,
+    Fault::Revoke,
+    Fault::SecretGone,
+    Fault::SecretBroken,
+    Fault::SecretChanged,
+    Fault::Restore,
+    Fault::StagingGone,
+    Fault::Wipe,
+    Fault::Person,
+    Fault::Deny,
+    Fault::Refuse,
+    Fault::DeleteCr,
+];
+
+const DELETES: Terms = Terms { can_disable: false, key_limit: None, retain: false };
+const DISABLES: Terms = Terms { can_disable: true, ..DELETES };
+
+/// How a CR begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Absent,
+    New,
+    Due,
+}
+
+fn scenario(name: &'static str, terms: Terms, starts: [Start; 2], budget: Budget) -> Scenario {
+    let mut world = World {
+        keys: Vec::new(),
+        wire: Vec::new(),
+        crs: [Cr::absent(), Cr::absent()],
+        actors: Vec::new(),
+        deposed: false,
+        blind_passes: 0,
+        denied: false,
+        taken: Vec::new(),
+        budget,
+    };
+    for (i, start) in starts.into_iter().enumerate() {
+        begin(&mut world, i, start);
+    }
+    let crs: Vec<usize> = (0..2).filter(|i| starts[*i] != Start::Absent).collect();
+    let new_leader = world.budget.allows(Fault::Lease);
+    for cr in crs {
+        world.actors.push(Actor::idle(Who::Old, cr));
+        if new_leader {
+            world.actors.push(Actor::idle(Who::New, cr));
+        }
+    }
+    Scenario { name, terms, world }
+}
+
+/// The object as it is before the first step.
+fn begin(world: &mut World, i: usize, start: Start) {
+    if start == Start::Absent {
+        return;
+    }
+    world.crs[i] = Cr { life: Life::New, allowed: 1, ..Cr::absent() };
+    if start == Start::New {
+        return;
+    }
+    let key = Key::of(i, 1, 0);
+    world.keys.push(BackendKey {
+        key,
+        enabled: true,
+        listed: true,
+        accepted: true,
+        created: ANCIENT,
+        served: Some(0),
+    });
+    world.crs[i] = Cr {
+        life: Life::Living,
+        status: Some(Shared::new(canonical(settled(i, key)))),
+        secret: Some(Consumer {
+            key,
+            attempt: 1,
+            published: -OVERLAP,
+            ledger: Shared::new(Vec::new()),
+            readable: true,
+            intact: true,
+        }),
+        next: 2,
+        ..world.crs[i].clone()
+    };
+}
+
+/// A status at rest, but for a rotation that is due.
+fn settled(cr: usize, key: Key) -> Status {
+    Status {
+        observed_generation: Some(1),
+        account_unique_id: Some("100".to_owned()),
+        active_key_id: Some(key.id()),
+        secret_name: Some(names::object(cr)),
+        attempt: 1,
+        keys: vec![LedgerKey {
+            id: key.id(),
+            phase: KeyPhase::Active,
+            origin: KeyOrigin::Rotation,
+            reason: Some(KeyReason::FirstKey),
+            attempt: 1,
+            algorithm: Some("RSA_2048".to_owned()),
+            minted_at: None,
+            created_at: None,
+            published_at: Some(time::at(-OVERLAP)),
+            disable_at: None,
+            delete_at: None,
+            expires_at: None,
+            public_key_sha256: Some(key.sha()),
+        }],
+        last_rotation_time: Some(time::at(-FAR)),
+        next_rotation_time: Some(time::at(0)),
+        ..Status::default()
+    }
+}
+
+/// All scenarios.
+pub fn all() -> Vec<Scenario> {
+    use Fault::{Crash, Lease, Lost};
+    use Start::{Absent, Due, New};
+    let only = |kinds: &[Fault]| Budget::new(u8::try_from(kinds.len()).expect("few"), kinds);
+    let any = |left, kinds: &[Fault]| Budget::new(left, kinds);
+    vec![
+        scenario("calm: create, rotate", DISABLES, [New, Due], only(&[])),
+        scenario("create: crash, lost, leaders", DELETES, [New, Absent], only(&[Crash, Lost, Lease])),
+        scenario("rotate: crash, lost, leaders", DELETES, [Due, Absent], only(&[Crash, Lost, Lease])),
+        scenario("create: any two", DELETES, [New, Absent], any(2, &ALL)),
+        scenario("rotate: any two", DELETES, [Due, Absent], any(2, &ALL)),
+        scenario("rotate, disable first: any two", DISABLES, [Due, Absent], any(2, &ALL)),
+    ]
+}
