@@ -9,6 +9,8 @@ pub enum Fault {
     Lost,
     /// The leader is paused past its Lease, and another one takes over.
     Lease,
+    /// The leader stands still for long, and keeps its Lease.
+    Slow,
     /// Somebody deletes a key of ours at the backend.
     Revoke,
     /// A user deletes the consumer Secret.
@@ -36,7 +38,7 @@ pub enum Fault {
 }
 
 /// How many kinds there are.
-const KINDS: usize = 15;
+const KINDS: usize = 16;
 
 /// What may still go wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -23,10 +23,11 @@ pub struct Scenario {
 }
 
 /// Everything that can happen to one CR.
-const ALL: [Fault; 14] = [
+const ALL: [Fault; 15] = [
     Fault::Crash,
     Fault::Lost,
     Fault::Lease,
+    Fault::Slow,
     Fault::Revoke,
     Fault::SecretGone,
     Fault::SecretBroken,

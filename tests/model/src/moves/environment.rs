@@ -49,8 +49,11 @@ impl Mover {
             add(Kind::Settles, label("the backend answers again", None), after);
         }
         sweep(world, &mut add);
+        if at_work(world) {
+            return;
+        }
         if let Some(after) = self.later(world) {
-            add(Kind::Waits, label("time passes", None), after);
+            out.push(Move { label: label("time passes", None), kind: Kind::Waits, world: after, violation: None });
         }
     }
 
@@ -94,6 +97,9 @@ impl Mover {
             spend(&mut world, fault);
             out.push(Move { label, kind: Kind::Fails, world, violation: None });
         };
+        if world.budget.allows(Fault::Slow) && at_work(world) && let Some(after) = self.later(world) {
+            add(Fault::Slow, label("FAULT a step takes long: time passes", None), after);
+        }
         processes(world, &mut add);
         at_backend(world, &mut add);
         for cr in (0..2).filter(|cr| world.crs[*cr].exists()) {
@@ -127,6 +133,12 @@ impl Mover {
             add(Fault::Due, of("the rotation of CR1 is due", "the rotation of CR2 is due"), after);
         }
     }
+}
+
+/// Whether the leader is in the middle of a reconcile. Those take seconds; that one takes longer is a fault.
+fn at_work(world: &World) -> bool {
+    let leader = if world.deposed { Who::New } else { Who::Old };
+    world.actors.iter().any(|a| a.who == leader && a.is_busy())
 }
 
 /// The account's controller ends what a CR that is gone has left staged: the key first, then the Secret.
