@@ -28,6 +28,7 @@ pub async fn act(
             let mut finalizers = world.object.finalizers().to_vec();
             finalizers.push(meta::FINALIZER.to_owned());
             ctx.io.set_finalizers(&world.objects, &world.object, &finalizers).await?;
+            memory.own_finalizer = true;
             return Ok(());
         }
         Step::RemoveFinalizer => {
@@ -75,6 +76,8 @@ pub async fn act(
         }
     }
     write_status(ctx, world, plan).await?;
+    // From now on an absent status is a lost one.
+    memory.own_finalizer = false;
     let opened = plan.status.pending.as_ref().filter(|_| *step == Step::WriteStatus);
     let known = world.observation.status.as_ref().and_then(|s| s.pending.as_ref());
     if let Some(pending) = opened.filter(|p| known.is_none_or(|k| k.nonce != p.nonce)) {

@@ -57,13 +57,15 @@ impl Table<'_> {
         Some(Plan { events: vec![event], ..Plan::act("2", Step::WriteStatus, status) })
     }
 
-    /// No status, or one that knows no key although the Secret publishes one.
+    /// No status, or one that knows no key although the Secret publishes one. The finalizer alone is evidence, too: an
+    /// attempt may have been sent since it was added, and have left neither Secret.
     fn is_lost(&self, evidence: bool) -> bool {
         let emptied = |s: &ServiceAccountKeyStatus| {
             let published = matches!(&self.obs.secret, Secret::Ours(secret) if secret.key_id.is_some());
             published && s.keys.is_empty() && s.pending.is_none() && s.lost.is_empty()
         };
-        self.obs.has_finalizer && evidence && self.obs.status.as_ref().is_none_or(emptied)
+        let absent = evidence || !self.obs.own_finalizer;
+        self.obs.has_finalizer && self.obs.status.as_ref().map_or(absent, emptied)
     }
 
     /// Rule 7: what the Secret publishes is a fact; the status follows.

@@ -33,6 +33,8 @@ pub struct Actor {
 /// What a reconcile remembers of its own calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Memory {
+    /// Whether it added the finalizer.
+    pub own_finalizer: bool,
     /// The attempt whose intent it wrote.
     pub own_intent: Option<u8>,
     /// The attempt that it sent.
@@ -44,8 +46,9 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Only what was learned of the open attempt is ever used.
-    pub fn keep_of(&mut self, open: Option<u8>) {
+    /// Only what was learned of the open attempt is ever used; and the finalizer only counts before there is a status.
+    pub fn keep_of(&mut self, open: Option<u8>, has_status: bool) {
+        self.own_finalizer &= !has_status;
         for known in [&mut self.own_intent, &mut self.sent, &mut self.proved] {
             *known = known.filter(|n| open == Some(*n));
         }
@@ -227,6 +230,11 @@ impl Actor {
     pub fn forget(&mut self) {
         self.pc = Pc::Idle;
         self.memory = Memory::default();
+    }
+
+    /// Whether it is about to list the keys.
+    pub fn is_listing(&self) -> bool {
+        matches!(self.pc, Pc::Asked(_, Need::Keys))
     }
 
     /// Whether there is anything to forget.

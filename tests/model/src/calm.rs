@@ -58,7 +58,6 @@ impl Calm {
         Ok(())
     }
 
-    pub fn len(&self) -> usize { self.good.len() }
     /// The first move that changes anything: the environment settles, then processes work, then time passes.
     fn next(&mut self, world: &World, here: Fingerprint) -> Option<Move> {
         let mut moves = std::mem::take(&mut self.moves);

@@ -174,8 +174,13 @@ fn is_alone(world: &World, i: usize) -> bool {
 /// Brings a state into its canonical form: what no later step can see is dropped, and steps that can only fail are
 /// taken at once.
 pub fn settle(world: &mut World) {
-    for i in 0..world.actors.len() {
-        passes::fail_doomed(&mut world.actors[i]);
+    for actor in &mut world.actors {
+        passes::fail_doomed(actor);
+        // Attempts are never opened again: what a process knows of another one is of no use, once it reads that.
+        if !matches!(actor.pc, Pc::Asked(..)) {
+            let cr = &world.crs[actor.cr];
+            actor.memory.keep_of(passes::open_attempt(cr), cr.status.is_some());
+        }
     }
     for cr in &mut world.crs {
         if cr.life == Life::Gone {
@@ -186,6 +191,9 @@ pub fn settle(world: &mut World) {
     }
     if world.deposed {
         world.budget.rule_out(Fault::Lease);
+        // Whom nothing is left to do is gone.
+        let blind = world.blind_passes > 0;
+        world.actors.retain(|a| a.who == Who::New || a.pc != Pc::Idle || blind);
         if !world.actors.iter().any(|a| a.who == Who::Old) {
             world.blind_passes = 0;
         }

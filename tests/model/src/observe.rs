@@ -155,6 +155,7 @@ impl Planner {
             preflight: Some(Preflight::Accepted),
             proof,
             confirmed: pass.confirmed,
+            own_finalizer: memory.own_finalizer,
             own_intent: memory.own_intent.map(names::nonce),
             sent: memory.sent.map(names::nonce),
             refused: memory.refused.then(|| Refusal::ByBackend(forbidden())),

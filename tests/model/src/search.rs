@@ -195,10 +195,6 @@ pub fn search(scenario: &Scenario, bounds: Bounds) -> Report {
             hit = hit.or(level.found);
         }
         depth += 1;
-        if std::env::var_os("PROGRESS").is_some() {
-            use std::io::Write as _;
-            let _ = writeln!(std::io::stderr(), "depth {depth} {} {} d{} c{}", visited.len(), frontier.len(), workers[0].mover.planner.decisions(), workers[0].calm.len());
-        }
     }
     let found = hit.map(|hit| {
         let mut trace = replay(&first, &visited.path(hit.before), &mut workers[0]);

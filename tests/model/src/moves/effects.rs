@@ -19,9 +19,7 @@ pub(super) fn act(on: &mut Stepping<'_>, decided: &Decided) {
             if defect!(NoIntent) && opens(on, decided) {
                 return create_first(on, decided);
             }
-            let mut world = on.world.clone();
-            world.actors[on.i].pc = recording(decided, true, false);
-            on.push(on.label("is about to write status", decided.rule, None), world);
+            super::passes::write_status(on, &record(decided, true, false), decided.rule);
         }
         Effect::Create(nonce) => create(on, decided, *nonce),
         Effect::Publish(publish) => write_secret(on, decided, publish),
@@ -73,14 +71,14 @@ pub(super) fn act(on: &mut Stepping<'_>, decided: &Decided) {
     }
 }
 
-fn recording(decided: &Decided, alone: bool, after_backend: bool) -> Pc {
-    Pc::Recording(Box::new(Record {
+fn record(decided: &Decided, alone: bool, after_backend: bool) -> Record {
+    Record {
         after: decided.after.clone(),
         cr_fresh: decided.cr_fresh,
         alone,
         ends: false,
         after_backend,
-    }))
+    }
 }
 
 /// After an effect: its status, unless it is what was read.
@@ -88,7 +86,7 @@ fn then_record(on: &Stepping<'_>, decided: &Decided, after_backend: bool) -> Pc 
     if on.world.crs[on.cr()].status.as_ref() == Some(&decided.after) {
         Pc::Idle
     } else {
-        recording(decided, false, after_backend)
+        Pc::Recording(Box::new(record(decided, false, after_backend)))
     }
 }
 
@@ -103,6 +101,7 @@ fn finalizer(on: &mut Stepping<'_>, decided: &Decided, life: Life, what: &'stati
     world.crs[on.cr()].life = life;
     world.cr_written(on.cr(), Some(on.i));
     world.actors[on.i].pc = Pc::Idle;
+    world.actors[on.i].memory.own_finalizer = life == Life::Living;
     if life == Life::Gone {
         world.actors[on.i].forget();
     }
@@ -176,7 +175,7 @@ fn create_first(on: &mut Stepping<'_>, decided: &Decided) {
     let key = unused(&world, cr, nonce);
     world.mint(key, true);
     world.crs[cr].next = world.crs[cr].next.max(nonce + 1);
-    world.actors[on.i].pc = recording(decided, true, true);
+    world.actors[on.i].pc = Pc::Recording(Box::new(record(decided, true, true)));
     on.push(on.label("create is answered before its intent", decided.rule, Some(key)), world);
 }
 

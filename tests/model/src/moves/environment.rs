@@ -3,7 +3,7 @@
 use keywheel::api::v1alpha1::KeyPhase;
 
 use super::{Kind, Label, Move, Mover};
-use crate::actor::{Effect, Pc, Who};
+use crate::actor::{Actor, Effect, Pc, Who};
 use crate::faults::Fault;
 use crate::names::Key;
 use crate::shared::Shared;
@@ -26,17 +26,14 @@ pub(super) fn spend(world: &mut World, fault: Fault) {
 impl Mover {
     pub(super) fn environment(&mut self, world: &World, out: &mut Vec<Move>) {
         let mut add = |kind, label, world| out.push(Move { label, kind, world, violation: None });
-        for wire in &world.wire {
+        // A late request is seen in a list, or by its age: it arrives right before one or the other.
+        let seen = self.calm || !at_work(world) || world.actors.iter().any(Actor::is_listing);
+        for wire in world.wire.iter().filter(|_| seen) {
             let mut after = world.clone();
             after.wire.retain(|w| w != wire);
             add(Kind::Settles, label("request is never applied:", Some(wire.key)), after.clone());
             after.mint(wire.key, false);
             add(Kind::Settles, label("request is applied late:", Some(wire.key)), after);
-        }
-        for key in world.keys.iter().filter(|k| !k.listed) {
-            let mut after = world.clone();
-            after.key_mut(key.key).expect("it is there").listed = true;
-            add(Kind::Settles, label("lists show", Some(key.key)), after);
         }
         if world.deposed && world.actors.iter().any(|a| a.who == Who::Old) {
             let mut after = world.clone();
@@ -57,18 +54,19 @@ impl Mover {
         }
     }
 
-    /// The next moment at which anything changes. Requests and lists are done by their time, or time stands still.
+    /// The next moment at which anything changes. A request that was not applied by its time stops the clock.
     fn later(&mut self, world: &World) -> Option<World> {
         let statuses = || world.crs.iter().filter_map(|cr| cr.status.as_ref());
-        let next: Option<Time> = statuses().flat_map(|s| moments(s)).min();
+        // When a key that no list shows counts as gone.
+        let staged = world.crs.iter().flat_map(|cr| &cr.staged).map(|s| s.created + LAG + 1);
+        let next: Option<Time> = statuses().flat_map(|s| moments(s)).chain(staged.filter(|at| *at > 0)).min();
         let units = match next {
             Some(units) => units,
             None if statuses().any(|s| !s.unpublished_attempts.is_empty()) => FAR,
             None => return None,
         };
         let requests = world.wire.iter().all(|w| w.since - units >= -HORIZON);
-        let lists = world.keys.iter().all(|k| k.listed || k.created - units >= -LAG);
-        if !requests || !lists {
+        if !requests {
             return None;
         }
         let mut after = world.clone();
@@ -77,6 +75,7 @@ impl Mover {
         }
         for key in &mut after.keys {
             key.created -= units.min(key.created - crate::time::ANCIENT);
+            key.listed |= key.created < -LAG;
             key.served = key.served.map(|at| (at - units).max(-OVERLAP));
         }
         for cr in &mut after.crs {
@@ -158,7 +157,11 @@ fn sweep(world: &World, add: &mut impl FnMut(Kind, Label, World)) {
 
 fn processes(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
     if world.budget.allows(Fault::Crash) {
-        for (i, actor) in world.actors.iter().enumerate().filter(|(_, a)| a.is_busy()) {
+        for (i, actor) in world.actors.iter().enumerate() {
+            // The end of a deposed one is no fault.
+            if !actor.is_busy() || (world.deposed && actor.who == Who::Old) {
+                continue;
+            }
             let mut after = world.clone();
             after.actors[i].forget();
             let what = match (actor.who, actor.cr) {
@@ -173,8 +176,6 @@ fn processes(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
     if world.budget.allows(Fault::Lease) && !world.deposed {
         let mut after = world.clone();
         after.deposed = true;
-        // Whom nothing is left to do is gone.
-        after.actors.retain(|a| a.who == Who::New || a.pc != Pc::Idle || world.blind_passes > 0);
         add(Fault::Lease, label("FAULT the leader is paused past its Lease", None), after);
     }
 }

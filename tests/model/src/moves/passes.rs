@@ -46,7 +46,7 @@ impl Mover {
             Pc::Asked(pass, need) => self.answer(&mut on, pass, *need),
             Pc::Acting(decided) => super::effects::act(&mut on, decided),
             Pc::Answered { nonce, attempt, key } => super::effects::stage(&mut on, *nonce, *attempt, *key),
-            Pc::Recording(record) => write_status(&mut on, record),
+            Pc::Recording(record) => write_status(&mut on, record, ""),
         }
     }
 
@@ -55,8 +55,10 @@ impl Mover {
         let sibling = world.crs.get(1 - world.actors[i].cr).is_some_and(Cr::exists);
         match &world.actors[i].pc {
             Pc::HasSecret(_) | Pc::Asked(_, Need::Confirm) => true,
-            // A sibling may act between the list and what rests on it.
-            Pc::Asked(_, Need::Keys) => self.calm || !sibling,
+            // A sibling may act between the list and what rests on it; a late request may come before it.
+            Pc::Asked(_, Need::Keys) => {
+                self.calm || (!sibling && world.wire.is_empty() && world.keys.iter().all(|k| k.listed))
+            }
             Pc::Asked(_, Need::Proof(_)) => !world.budget.allows(Fault::Refuse),
             Pc::Acting(decided) => matches!(
                 decided.effect,
@@ -80,7 +82,6 @@ impl Mover {
             world.actors[on.i].forget();
             return on.push(on.label("reads CR: gone", "", None), world);
         }
-        world.actors[on.i].memory.keep_of(open_attempt(cr));
         let pass = Pass {
             secret: read.clone(),
             life: cr.life,
@@ -106,14 +107,7 @@ impl Mover {
                 let pass = Pass { confirmed: true, ..pass.clone() };
                 self.think(on, world, pass, "reads Secret again: unchanged");
             }
-            Need::Keys => {
-                let listed = on.world.keys.iter().filter(|k| k.listed);
-                let keys = listed.map(|k| (k.key, k.created, k.enabled)).collect();
-                let keys =
-                    if on.world.denied { Listing::Unreadable } else { Listing::Keys { at: 0, keys } };
-                let pass = Pass { keys: Some(keys), ..pass.clone() };
-                self.think(on, world, pass, "lists keys");
-            }
+            Need::Keys => self.list(on, pass),
             Need::Proof(nonce) => {
                 let Some(key) = pass.staged.iter().find(|s| s.nonce == nonce).map(|s| s.key) else {
                     panic!("a proof of what is not staged")
@@ -137,6 +131,27 @@ impl Mover {
                 let pass = Pass { proof: Some(seen), ..pass.clone() };
                 self.think(on, world, pass, "token exchange");
             }
+        }
+    }
+
+    /// The list of keys. One that was made a moment ago may be missing: its way into the lists is not seen before.
+    fn list(&mut self, on: &mut Stepping<'_>, pass: &Pass) {
+        if on.world.denied {
+            let pass = Pass { keys: Some(Listing::Unreadable), ..pass.clone() };
+            return self.think(on, on.world.clone(), pass, "lists keys: 403");
+        }
+        let mut outcomes = vec![on.world.clone()];
+        for hidden in on.world.keys.iter().filter(|k| !k.listed) {
+            for mut world in outcomes.clone() {
+                world.key_mut(hidden.key).expect("it is there").listed = true;
+                outcomes.push(world);
+            }
+        }
+        for world in outcomes {
+            let listed = world.keys.iter().filter(|k| k.listed);
+            let keys = listed.map(|k| (k.key, k.created, k.enabled)).collect();
+            let pass = Pass { keys: Some(Listing::Keys { at: 0, keys }), ..pass.clone() };
+            self.think(on, world, pass, "lists keys");
         }
     }
 
@@ -187,7 +202,7 @@ impl Mover {
 }
 
 /// The attempt that is open.
-fn open_attempt(cr: &Cr) -> Option<u8> {
+pub(super) fn open_attempt(cr: &Cr) -> Option<u8> {
     let pending = cr.status.as_ref().and_then(|s| s.pending.as_ref())?;
     names::parse_nonce(&pending.nonce)
 }
@@ -217,7 +232,7 @@ fn begin(on: &mut Stepping<'_>) {
 }
 
 /// The guarded write of a status.
-fn write_status(on: &mut Stepping<'_>, record: &Record) {
+pub(super) fn write_status(on: &mut Stepping<'_>, record: &Record, rule: &'static str) {
     let cr = on.cr();
     let mut world = on.world.clone();
     let opened = record.after.pending.as_ref().filter(|_| record.alone);
@@ -243,7 +258,7 @@ fn write_status(on: &mut Stepping<'_>, record: &Record) {
         (None, false) => "writes status",
     };
     let key = opened.map(|nonce| Key::of(cr, nonce, 0));
-    on.push(on.label(what, "", key), world);
+    on.push(on.label(what, rule, key), world);
 }
 
 /// A guarded write on a stale read can only fail: it does so at once, and all is read again. The conflict of the write
