@@ -71,6 +71,17 @@ defects! {
     OrphanNoOverlap "abandoned keys get no overlap",
     AbsentIsGone "a key that one list does not show is taken for gone",
     BlindPublish "writes of the Secret carry no resource version",
+    LateCreate "a create leaves however long after its intent",
+    FinalizerIsNoTrace "a finalizer without a status counts as an object that was just made",
+    UnknownIsRefusal "a create without an answer counts as refused",
+    GivenUpForgotten "an attempt that is given up is dropped, not lost",
+    RecordClosesAll "a publication closes every lost attempt, not its own only",
+    UnstageFirst "a staging Secret goes before its key is in the ledger",
+    NoLedgerCopy "the Secret carries no copy of the ledger",
+    FenceOnPaper "a fence is recorded without a write of the Secret",
+    OverlapFromIntent "the overlap counts from the intent, not from the publication",
+    RoomFromOverlap "a full account makes room by a key in its overlap",
+    RetainedKeyEnds "the key of a retained Secret ends with its object",
 }
 
 /// Which variant is on, counted from one; zero: none.

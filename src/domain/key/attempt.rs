@@ -10,6 +10,7 @@ use super::{Account, ledger};
 use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeyReason, PendingAttempt, ServiceAccountKeyStatus, VerificationMode,
 };
+use crate::defect;
 use crate::domain::Reason;
 use crate::domain::conditions::Is;
 use crate::domain::schedule::{Schedule, add, between};
@@ -26,16 +27,19 @@ impl Table<'_> {
         account: &Account,
     ) -> Option<Plan> {
         let obs = self.obs;
-        let pending = status.pending.as_ref()?;
+        let revived = if defect!(PublishLost) { ledger::revived(status, &obs.staged) } else { None };
+        let pending = status.pending.as_ref().or(revived.as_ref())?;
         if let Some(staged) = obs.staged.iter().find(|s| s.nonce == pending.nonce) {
             return Some(self.staged(status, pending, staged, schedule, account)); // 8b, 8c
         }
         let sent = obs.sent.as_ref() == Some(&pending.nonce);
         let settled = add(pending.started_at, self.timing.settle);
+        let ours = obs.own_intent.as_ref() == Some(&pending.nonce) || defect!(ResumeIntent);
+        let may_send = ours && !sent && (self.now < settled || defect!(LateCreate));
         match &obs.refused {
             Some(refusal) if sent => return Some(self.refused(status, refusal)), // 8a, refused
             // Too late, it would outlive the window that begins with its intent.
-            _ if obs.own_intent.as_ref() == Some(&pending.nonce) && !sent && self.now < settled => {
+            _ if may_send => {
                 return Some(Plan::act("8a", Step::Create { nonce: pending.nonce.clone() }, status.clone()));
             }
             _ => {}
@@ -87,6 +91,7 @@ impl Table<'_> {
         let refused_before = status.keys.iter().any(|k| k.phase == KeyPhase::Pending);
         let times = if refused_before { PROOFS_AFTER_REFUSAL } else { 1 };
         match (&obs.proof, obs.spec.verification.mode) {
+            _ if defect!(PublishBeforeVerify) => self.publish(status, pending, staged, account),
             (_, VerificationMode::None) => self.publish(status, pending, staged, account),
             (Some(Proof::Accepted { times: n }), _) if *n >= times => {
                 self.publish(status, pending, staged, account)
@@ -112,6 +117,9 @@ impl Table<'_> {
     fn give_up(&self, rule: &'static str, status: &ServiceAccountKeyStatus) -> Plan {
         let mut after = status.clone();
         ledger::pending_to_lost(&mut after, self.timing);
+        if defect!(GivenUpForgotten) {
+            after.lost.clear();
+        }
         after.failures = after.failures.saturating_add(1);
         after.last_failure_time = Some(self.now);
         story::tell(self.obs, &mut after, &Mood::Working, self.now);
@@ -123,6 +131,7 @@ impl Table<'_> {
         let KeyList::Listed { keys, backend_time } = list else { return false };
         match keys.iter().find(|k| k.id == staged.key_id) {
             Some(key) => key.disabled,
+            None if defect!(AbsentIsGone) => true,
             None => staged.created_at.is_some_and(|at| between(at, *backend_time) > self.timing.list_lag),
         }
     }
@@ -167,7 +176,8 @@ impl Table<'_> {
         schedule: &Schedule,
     ) -> Option<Plan> {
         let staged = self.obs.staged.first()?;
-        Some(self.adopt_or_unstage("9", status, staged, schedule.overlap))
+        let overlap = if defect!(OrphanNoOverlap) { Duration::ZERO } else { schedule.overlap };
+        Some(self.adopt_or_unstage("9", status, staged, overlap))
     }
 
     /// A staged key that no open attempt claims: first into the ledger, then its staging Secret goes.
@@ -178,7 +188,7 @@ impl Table<'_> {
         staged: &Staged,
         overlap: Duration,
     ) -> Plan {
-        if ledger::find(status, &staged.key_id).is_some() {
+        if ledger::find(status, &staged.key_id).is_some() || defect!(UnstageFirst) {
             let step = Step::Unstage { name: staged.name.clone(), uid: staged.uid.clone() };
             let mut after = status.clone();
             // The one create of this attempt is accounted for: nothing of it can still surface.

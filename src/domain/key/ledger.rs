@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeyReason, LedgerKey, LostAttempt, PendingAttempt, ServiceAccountKeyStatus,
 };
+use crate::defect;
 use crate::domain::Timing;
 use crate::domain::schedule::{add, sub};
 
@@ -80,7 +81,7 @@ pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, timing: &Timing) {
             backend_time: pending.backend_time,
             until: add(add(pending.backend_time, SEND_MARGIN), timing.horizon),
             known_key_ids: pending.known_key_ids,
-            fenced: false,
+            fenced: defect!(NoFence),
         });
     }
 }
@@ -97,6 +98,11 @@ pub fn begin(
 ) {
     status.attempt = status.attempt.saturating_add(1);
     let oldest = sub(backend_time, KNOWN_IDS_WINDOW);
+    if defect!(KnownIdsRewritten) {
+        for lost in &mut status.lost {
+            lost.known_key_ids = listed.iter().map(|k| k.id.clone()).collect();
+        }
+    }
     status.pending = Some(PendingAttempt {
         attempt: status.attempt,
         nonce,
@@ -109,6 +115,19 @@ pub fn begin(
             .map(|k| k.id.clone())
             .collect(),
     });
+}
+
+/// Wrong on purpose: a lost attempt whose key is staged, as if it were open again.
+pub fn revived(status: &ServiceAccountKeyStatus, staged: &[super::Staged]) -> Option<PendingAttempt> {
+    let lost = status.lost.iter().find(|l| staged.iter().any(|s| s.nonce == l.nonce))?;
+    Some(PendingAttempt {
+        attempt: lost.attempt,
+        nonce: lost.nonce.clone(),
+        reason: KeyReason::Schedule,
+        started_at: lost.backend_time,
+        backend_time: lost.backend_time,
+        known_key_ids: Vec::new(),
+    })
 }
 
 /// Whether the attempt that made a key was given up and nobody can say yet that its key stays unpublished.

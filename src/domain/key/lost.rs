@@ -10,6 +10,7 @@ use super::story;
 use super::table::Table;
 use super::{ListedKey, ledger};
 use crate::api::v1alpha1::{LostAttempt, ServiceAccountKeyStatus, SuspectKey};
+use crate::defect;
 use crate::domain::schedule::{add, sub};
 
 impl Table<'_> {
@@ -39,7 +40,7 @@ impl Table<'_> {
         // With no Secret there is nothing to fence; so long after it no first publication can leave any more.
         let unpublishable = |lost: &LostAttempt| lost.fenced || self.obs.secret == Secret::Absent;
         let closable = |lost: &LostAttempt, now: Timestamp| {
-            unpublishable(lost) && add(lost.until, self.timing.list_lag) < now
+            unpublishable(lost) && (add(lost.until, self.timing.list_lag) < now || defect!(CloseEarly))
         };
         if status.suspects.is_empty() && !status.lost.iter().any(|l| closable(l, self.now)) {
             return None;

@@ -6,6 +6,7 @@ use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, Credential, ledger};
 use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LostAttempt, ServiceAccountKeyStatus, VerificationMode};
+use crate::defect;
 use crate::domain::conditions::Is;
 use crate::domain::schedule::{Schedule, add};
 use crate::domain::{Event, Reason};
@@ -43,14 +44,15 @@ impl Table<'_> {
             }
         }
         status.attempt = highest.saturating_add(1);
-        status.lost.push(LostAttempt {
+        let window = LostAttempt {
             attempt: status.attempt,
             nonce: ledger::REBUILT.to_owned(),
             backend_time: obs.created_at,
             until: add(self.now, self.timing.horizon),
             known_key_ids: Vec::new(),
             fenced: false,
-        });
+        };
+        status.lost.extend(Some(window).filter(|_| !defect!(RebuildForgetsInFlight)));
         story::tell(obs, &mut status, &Mood::Working, self.now);
         let note = "The status was lost and is rebuilt from the Secret; older keys get a full overlap again";
         let event = Event::warning(Reason::StatusRebuilt, note);
@@ -64,7 +66,7 @@ impl Table<'_> {
             let published = matches!(&self.obs.secret, Secret::Ours(secret) if secret.key_id.is_some());
             published && s.keys.is_empty() && s.pending.is_none() && s.lost.is_empty()
         };
-        let absent = evidence || !self.obs.own_finalizer;
+        let absent = evidence || !(self.obs.own_finalizer || defect!(FinalizerIsNoTrace));
         self.obs.has_finalizer && self.obs.status.as_ref().map_or(absent, emptied)
     }
 
@@ -125,7 +127,9 @@ impl Table<'_> {
         if let Some(old) = status.active_key_id.as_deref().and_then(|old| ledger::find_mut(&mut after, old)) {
             // A credential that was put back was published long ago: what it replaced was read until now.
             let since = if restored { self.now.max(published_at) } else { published_at };
-            ledger::to_overlap(old, add(since, schedule.overlap));
+            let since = if defect!(OverlapFromIntent) { pending.map_or(since, |p| p.started_at) } else { since };
+            let overlap = if defect!(NoOverlap) { std::time::Duration::ZERO } else { schedule.overlap };
+            ledger::to_overlap(old, add(since, overlap));
             after.rotations = after.rotations.saturating_add(1);
         }
         let mut key = ledger::find(status, id)
@@ -150,6 +154,9 @@ impl Table<'_> {
         let (created_at, expires_at) = (key.created_at, key.expires_at);
         ledger::put(&mut after, key);
 
+        if defect!(SupersededDropped) {
+            after.keys.retain(|k| k.id == id || k.phase != KeyPhase::Overlap);
+        }
         after.active_key_id = Some(id.to_owned());
         after.secret_name = Some(story::secret_name(obs));
         after.secret_resource_version = Some(secret.resource_version.clone());
@@ -157,7 +164,7 @@ impl Table<'_> {
         if pending.is_some() {
             after.pending = None;
         }
-        after.lost.retain(|l| l.attempt != secret.attempt);
+        after.lost.retain(|l| l.attempt != secret.attempt && !defect!(RecordClosesAll));
         for older in after.lost.iter_mut().filter(|l| l.attempt < secret.attempt) {
             older.fenced = true;
         }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::observation::{Observation, Published, Secret};
 use super::{Account, Step, ledger, story};
 use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
+use crate::defect;
 use crate::domain::schedule::Schedule;
 
 /// An ending that is due.
@@ -42,7 +43,8 @@ pub fn early(obs: &Observation, status: &ServiceAccountKeyStatus) -> Option<Endi
     let key = status
         .keys
         .iter()
-        .filter(|k| k.phase == KeyPhase::Disabled && may_end(secret, status, k))
+        .filter(|k| k.phase == KeyPhase::Disabled || defect!(RoomFromOverlap))
+        .filter(|k| may_end(secret, status, k))
         .min_by_key(|k| k.attempt)?;
     Some(delete(status, key))
 }
@@ -50,13 +52,13 @@ pub fn early(obs: &Observation, status: &ServiceAccountKeyStatus) -> Option<Endi
 /// The Secret, if it publishes the active key by its mark and by its content: otherwise nothing is ended.
 fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Option<&'a Published> {
     match &obs.secret {
-        Secret::Ours(secret) if story::publishes(obs, status) => Some(secret),
+        Secret::Ours(secret) if story::publishes(obs, status) || defect!(RetireBlindly) => Some(secret),
         _ => None,
     }
 }
 
 fn may_end(secret: &Published, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> bool {
-    secret.key_id.as_ref() != Some(&key.id)
+    (secret.key_id.as_ref() != Some(&key.id) || defect!(RetireBlindly))
         && status.active_key_id.as_ref() != Some(&key.id)
         && !ledger::is_unfenced(status, key)
 }

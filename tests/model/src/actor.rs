@@ -63,6 +63,8 @@ pub enum Pc {
     Idle,
     /// The consumer Secret was read.
     HasSecret(SecretRead),
+    /// Wrong variant: the object was read, the Secret comes last.
+    HasObject(Box<Pass>),
     /// All was read, and the plan asks for more.
     Asked(Box<Pass>, Need),
     /// The plan wants an effect.
@@ -244,12 +246,13 @@ impl Actor {
 }
 
 impl Effect {
-    /// Whether it leaves only while its reads are young.
-    fn must_be_in_time(&self) -> bool {
-        matches!(
-            self,
-            Self::Create(_) | Self::Enable(_) | Self::Disable(_) | Self::Delete(_) | Self::Publish(_)
-        )
+    /// Whether nothing but the age of the reads guards it.
+    fn is_unguarded(&self, had_secret: bool) -> bool {
+        match self {
+            Self::Create(_) | Self::Enable(_) | Self::Disable(_) | Self::Delete(_) => true,
+            Self::Publish(_) => !had_secret,
+            _ => false,
+        }
     }
 }
 
@@ -257,7 +260,7 @@ impl Pc {
     /// The object was written by somebody else.
     pub fn outdate_cr(&mut self) {
         match self {
-            Self::Asked(pass, _) => pass.cr_fresh = false,
+            Self::Asked(pass, _) | Self::HasObject(pass) => pass.cr_fresh = false,
             Self::Acting(decided) => decided.cr_fresh = false,
             Self::Recording(record) => record.cr_fresh = false,
             Self::Idle | Self::HasSecret(_) | Self::Answered { .. } => {}
@@ -270,21 +273,25 @@ impl Pc {
             Self::HasSecret(read) => read.fresh = false,
             Self::Asked(pass, _) => pass.secret.fresh = false,
             Self::Acting(decided) => decided.secret_fresh = false,
-            Self::Idle | Self::Answered { .. } | Self::Recording(_) => {}
+            Self::Idle | Self::Answered { .. } | Self::Recording(_) | Self::HasObject(_) => {}
         }
     }
 
-    /// Time passes while the process stands still. What must leave in time does not leave any more: all is read again.
+    /// Time passes while the process stands still. An unguarded request does not leave any more: all is
+    /// read again. A guarded one may have stopped right before it left.
     pub fn age(&mut self, units: Time, ops: &mut Ops) {
         match self {
             Self::Idle | Self::Answered { .. } => {}
             Self::HasSecret(read) => read.age(units),
-            Self::Asked(pass, _) => pass.age(units, ops),
+            Self::Asked(pass, _) | Self::HasObject(pass) => pass.age(units, ops),
             Self::Recording(record) => record.after = ops.apply(&record.after, Op::Age(units)),
             Self::Acting(decided) => {
-                if decided.effect.must_be_in_time() {
+                if decided.effect.is_unguarded(decided.had_secret) {
                     *self = Self::Idle;
                     return;
+                }
+                if let Effect::Publish(publish) = &mut decided.effect {
+                    publish.published = (publish.published - units).max(-OVERLAP);
                 }
                 decided.after = ops.apply(&decided.after, Op::Age(units));
             }

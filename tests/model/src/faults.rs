@@ -37,6 +37,13 @@ pub enum Fault {
     Due,
 }
 
+impl Fault {
+    /// Whether another key may have to be made because of it.
+    pub fn costs_an_attempt(self) -> bool {
+        !matches!(self, Self::SecretChanged | Self::Person | Self::Deny | Self::Refuse | Self::DeleteCr)
+    }
+}
+
 /// How many kinds there are.
 const KINDS: usize = 16;
 

@@ -49,7 +49,7 @@ pub fn broken(world: &World) -> Option<Violation> {
 /// No outage.
 fn outage(world: &World, cr: &Cr) -> Option<Violation> {
     let secret = cr.secret.as_ref().filter(|s| s.readable)?;
-    if matches!(cr.life, Life::Deleting | Life::Gone) || world.taken.contains(&secret.key) {
+    if world.taken.contains(&secret.key) {
         return None;
     }
     match world.key(secret.key) {
@@ -100,7 +100,7 @@ impl Key {
 }
 
 /// What it violates that a CR ends a key now: no premature end, no theft.
-pub fn ending(world: &World, cr: usize, key: Key) -> Option<Violation> {
+pub fn ending(world: &World, cr: usize, key: Key, overlaps: bool) -> Option<Violation> {
     let ended = world.key(key)?;
     let Some(owner) = key.cr() else { return Some(Violation::Theft) };
     if owner != cr {
@@ -119,7 +119,7 @@ pub fn ending(world: &World, cr: usize, key: Key) -> Option<Violation> {
         return Some(Violation::EndedWhilePublished);
     }
     let alive = world.crs[cr].life == Life::Living;
-    let early = ended.served.is_some_and(|at| at > -OVERLAP);
+    let early = overlaps && ended.served.is_some_and(|at| at > -OVERLAP);
     (alive && early).then_some(Violation::EndedTooEarly)
 }
 
@@ -135,7 +135,7 @@ pub fn count_create(world: &mut World, cr: usize) -> Option<Violation> {
 
 /// Whether this is the settled world: Secret = active = accepted, ledger = { active }, nothing open.
 pub fn is_settled(world: &World) -> bool {
-    if !world.wire.is_empty() || world.denied {
+    if !world.wire.is_empty() || world.is_denied() {
         return false;
     }
     let kept: Vec<Key> = world.crs.iter().flat_map(kept).collect();
@@ -143,27 +143,31 @@ pub fn is_settled(world: &World) -> bool {
         && world.keys.iter().all(|k| k.key == Key::PERSON || kept.contains(&k.key))
 }
 
-/// The keys that a settled CR accounts for: its active one, and suspects, which nobody may touch.
+/// The keys that a settled CR accounts for: its active one, and suspects, which nobody may touch. A retained Secret
+/// keeps its key.
 fn kept(cr: &Cr) -> Vec<Key> {
-    let Some(status) = &cr.status else { return Vec::new() };
+    let Some(status) = &cr.status else { return cr.secret.iter().map(|s| s.key).collect() };
     let suspects = status.suspects.iter().map(|s| &s.id);
     status.active_key_id.iter().chain(suspects).map(|id| Key::parse(id)).collect()
+}
+
+/// Whether a published key works, but for what somebody else did.
+fn works(world: &World, key: Key) -> bool {
+    world.taken.contains(&key) || world.key(key).is_some_and(|k| k.enabled && k.accepted)
 }
 
 fn cr_is_settled(world: &World, cr: &Cr) -> bool {
     match cr.life {
         Life::Absent => return true,
-        Life::Gone => return cr.secret.is_none() && cr.staged.is_empty(),
+        Life::Gone => return cr.staged.is_empty() && cr.secret.as_ref().is_none_or(|s| works(world, s.key)),
         Life::New | Life::Deleting => return false,
         Life::Living => {}
     }
     let (Some(status), Some(secret)) = (&cr.status, &cr.secret) else { return false };
     let active = status.active_key_id.as_deref().map(Key::parse);
-    let works = world.taken.contains(&secret.key)
-        || world.key(secret.key).is_some_and(|k| k.enabled && k.accepted);
     let due = status.next_rotation_time.is_some_and(|at| at <= time::at(0));
     active == Some(secret.key)
-        && works
+        && works(world, secret.key)
         && secret.readable
         && secret.intact
         && !due

@@ -33,4 +33,6 @@ pub mod search;
 pub mod shared;
 pub mod status;
 pub mod time;
+#[cfg(feature = "defects")]
+pub mod variants;
 pub mod world;

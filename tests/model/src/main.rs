@@ -15,8 +15,12 @@ fn main() -> std::io::Result<ExitCode> {
     match words.as_slice() {
         ["check"] => check(""),
         ["check", filter] => check(filter),
+        #[cfg(feature = "defects")]
+        ["variants"] => variants(""),
+        #[cfg(feature = "defects")]
+        ["variants", name] => variants(name),
         _ => {
-            writeln!(std::io::stderr(), "keywheel-model check [WORDS]")?;
+            writeln!(std::io::stderr(), "keywheel-model check|variants [WORDS]")?;
             Ok(ExitCode::from(2))
         }
     }
@@ -37,6 +41,33 @@ fn check(filter: &str) -> std::io::Result<ExitCode> {
     }
     writeln!(out, "{states} states, no violation")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tries every wrong variant, and fails if one survives.
+#[cfg(feature = "defects")]
+fn variants(filter: &str) -> std::io::Result<ExitCode> {
+    use keywheel::domain::defect::Defect;
+    let mut survivors = 0;
+    for defect in Defect::ALL.iter().filter(|d| d.name().contains(filter)) {
+        let bounds = Bounds { states: MOST_STATES, threads: threads() };
+        let verdict = keywheel_model::variants::try_out(*defect, bounds);
+        let mut out = std::io::stdout().lock();
+        write!(out, "{:24} {:66} ", defect.name(), defect.text())?;
+        match &verdict.caught {
+            Some((scenario, Report { found: Some(found), .. })) => {
+                let word = found.violation.text().split(':').next().unwrap_or_default();
+                writeln!(out, "model {:>3} steps, {word} in {scenario:?}, {} states", found.trace.len(), verdict.states)?;
+                if !filter.is_empty() {
+                    show(&mut out, found)?;
+                }
+            }
+            _ => {
+                survivors += 1;
+                writeln!(out, "SURVIVES {} states", verdict.states)?;
+            }
+        }
+    }
+    Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn threads() -> usize {

@@ -184,7 +184,6 @@ pub fn settle(world: &mut World) {
     }
     for cr in &mut world.crs {
         if cr.life == Life::Gone {
-            cr.status = None;
             cr.next = 1;
             cr.allowed = 0;
         }

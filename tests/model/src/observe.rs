@@ -53,6 +53,10 @@ pub struct Terms {
     pub key_limit: Option<u32>,
     /// Whether Secret and active key outlive their object.
     pub retain: bool,
+    /// Whether a replaced key stays enabled for a while.
+    pub overlaps: bool,
+    /// Whether lists may miss a key that was just made.
+    pub lists_lag: bool,
 }
 
 /// Calls the plan.
@@ -67,6 +71,11 @@ impl Planner {
     /// For a scenario.
     pub fn new(terms: Terms) -> Self {
         Self { terms, timing: time::timing(), remembered: HashMap::new(), ledgers: HashMap::new() }
+    }
+
+    /// Of the scenario.
+    pub fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// How many different observations were decided.
@@ -257,7 +266,7 @@ fn account(terms: Terms) -> Account {
 }
 
 fn spec(terms: Terms) -> ServiceAccountKeySpec {
-    let hours = |units| Span::new(&format!("{units}h"));
+    let hours = |units| Span::new(format!("{units}h"));
     let kept = if terms.retain { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
     ServiceAccountKeySpec {
         service_account_ref: LocalRef { name: "account".to_owned() },
@@ -265,7 +274,7 @@ fn spec(terms: Terms) -> ServiceAccountKeySpec {
         algorithm: keywheel::api::v1alpha1::Algorithm::default(),
         rotation: Some(Rotation {
             every: Some(hours(time::FAR)),
-            overlap: hours(OVERLAP),
+            overlap: hours(if terms.overlaps { OVERLAP } else { 0 }),
             delete_after: Some(hours(DELETE_AFTER)),
             ..Rotation::default()
         }),

@@ -41,7 +41,7 @@ const ALL: [Fault; 15] = [
     Fault::DeleteCr,
 ];
 
-const DELETES: Terms = Terms { can_disable: false, key_limit: None, retain: false };
+const DELETES: Terms = Terms { can_disable: false, key_limit: None, retain: false, overlaps: true, lists_lag: false };
 const DISABLES: Terms = Terms { can_disable: true, ..DELETES };
 
 /// How a CR begins.
@@ -60,7 +60,7 @@ fn scenario(name: &'static str, terms: Terms, starts: [Start; 2], budget: Budget
         actors: Vec::new(),
         deposed: false,
         blind_passes: 0,
-        denied: false,
+        denied: 0,
         taken: Vec::new(),
         budget,
     };
@@ -143,16 +143,28 @@ fn settled(cr: usize, key: Key) -> Status {
 
 /// All scenarios.
 pub fn all() -> Vec<Scenario> {
-    use Fault::{Crash, Lease, Lost};
+    use Fault::{Crash, DeleteCr, Deny, Due as DueAgain, Lease, Lost, Person, Restore, SecretGone, StagingGone, Wipe};
     use Start::{Absent, Due, New};
     let only = |kinds: &[Fault]| Budget::new(u8::try_from(kinds.len()).expect("few"), kinds);
     let any = |left, kinds: &[Fault]| Budget::new(left, kinds);
+    let instant = Terms { overlaps: false, ..DELETES };
+    let lagging = Terms { lists_lag: true, ..DELETES };
+    let full = Terms { key_limit: Some(2), ..DISABLES };
+    let retained = Terms { retain: true, ..DISABLES };
+    let one = |name, terms, start, budget| scenario(name, terms, [start, Absent], budget);
     vec![
         scenario("calm: create, rotate", DISABLES, [New, Due], only(&[])),
-        scenario("create: crash, lost, leaders", DELETES, [New, Absent], only(&[Crash, Lost, Lease])),
-        scenario("rotate: crash, lost, leaders", DELETES, [Due, Absent], only(&[Crash, Lost, Lease])),
-        scenario("create: any two", DELETES, [New, Absent], any(2, &ALL)),
-        scenario("rotate: any two", DELETES, [Due, Absent], any(2, &ALL)),
-        scenario("rotate, disable first: any two", DISABLES, [Due, Absent], any(2, &ALL)),
+        one("create: crash, lost, leaders", DELETES, New, only(&[Crash, Lost, Lease])),
+        one("rotate: crash, lost, leaders", DELETES, Due, only(&[Crash, Lost, Lease])),
+        one("create: any two", DELETES, New, any(2, &ALL)),
+        one("rotate: any two", DELETES, Due, any(2, &ALL)),
+        one("rotate, disable first: put back, due again, crash", DISABLES, Due, any(2, &[Restore, DueAgain, Crash])),
+        one("rotate, no overlap: leaders, staging, crash, lost", instant, Due, any(2, &[Lease, StagingGone, Crash, Lost])),
+        one("rotate, lists lag: any of five", lagging, Due, any(2, &[Crash, Lost, Fault::Refuse, Lease, Person])),
+        one("rotate, account full: crash, lost, due again", full, Due, any(2, &[Crash, Lost, DueAgain])),
+        one("rotate, retained: deleted, crash, lost", retained, Due, any(2, &[DeleteCr, Crash, Lost])),
+        scenario("siblings: lost, lost, crash", DELETES, [Due, New], any(2, &[Lost, Lost, Crash])),
+        scenario("siblings: status lost, deleted, lost", DELETES, [Due, New], any(2, &[Wipe, DeleteCr, Lost])),
+        scenario("siblings: person, 403, Secret gone", DELETES, [Due, New], any(2, &[Person, Deny, SecretGone])),
     ]
 }

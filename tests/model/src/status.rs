@@ -146,6 +146,12 @@ pub fn canonical_key(key: &LedgerKey, copy: bool) -> LedgerKey {
     }
 }
 
+/// What is left of an object that is gone: suspects were reported, and are a person's business from then on.
+pub fn reported(status: &Status) -> Option<Shared<Status>> {
+    let suspects = status.suspects.clone();
+    (!suspects.is_empty()).then(|| Shared::new(canonical(Status { suspects, ..Status::default() })))
+}
+
 /// The times to come at which something in this status changes, in units.
 pub fn moments(status: &Status) -> impl Iterator<Item = Time> + '_ {
     let endings = status.keys.iter().filter_map(|k| match k.phase {

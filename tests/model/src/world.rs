@@ -25,8 +25,8 @@ pub struct World {
     pub deposed: bool,
     /// Passes that a deposed process may still begin before it notices.
     pub blind_passes: u8,
-    /// The backend answers 403 to everything.
-    pub denied: bool,
+    /// For how long the backend answers 403 to everything at most; zero: it does not.
+    pub denied: Time,
     /// Keys that somebody else ended and a Secret may still publish.
     pub taken: Vec<Key>,
     /// What may still go wrong.
@@ -122,6 +122,11 @@ pub struct Staging {
 }
 
 impl World {
+    /// Whether the backend refuses everything.
+    pub fn is_denied(&self) -> bool {
+        self.denied > 0
+    }
+
     /// A key at the backend.
     pub fn key(&self, key: Key) -> Option<&BackendKey> {
         self.keys.iter().find(|k| k.key == key)
@@ -164,20 +169,19 @@ impl World {
 
     /// Replaces the consumer Secret, or removes it. What it published until now was served until now.
     pub fn set_secret(&mut self, cr: usize, secret: Option<Consumer>, by: Option<usize>) {
-        if let Some(old) = self.crs[cr].secret.take() {
-            self.serve(old.key);
-        }
-        if let Some(new) = &secret {
-            self.serve(new.key);
+        self.set_secret_late(cr, secret, by, 0);
+    }
+
+    /// The same by a process that stood still between its look at the clock and its write: the overlap counts from the
+    /// time that it writes. That much is nobody's to prevent.
+    pub fn set_secret_late(&mut self, cr: usize, secret: Option<Consumer>, by: Option<usize>, at: Time) {
+        if let Some(old) = self.crs[cr].secret.take()
+            && let Some(key) = self.key_mut(old.key)
+        {
+            key.served = Some(at);
         }
         self.crs[cr].secret = secret;
         self.secret_written(cr, by);
-    }
-
-    fn serve(&mut self, key: Key) {
-        if let Some(key) = self.key_mut(key) {
-            key.served = Some(0);
-        }
     }
 }
 
@@ -234,6 +238,7 @@ impl fmt::Display for World {
             let stands = match &actor.pc {
                 Pc::Idle => "idle".to_owned(),
                 Pc::HasSecret(_) => "has read the Secret".to_owned(),
+                Pc::HasObject(_) => "has read the object".to_owned(),
                 Pc::Asked(_, need) => format!("asks for {need:?}"),
                 Pc::Acting(decided) => format!("is about to {:?}, rule {}", decided.effect, decided.rule),
                 Pc::Answered { key, .. } => format!("has {key} in hand"),
@@ -241,6 +246,6 @@ impl fmt::Display for World {
             };
             writeln!(f, "    {:?}/CR{} {stands}; {:?}", actor.who, actor.cr + 1, actor.memory)?;
         }
-        write!(f, "    denied {} deposed {} left {:?}", self.denied, self.deposed, self.budget)
+        write!(f, "    denied for {} deposed {} left {:?}", self.denied, self.deposed, self.budget)
     }
 }

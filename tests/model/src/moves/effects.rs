@@ -33,7 +33,9 @@ pub(super) fn act(on: &mut Stepping<'_>, decided: &Decided) {
         }
         Effect::Fence => {
             let mut world = on.world.clone();
-            world.secret_written(on.cr(), Some(on.i));
+            if !defect!(FenceOnPaper) {
+                world.secret_written(on.cr(), Some(on.i));
+            }
             world.actors[on.i].pc = then_record(on, decided, false);
             on.push(on.label("rewrites Secret: fence", decided.rule, None), world);
         }
@@ -51,9 +53,9 @@ pub(super) fn act(on: &mut Stepping<'_>, decided: &Decided) {
             None
         }),
         Effect::Disable(key) => {
-            let cr = on.cr();
+            let (cr, overlaps) = (on.cr(), on.overlaps);
             at_backend(on, decided, *key, "disables", |world, key| {
-                let broken = invariants::ending(world, cr, key);
+                let broken = invariants::ending(world, cr, key, overlaps);
                 if let Some(found) = world.key_mut(key) {
                     found.enabled = false;
                 }
@@ -61,9 +63,9 @@ pub(super) fn act(on: &mut Stepping<'_>, decided: &Decided) {
             });
         }
         Effect::Delete(key) => {
-            let cr = on.cr();
+            let (cr, overlaps) = (on.cr(), on.overlaps);
             at_backend(on, decided, *key, "deletes", |world, key| {
-                let broken = invariants::ending(world, cr, key);
+                let broken = invariants::ending(world, cr, key, overlaps);
                 world.keys.retain(|k| k.key != key);
                 broken
             });
@@ -104,6 +106,8 @@ fn finalizer(on: &mut Stepping<'_>, decided: &Decided, life: Life, what: &'stati
     world.actors[on.i].memory.own_finalizer = life == Life::Living;
     if life == Life::Gone {
         world.actors[on.i].forget();
+        let gone = &mut world.crs[on.cr()];
+        gone.status = gone.status.as_ref().and_then(|s| crate::status::reported(s));
     }
     on.push(on.label(what, decided.rule, None), world);
 }
@@ -117,7 +121,11 @@ fn at_backend(
     apply: impl FnOnce(&mut World, Key) -> Option<Violation>,
 ) {
     let mut world = on.world.clone();
-    if world.denied {
+    if world.is_denied() && defect!(Denied404) {
+        world.actors[on.i].pc = then_record(on, decided, true);
+        return on.push(on.label("takes a 403 for a 404:", decided.rule, Some(key)), world);
+    }
+    if world.is_denied() {
         world.actors[on.i].forget();
         return on.push(on.label("is refused by the backend", decided.rule, Some(key)), world);
     }
@@ -134,7 +142,7 @@ fn create(on: &mut Stepping<'_>, decided: &Decided, nonce: u8) {
     let memory = Memory { sent: Some(nonce), ..world.actors[on.i].memory.clone() };
     world.actors[on.i].memory = memory;
     world.actors[on.i].pc = Pc::Idle;
-    if world.denied {
+    if world.is_denied() {
         world.actors[on.i].memory.refused = true;
         return on.push(on.label("create is refused", decided.rule, None), world);
     }
@@ -148,22 +156,17 @@ fn create(on: &mut Stepping<'_>, decided: &Decided, nonce: u8) {
     if world.budget.allows(Fault::Lost) {
         let mut world = world.clone();
         world.wire.push(OnWire { key, since: since.unwrap_or(0) });
+        world.actors[on.i].memory.refused = defect!(UnknownIsRefusal);
         super::environment::spend(&mut world, Fault::Lost);
         let label = on.label("FAULT create gets no answer", decided.rule, Some(key));
         on.out.push(Move { label, kind: Kind::Fails, world, violation });
     }
-    world.mint(key, !lists_lag());
+    world.mint(key, !on.lists_lag);
     // The object as it was read: the status that this very reconcile has written.
     let attempt = u8::try_from(decided.after.attempt).expect("few attempts");
     world.actors[on.i].pc = Pc::Answered { nonce, attempt, key };
     let label = on.label("create is answered", decided.rule, Some(key));
     on.out.push(Move { label, kind: Kind::Works, world, violation });
-}
-
-/// An answered create shows in lists at once; a late one may take its time. Only the variant that takes a missing key
-/// for a dead one needs more.
-fn lists_lag() -> bool {
-    defect!(AbsentIsGone)
 }
 
 /// Wrong variant: the request leaves first, the intent is written afterwards.
@@ -228,7 +231,7 @@ fn write_secret(on: &mut Stepping<'_>, decided: &Decided, publish: &Publish) {
         readable: true,
         intact: true,
     };
-    world.set_secret(cr, Some(secret), Some(on.i));
+    world.set_secret_late(cr, Some(secret), Some(on.i), publish.published);
     world.actors[on.i].pc = then_record(on, decided, false);
     let what = if decided.had_secret { "PUTs Secret with" } else { "POSTs Secret with" };
     on.push(on.label(what, decided.rule, Some(publish.key)), world);

@@ -11,6 +11,9 @@ use crate::status::{Op, moments};
 use crate::time::{FAR, HORIZON, LAG, OVERLAP, Time};
 use crate::world::{Consumer, Life, World};
 
+/// Long enough to outlast every window.
+const LONGEST_DENIAL: Time = HORIZON + LAG + 3;
+
 fn label(what: &'static str, key: Option<Key>) -> Label {
     Label { by: None, what, rule: "", key }
 }
@@ -18,6 +21,9 @@ fn label(what: &'static str, key: Option<Key>) -> Label {
 /// A fault happens; it may cost an attempt, of each object.
 pub(super) fn spend(world: &mut World, fault: Fault) {
     world.budget.spend(fault);
+    if !fault.costs_an_attempt() {
+        return;
+    }
     for cr in world.crs.iter_mut().filter(|cr| cr.life != Life::Absent) {
         cr.allowed += 1;
     }
@@ -40,9 +46,9 @@ impl Mover {
             after.actors.retain(|a| a.who != Who::Old);
             add(Kind::Settles, label("the old leader ends", None), after);
         }
-        if world.denied {
+        if world.is_denied() {
             let mut after = world.clone();
-            after.denied = false;
+            after.denied = 0;
             add(Kind::Settles, label("the backend answers again", None), after);
         }
         sweep(world, &mut add);
@@ -66,10 +72,11 @@ impl Mover {
             None => return None,
         };
         let requests = world.wire.iter().all(|w| w.since - units >= -HORIZON);
-        if !requests {
+        if !requests || (world.is_denied() && world.denied <= units) {
             return None;
         }
         let mut after = world.clone();
+        after.denied -= units.min(after.denied);
         for wire in &mut after.wire {
             wire.since -= units;
         }
@@ -198,9 +205,9 @@ fn at_backend(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
         after.mint(Key::PERSON, false);
         add(Fault::Person, label("USER makes a", Some(Key::PERSON)), after);
     }
-    if world.budget.allows(Fault::Deny) && !world.denied {
+    if world.budget.allows(Fault::Deny) && !world.is_denied() {
         let mut after = world.clone();
-        after.denied = true;
+        after.denied = LONGEST_DENIAL;
         add(Fault::Deny, label("FAULT the backend answers 403", None), after);
     }
 }

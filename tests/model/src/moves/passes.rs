@@ -7,7 +7,7 @@ use super::{Kind, Label, Move, Mover};
 use crate::actor::{Actor, Decided, Effect, Listing, Memory, Need, Pass, Pc, Record, SecretRead, Seen, Who};
 use crate::faults::Fault;
 use crate::names::{self, Key};
-use crate::observe::Wanted;
+use crate::observe::{Terms, Wanted};
 use crate::shared::Shared;
 use crate::world::{Cr, Life, World};
 
@@ -15,6 +15,10 @@ use crate::world::{Cr, Life, World};
 pub(super) struct Stepping<'a> {
     pub(super) world: &'a World,
     pub(super) i: usize,
+    /// Whether lists may miss a key that was just made.
+    pub(super) lists_lag: bool,
+    /// Whether a replaced key is owed an overlap.
+    pub(super) overlaps: bool,
     pub(super) out: &'a mut Vec<Move>,
 }
 
@@ -39,10 +43,12 @@ impl Stepping<'_> {
 
 impl Mover {
     pub(super) fn single_step(&mut self, world: &World, i: usize, out: &mut Vec<Move>) {
-        let mut on = Stepping { world, i, out };
+        let Terms { lists_lag, overlaps, .. } = self.planner.terms();
+        let mut on = Stepping { world, i, lists_lag, overlaps, out };
         match &world.actors[i].pc {
             Pc::Idle => begin(&mut on),
             Pc::HasSecret(read) => self.read_object(&mut on, read),
+            Pc::HasObject(pass) => self.read_secret_last(&mut on, pass),
             Pc::Asked(pass, need) => self.answer(&mut on, pass, *need),
             Pc::Acting(decided) => super::effects::act(&mut on, decided),
             Pc::Answered { nonce, attempt, key } => super::effects::stage(&mut on, *nonce, *attempt, *key),
@@ -70,8 +76,15 @@ impl Mover {
                     | Effect::DeleteSecret
             ),
             Pc::Recording(record) => !record.after_backend,
-            Pc::Idle | Pc::Answered { .. } => false,
+            Pc::Idle | Pc::HasObject(_) | Pc::Answered { .. } => false,
         }
+    }
+
+    /// Wrong variant: the Secret after the object.
+    fn read_secret_last(&mut self, on: &mut Stepping<'_>, pass: &Pass) {
+        let view = on.world.crs[on.cr()].secret.clone();
+        let pass = Pass { secret: SecretRead { view, fresh: true }, ..pass.clone() };
+        self.think(on, on.world.clone(), pass, "reads Secret last");
     }
 
     /// The object and its staging Secrets, then the plan.
@@ -82,16 +95,7 @@ impl Mover {
             world.actors[on.i].forget();
             return on.push(on.label("reads CR: gone", "", None), world);
         }
-        let pass = Pass {
-            secret: read.clone(),
-            life: cr.life,
-            status: cr.status.clone(),
-            cr_fresh: true,
-            staged: cr.staged.clone(),
-            keys: None,
-            proof: None,
-            confirmed: false,
-        };
+        let pass = object_read(cr, read.clone());
         self.think(on, world, pass, "reads CR");
     }
 
@@ -113,7 +117,7 @@ impl Mover {
                     panic!("a proof of what is not staged")
                 };
                 let enabled = on.world.key(key).is_some_and(|k| k.enabled);
-                let seen = match (on.world.denied, enabled) {
+                let seen = match (on.world.is_denied(), enabled) {
                     (true, _) => Seen::Unavailable,
                     (false, true) => Seen::Accepted,
                     (false, false) => Seen::Refused,
@@ -136,7 +140,7 @@ impl Mover {
 
     /// The list of keys. One that was made a moment ago may be missing: its way into the lists is not seen before.
     fn list(&mut self, on: &mut Stepping<'_>, pass: &Pass) {
-        if on.world.denied {
+        if on.world.is_denied() {
             let pass = Pass { keys: Some(Listing::Unreadable), ..pass.clone() };
             return self.think(on, on.world.clone(), pass, "lists keys: 403");
         }
@@ -219,10 +223,29 @@ fn fresh_nonce(cr: &Cr, who: Who) -> u8 {
     (cr.next + apart).min(names::ATTEMPTS)
 }
 
+/// The object and its staging Secrets were read.
+fn object_read(cr: &Cr, secret: SecretRead) -> Pass {
+    Pass {
+        secret,
+        life: cr.life,
+        status: cr.status.clone(),
+        cr_fresh: true,
+        staged: cr.staged.clone(),
+        keys: None,
+        proof: None,
+        confirmed: false,
+    }
+}
+
 /// The consumer Secret is read first.
 fn begin(on: &mut Stepping<'_>) {
     let mut world = on.world.clone();
     let cr = on.cr();
+    if defect!(ReadOrder) && world.crs[cr].exists() {
+        let pass = object_read(&world.crs[cr], SecretRead { view: None, fresh: true });
+        world.actors[on.i].pc = Pc::HasObject(Box::new(pass));
+        return on.push(on.label("reads CR first", "", None), world);
+    }
     let view = world.crs[cr].secret.clone();
     if on.actor().who == Who::Old && world.deposed {
         world.blind_passes -= 1;
