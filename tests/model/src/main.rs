@@ -87,11 +87,21 @@ fn tell(out: &mut impl std::io::Write, scenario: &Scenario, report: &Report) -> 
 
 fn show(out: &mut impl std::io::Write, found: &Counterexample) -> std::io::Result<()> {
     let every = std::env::var_os("STATES").is_some();
+    let mut last = None;
     for (i, (label, world)) in found.trace.iter().enumerate() {
         writeln!(out, "  {:>3}  {label}", i + 1)?;
-        if every || i + 1 == found.trace.len() {
+        last = Some(world);
+        if every {
             writeln!(out, "{world}")?;
         }
+    }
+    // A run in circles is told by its beginning.
+    for (label, world) in found.calm.iter().take(40) {
+        writeln!(out, "  and  {label}")?;
+        last = Some(world);
+    }
+    if let Some(world) = last {
+        writeln!(out, "{world}")?;
     }
     writeln!(out, "  => {}", found.violation.text())
 }

@@ -78,6 +78,12 @@ fn scenario(name: &'static str, terms: Terms, starts: [Start; 2], budget: Budget
     Scenario { name, terms, world }
 }
 
+/// The deposed leader begins another pass before it notices.
+fn runs_on(mut scenario: Scenario) -> Scenario {
+    scenario.world.blind_passes = 1;
+    scenario
+}
+
 /// The object as it is before the first step.
 fn begin(world: &mut World, i: usize, start: Start) {
     if start == Start::Absent {
@@ -160,6 +166,8 @@ pub fn all() -> Vec<Scenario> {
         one("rotate: any two", DELETES, Due, any(2, &ALL)),
         one("rotate, disable first: put back, due again, crash", DISABLES, Due, any(2, &[Restore, DueAgain, Crash])),
         one("rotate, no overlap: leaders, staging, crash, lost", instant, Due, any(2, &[Lease, StagingGone, Crash, Lost])),
+        runs_on(one("rotate, no overlap, the old leader runs on: crash", instant, Due, only(&[Lease, Crash]))),
+        runs_on(one("rotate, the old leader runs on: lost", DELETES, Due, only(&[Lease, Lost]))),
         one("rotate, lists lag: any of five", lagging, Due, any(2, &[Crash, Lost, Fault::Refuse, Lease, Person])),
         one("rotate, account full: crash, lost, due again", full, Due, any(2, &[Crash, Lost, DueAgain])),
         one("rotate, retained: deleted, crash, lost", retained, Due, any(2, &[DeleteCr, Crash, Lost])),

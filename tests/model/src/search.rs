@@ -44,6 +44,8 @@ pub struct Counterexample {
     pub violation: Violation,
     /// Step by step, each with the state after it.
     pub trace: Vec<(Label, World)>,
+    /// If a run without further faults shows it: how that goes on.
+    pub calm: Vec<(Label, World)>,
 }
 
 /// Bounds of a search.
@@ -153,7 +155,8 @@ struct Level {
 struct Hit {
     before: u32,
     violation: Violation,
-    last: Vec<(Label, World)>,
+    last: (Label, World),
+    calm: Vec<(Label, World)>,
 }
 
 /// One thread's tools.
@@ -198,8 +201,8 @@ pub fn search(scenario: &Scenario, bounds: Bounds) -> Report {
     }
     let found = hit.map(|hit| {
         let mut trace = replay(&first, &visited.path(hit.before), &mut workers[0]);
-        trace.extend(hit.last);
-        Counterexample { violation: hit.violation, trace }
+        trace.push(hit.last);
+        Counterexample { violation: hit.violation, trace, calm: hit.calm }
     });
     Report {
         states: visited.len(),
@@ -247,13 +250,12 @@ impl Worker {
         level.transitions += moves.len();
         for Move { label, world, violation, .. } in moves.drain(..) {
             if let Some(violation) = violation {
-                level.found = Some(Hit { before: number, violation, last: vec![(label, world)] });
+                level.found = Some(Hit { before: number, violation, last: (label, world), calm: Vec::new() });
                 break;
             }
             let Some(new) = visited.insert(fingerprint(&world), number) else { continue };
-            if let Err((violation, tail)) = self.calm.converges(&world) {
-                let last = std::iter::once((label, world)).chain(tail).collect();
-                level.found = Some(Hit { before: number, violation, last });
+            if let Err((violation, calm)) = self.calm.converges(&world) {
+                level.found = Some(Hit { before: number, violation, last: (label, world), calm });
                 break;
             }
             level.next.push((new, world));

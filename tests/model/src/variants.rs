@@ -36,10 +36,11 @@ pub fn try_out(defect: Defect, bounds: Bounds) -> Verdict {
 /// The scenarios that may show it, the smallest first; a word in their names.
 fn likely(defect: Defect) -> Vec<Scenario> {
     let words: &[&str] = match defect {
-        Defect::NoFence | Defect::FenceOnPaper => &["no overlap"],
+        Defect::NoFence | Defect::FenceOnPaper => &["no overlap, the old"],
         Defect::AbsentIsGone => &["lists lag"],
         Defect::RoomFromOverlap => &["account full"],
         Defect::RetainedKeyEnds => &["retained"],
+        Defect::PublishLost | Defect::ReadOrder => &["runs on: lost", "no overlap, the old", "rotate: any two"],
         Defect::RetireBlindly => &["put back", "rotate: any two"],
         _ => &["calm", "create: any two", "rotate: any two", "no overlap", "put back", "lists lag"],
     };

@@ -60,7 +60,7 @@ impl Mover {
     pub(super) fn is_certain(&self, world: &World, i: usize) -> bool {
         let sibling = world.crs.get(1 - world.actors[i].cr).is_some_and(Cr::exists);
         match &world.actors[i].pc {
-            Pc::HasSecret(_) | Pc::Asked(_, Need::Confirm) => true,
+            Pc::HasSecret(_) | Pc::HasObject(_) | Pc::Asked(_, Need::Confirm) => true,
             // A sibling may act between the list and what rests on it; a late request may come before it.
             Pc::Asked(_, Need::Keys) => {
                 self.calm || (!sibling && world.wire.is_empty() && world.keys.iter().all(|k| k.listed))
@@ -76,7 +76,7 @@ impl Mover {
                     | Effect::DeleteSecret
             ),
             Pc::Recording(record) => !record.after_backend,
-            Pc::Idle | Pc::HasObject(_) | Pc::Answered { .. } => false,
+            Pc::Idle | Pc::Answered { .. } => false,
         }
     }
 
