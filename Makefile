@@ -6,7 +6,7 @@ TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test model variants verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,12 @@ release: ## Build keywheel as it is released
 
 test: testbed ## Run every test layer; FILTER=words runs the tests with these words in their names
 	@$(TESTBED) test $(FILTER)
+
+model: ## Search every state of the key's life, through the production plan; prints how many; WORDS=words for some
+	$(CARGO) run -p keywheel-model -- check $(WORDS)
+
+variants: ## Show that the search catches every wrong variant of the plan; NAME=name for one, with its trace
+	$(CARGO) run -p keywheel-model --features defects -- variants $(NAME)
 
 verify: testbed ## Check format, lints, generated files, the chart, licences and advisories
 	@$(TESTBED) verify

@@ -127,7 +127,8 @@ impl Table<'_> {
         if let Some(old) = status.active_key_id.as_deref().and_then(|old| ledger::find_mut(&mut after, old)) {
             // A credential that was put back was published long ago: what it replaced was read until now.
             let since = if restored { self.now.max(published_at) } else { published_at };
-            let since = if defect!(OverlapFromIntent) { pending.map_or(since, |p| p.started_at) } else { since };
+            let since =
+                if defect!(OverlapFromIntent) { pending.map_or(since, |p| p.started_at) } else { since };
             let overlap = if defect!(NoOverlap) { std::time::Duration::ZERO } else { schedule.overlap };
             ledger::to_overlap(old, add(since, overlap));
             after.rotations = after.rotations.saturating_add(1);

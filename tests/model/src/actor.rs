@@ -209,6 +209,7 @@ pub struct Publish {
 
 /// A status to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Record {
     /// The status.
     pub after: Shared<Status>,
@@ -328,7 +329,9 @@ impl Pass {
         self.staged.iter_mut().for_each(|s| s.age(units));
         if let Some(Listing::Keys { at, keys }) = &mut self.keys {
             *at -= units;
-            keys.iter_mut().for_each(|(_, created, _)| *created -= units);
+            for (_, created, _) in keys {
+                *created -= units;
+            }
         }
     }
 }

@@ -71,7 +71,8 @@ fn is_covered(world: &World, key: Key, created: Time) -> bool {
         let known = cr.status.as_ref().map_or(wiped(cr), |status| {
             status.keys.iter().any(|k| k.id == id) || status.suspects.iter().any(|s| s.id == id)
         });
-        let stored = cr.secret.as_ref().is_some_and(|s| s.key == key) || cr.staged.iter().any(|s| s.key == key);
+        let stored =
+            cr.secret.as_ref().is_some_and(|s| s.key == key) || cr.staged.iter().any(|s| s.key == key);
         known || stored
     });
     held || world.crs.iter().enumerate().any(|(i, cr)| {
@@ -146,9 +147,12 @@ pub fn is_settled(world: &World) -> bool {
 /// The keys that a settled CR accounts for: its active one, and suspects, which nobody may touch. A retained Secret
 /// keeps its key.
 fn kept(cr: &Cr) -> Vec<Key> {
-    let Some(status) = &cr.status else { return cr.secret.iter().map(|s| s.key).collect() };
-    let suspects = status.suspects.iter().map(|s| &s.id);
-    status.active_key_id.iter().chain(suspects).map(|id| Key::parse(id)).collect()
+    let retained = cr.secret.iter().filter(|_| cr.life == Life::Gone).map(|s| s.key);
+    let recorded = cr.status.iter().flat_map(|status| {
+        let suspects = status.suspects.iter().map(|s| &s.id);
+        status.active_key_id.iter().chain(suspects).map(|id| Key::parse(id))
+    });
+    retained.chain(recorded).collect()
 }
 
 /// Whether a published key works, but for what somebody else did.

@@ -18,6 +18,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::missing_panics_doc,
     reason = "a test program: what cannot be is a defect of the model, and ends it"
 )]
 

@@ -14,7 +14,7 @@ fn main() -> std::io::Result<ExitCode> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["check"] => check(""),
-        ["check", filter] => check(filter),
+        ["check", words @ ..] => check(&words.join(" ")),
         #[cfg(feature = "defects")]
         ["variants"] => variants(""),
         #[cfg(feature = "defects")]
@@ -26,21 +26,21 @@ fn main() -> std::io::Result<ExitCode> {
     }
 }
 
-/// Searches every scenario, and stops at the first violation.
+/// Searches every scenario, also after one that fails.
 fn check(filter: &str) -> std::io::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    let mut states = 0;
+    let (mut states, mut violations) = (0, 0);
     for scenario in scenarios::all().into_iter().filter(|s| s.name.contains(filter)) {
         let report = search(&scenario, Bounds { states: MOST_STATES, threads: threads() });
         states += report.states;
         tell(&mut out, &scenario, &report)?;
         if let Some(found) = &report.found {
             show(&mut out, found)?;
-            return Ok(ExitCode::FAILURE);
+            violations += 1;
         }
     }
-    writeln!(out, "{states} states, no violation")?;
-    Ok(ExitCode::SUCCESS)
+    writeln!(out, "{states} states, {violations} violations")?;
+    Ok(if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Tries every wrong variant, and fails if one survives.
@@ -56,7 +56,12 @@ fn variants(filter: &str) -> std::io::Result<ExitCode> {
         match &verdict.caught {
             Some((scenario, Report { found: Some(found), .. })) => {
                 let word = found.violation.text().split(':').next().unwrap_or_default();
-                writeln!(out, "model {:>3} steps, {word} in {scenario:?}, {} states", found.trace.len(), verdict.states)?;
+                writeln!(
+                    out,
+                    "model {:>3} steps, {word} in {scenario:?}, {} states",
+                    found.trace.len(),
+                    verdict.states
+                )?;
                 if !filter.is_empty() {
                     show(&mut out, found)?;
                 }

@@ -158,7 +158,7 @@ fn is_alone(world: &World, i: usize) -> bool {
     let cr = world.actors[i].cr;
     let other = world.actors.iter().enumerate().find(|(j, a)| *j != i && a.cr == cr).map(|(_, a)| a);
     match world.actors[i].who {
-        Who::Old => !world.deposed && !(other.is_some() && world.budget.allows(Fault::Lease)),
+        Who::Old => !world.deposed && (other.is_none() || !world.budget.allows(Fault::Lease)),
         // A create in hand, and its staging, touch neither the object nor the consumer Secret.
         Who::New => other.is_none_or(|old| {
             world.blind_passes == 0

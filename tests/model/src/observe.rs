@@ -46,6 +46,7 @@ pub enum Wanted {
 
 /// What the backend of a scenario can do, and what its CRs ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent terms")]
 pub struct Terms {
     /// Whether a key can be disabled before it is deleted.
     pub can_disable: bool,

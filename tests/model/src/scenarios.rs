@@ -41,7 +41,8 @@ const ALL: [Fault; 15] = [
     Fault::DeleteCr,
 ];
 
-const DELETES: Terms = Terms { can_disable: false, key_limit: None, retain: false, overlaps: true, lists_lag: false };
+const DELETES: Terms =
+    Terms { can_disable: false, key_limit: None, retain: false, overlaps: true, lists_lag: false };
 const DISABLES: Terms = Terms { can_disable: true, ..DELETES };
 
 /// How a CR begins.
@@ -149,7 +150,9 @@ fn settled(cr: usize, key: Key) -> Status {
 
 /// All scenarios.
 pub fn all() -> Vec<Scenario> {
-    use Fault::{Crash, DeleteCr, Deny, Due as DueAgain, Lease, Lost, Person, Restore, SecretGone, StagingGone, Wipe};
+    use Fault::{
+        Crash, DeleteCr, Deny, Due as DueAgain, Lease, Lost, Person, Restore, SecretGone, StagingGone, Wipe,
+    };
     use Start::{Absent, Due, New};
     let only = |kinds: &[Fault]| Budget::new(u8::try_from(kinds.len()).expect("few"), kinds);
     let any = |left, kinds: &[Fault]| Budget::new(left, kinds);
@@ -164,15 +167,45 @@ pub fn all() -> Vec<Scenario> {
         one("rotate: crash, lost, leaders", DELETES, Due, only(&[Crash, Lost, Lease])),
         one("create: any two", DELETES, New, any(2, &ALL)),
         one("rotate: any two", DELETES, Due, any(2, &ALL)),
-        one("rotate, disable first: put back, due again, crash", DISABLES, Due, any(2, &[Restore, DueAgain, Crash])),
-        one("rotate, no overlap: leaders, staging, crash, lost", instant, Due, any(2, &[Lease, StagingGone, Crash, Lost])),
-        runs_on(one("rotate, no overlap, the old leader runs on: crash", instant, Due, only(&[Lease, Crash]))),
+        one(
+            "rotate, disable first: put back, due again, crash",
+            DISABLES,
+            Due,
+            any(2, &[Restore, DueAgain, Crash]),
+        ),
+        one(
+            "rotate, no overlap: leaders, staging, crash, lost",
+            instant,
+            Due,
+            any(2, &[Lease, StagingGone, Crash, Lost]),
+        ),
+        runs_on(one(
+            "rotate, no overlap, the old leader runs on: crash",
+            instant,
+            Due,
+            only(&[Lease, Crash]),
+        )),
         runs_on(one("rotate, the old leader runs on: lost", DELETES, Due, only(&[Lease, Lost]))),
-        one("rotate, lists lag: any of five", lagging, Due, any(2, &[Crash, Lost, Fault::Refuse, Lease, Person])),
-        one("rotate, account full: crash, lost, due again", full, Due, any(2, &[Crash, Lost, DueAgain])),
+        one(
+            "rotate, lists lag: any of five",
+            lagging,
+            Due,
+            any(2, &[Crash, Lost, Fault::Refuse, Lease, Person]),
+        ),
+        one("rotate, account full: due again, twice", full, Due, only(&[DueAgain, DueAgain])),
         one("rotate, retained: deleted, crash, lost", retained, Due, any(2, &[DeleteCr, Crash, Lost])),
         scenario("siblings: lost, lost, crash", DELETES, [Due, New], any(2, &[Lost, Lost, Crash])),
-        scenario("siblings: status lost, deleted, lost", DELETES, [Due, New], any(2, &[Wipe, DeleteCr, Lost])),
-        scenario("siblings: person, 403, Secret gone", DELETES, [Due, New], any(2, &[Person, Deny, SecretGone])),
+        scenario(
+            "siblings: status lost, deleted, lost",
+            DELETES,
+            [Due, New],
+            any(2, &[Wipe, DeleteCr, Lost]),
+        ),
+        scenario(
+            "siblings: person, 403, Secret gone",
+            DELETES,
+            [Due, New],
+            any(2, &[Person, Deny, SecretGone]),
+        ),
     ]
 }

@@ -96,7 +96,8 @@ pub fn canonical(mut status: Status) -> Status {
     }
     for lost in &mut status.lost {
         let until = time::of(lost.until);
-        *lost = LostAttempt { backend_time: window_start(lost), until: ten_seconds_after(until), ..lost.clone() };
+        *lost =
+            LostAttempt { backend_time: window_start(lost), until: ten_seconds_after(until), ..lost.clone() };
     }
     // The window of the burn cap outlasts everything but a leap of time.
     for attempt in &mut status.unpublished_attempts {

@@ -40,7 +40,9 @@ fn likely(defect: Defect) -> Vec<Scenario> {
         Defect::AbsentIsGone => &["lists lag"],
         Defect::RoomFromOverlap => &["account full"],
         Defect::RetainedKeyEnds => &["retained"],
-        Defect::PublishLost | Defect::ReadOrder => &["runs on: lost", "no overlap, the old", "rotate: any two"],
+        Defect::PublishLost | Defect::ReadOrder => {
+            &["runs on: lost", "no overlap, the old", "rotate: any two"]
+        }
         Defect::RetireBlindly => &["put back", "rotate: any two"],
         _ => &["calm", "create: any two", "rotate: any two", "no overlap", "put back", "lists lag"],
     };

@@ -203,7 +203,11 @@ impl fmt::Display for World {
             let state = if key.enabled { "" } else { " disabled" };
             let hidden = if key.listed { "" } else { " unlisted" };
             let proved = if key.accepted { " accepted" } else { "" };
-            writeln!(f, "    {}{state}{hidden}{proved} made {} served {:?}", key.key, key.created, key.served)?;
+            writeln!(
+                f,
+                "    {}{state}{hidden}{proved} made {} served {:?}",
+                key.key, key.created, key.served
+            )?;
         }
         for wire in &self.wire {
             writeln!(f, "    {} on the wire since {}", wire.key, wire.since)?;
@@ -211,7 +215,13 @@ impl fmt::Display for World {
         for (i, cr) in self.crs.iter().enumerate().filter(|(_, cr)| cr.life != Life::Absent) {
             let secret = cr.secret.as_ref().map(|s| (s.key, s.readable, s.intact));
             let staged: Vec<Key> = cr.staged.iter().map(|s| s.key).collect();
-            writeln!(f, "    CR{} {:?} next {} secret {secret:?} staged {staged:?}", i + 1, cr.life, cr.next)?;
+            writeln!(
+                f,
+                "    CR{} {:?} next {} secret {secret:?} staged {staged:?}",
+                i + 1,
+                cr.life,
+                cr.next
+            )?;
             let Some(status) = &cr.status else {
                 writeln!(f, "      no status")?;
                 continue;
@@ -228,7 +238,11 @@ impl fmt::Display for World {
             for lost in &status.lost {
                 let (from, until) = (crate::time::of(lost.backend_time), crate::time::of(lost.until));
                 let fenced = if lost.fenced { "fenced" } else { "unfenced" };
-                writeln!(f, "      lost {} {from}..{until} {fenced} known {:?}", lost.nonce, lost.known_key_ids)?;
+                writeln!(
+                    f,
+                    "      lost {} {from}..{until} {fenced} known {:?}",
+                    lost.nonce, lost.known_key_ids
+                )?;
             }
             for suspect in &status.suspects {
                 writeln!(f, "      suspect {}", Key::parse(&suspect.id))?;

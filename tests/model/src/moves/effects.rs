@@ -74,13 +74,7 @@ pub(super) fn act(on: &mut Stepping<'_>, decided: &Decided) {
 }
 
 fn record(decided: &Decided, alone: bool, after_backend: bool) -> Record {
-    Record {
-        after: decided.after.clone(),
-        cr_fresh: decided.cr_fresh,
-        alone,
-        ends: false,
-        after_backend,
-    }
+    Record { after: decided.after.clone(), cr_fresh: decided.cr_fresh, alone, ends: false, after_backend }
 }
 
 /// After an effect: its status, unless it is what was read.

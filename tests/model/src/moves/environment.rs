@@ -56,7 +56,12 @@ impl Mover {
             return;
         }
         if let Some(after) = self.later(world) {
-            out.push(Move { label: label("time passes", None), kind: Kind::Waits, world: after, violation: None });
+            out.push(Move {
+                label: label("time passes", None),
+                kind: Kind::Waits,
+                world: after,
+                violation: None,
+            });
         }
     }
 
@@ -103,7 +108,10 @@ impl Mover {
             spend(&mut world, fault);
             out.push(Move { label, kind: Kind::Fails, world, violation: None });
         };
-        if world.budget.allows(Fault::Slow) && at_work(world) && let Some(after) = self.later(world) {
+        if world.budget.allows(Fault::Slow)
+            && at_work(world)
+            && let Some(after) = self.later(world)
+        {
             add(Fault::Slow, label("FAULT a step takes long: time passes", None), after);
         }
         processes(world, &mut add);
@@ -131,7 +139,9 @@ impl Mover {
             add(Fault::DeleteCr, of("USER deletes CR1", "USER deletes CR2"), after);
         }
         let turning = object.status.as_ref().filter(|s| s.next_rotation_time > Some(crate::time::at(0)));
-        if let Some(status) = turning.filter(|_| world.budget.allows(Fault::Due) && object.life == Life::Living) {
+        if let Some(status) =
+            turning.filter(|_| world.budget.allows(Fault::Due) && object.life == Life::Living)
+        {
             let mut after = world.clone();
             after.crs[cr].status = Some(self.ops.apply(status, Op::Due));
             // The time comes for everybody; nothing was written.
@@ -245,7 +255,9 @@ fn secrets(world: &World, cr: usize, add: &mut impl FnMut(Fault, Label, World)) 
         let works = world.key(key).is_some_and(|k| k.enabled && k.accepted && k.served.is_some());
         // A user who comes between our last read and our call is out of everybody's reach.
         let ending = world.actors.iter().any(|a| match &a.pc {
-            Pc::Acting(decided) => matches!(decided.effect, Effect::Disable(k) | Effect::Delete(k) if k == key),
+            Pc::Acting(decided) => {
+                matches!(decided.effect, Effect::Disable(k) | Effect::Delete(k) if k == key)
+            }
             _ => false,
         });
         if !works || ending || secret.key == key || key.cr() != Some(cr) {

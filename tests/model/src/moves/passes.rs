@@ -174,7 +174,8 @@ impl Mover {
     ) {
         let cr = on.cr();
         let actor = &mut world.actors[on.i];
-        let decision = self.planner.decide(cr, &pass, &actor.memory, fresh_nonce(&on.world.crs[cr], actor.who));
+        let decision =
+            self.planner.decide(cr, &pass, &actor.memory, fresh_nonce(&on.world.crs[cr], actor.who));
         let label = Label { by: Some((actor.who, cr)), what, rule: decision.rule, key: None };
         match decision.next {
             Wanted::Need(need) => actor.pc = Pc::Asked(Box::new(pass), need),
@@ -188,7 +189,9 @@ impl Mover {
                     secret_fresh: pass.secret.fresh,
                 }));
             }
-            Wanted::Wait if pass.status.as_ref() == Some(&decision.after) || is_empty(&pass, &decision.after) => {
+            Wanted::Wait
+                if pass.status.as_ref() == Some(&decision.after) || is_empty(&pass, &decision.after) =>
+            {
                 actor.forget();
             }
             Wanted::Wait => {
