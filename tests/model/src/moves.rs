@@ -12,7 +12,7 @@ use crate::invariants::{self, Violation};
 use crate::names::Key;
 use crate::observe::{Planner, Terms};
 use crate::status::Ops;
-use crate::world::{Life, World};
+use crate::world::{Cr, Life, World};
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,8 +204,8 @@ pub fn settle(world: &mut World) {
         }) || actors.iter().any(Actor::is_busy)
     });
     for key in keys {
-        let published = crs.iter().any(|cr| cr.secret.as_ref().is_some_and(|s| s.key == key.key));
-        if published {
+        let published = |cr: &Cr| cr.secret.as_ref().is_some_and(|s| s.key == key.key) && !cr.is_unseen();
+        if crs.iter().any(published) {
             key.served = Some(0);
         }
         key.created = floor(key.created, crs);
@@ -213,7 +213,7 @@ pub fn settle(world: &mut World) {
 }
 
 /// The age of a key matters to the windows of open and lost attempts, and until every list must show it.
-fn floor(created: crate::time::Time, crs: &[crate::world::Cr; 2]) -> crate::time::Time {
+fn floor(created: crate::time::Time, crs: &[Cr; 2]) -> crate::time::Time {
     use crate::time::{self, ANCIENT, LAG};
     if created >= -LAG {
         return created;

@@ -113,6 +113,7 @@ fn begin(world: &mut World, i: usize, start: Start) {
             ledger: Shared::new(Vec::new()),
             readable: true,
             intact: true,
+            put_back: false,
         }),
         next: 2,
         ..world.crs[i].clone()
@@ -167,6 +168,8 @@ pub fn all() -> Vec<Scenario> {
         one("rotate: crash, lost, leaders", DELETES, Due, only(&[Crash, Lost, Lease])),
         one("create: any two", DELETES, New, any(2, &ALL)),
         one("rotate: any two", DELETES, Due, any(2, &ALL)),
+        one("create: any three", DELETES, New, any(3, &ALL)),
+        one("rotate: any three", DELETES, Due, any(3, &ALL)),
         one(
             "rotate, disable first: put back, due again, crash",
             DISABLES,

@@ -106,6 +106,8 @@ pub struct Consumer {
     pub readable: bool,
     /// Whether the rest is as we wrote it.
     pub intact: bool,
+    /// Whether a user put it there.
+    pub put_back: bool,
 }
 
 /// A staging Secret.
@@ -175,7 +177,8 @@ impl World {
     /// The same by a process that stood still between its look at the clock and its write: the overlap counts from the
     /// time that it writes. That much is nobody's to prevent.
     pub fn set_secret_late(&mut self, cr: usize, secret: Option<Consumer>, by: Option<usize>, at: Time) {
-        if let Some(old) = self.crs[cr].secret.take()
+        let unseen = self.crs[cr].is_unseen();
+        if let Some(old) = self.crs[cr].secret.take().filter(|_| !unseen)
             && let Some(key) = self.key_mut(old.key)
         {
             key.served = Some(at);
@@ -189,6 +192,13 @@ impl Cr {
     /// An object that is not there.
     pub fn absent() -> Self {
         Self { life: Life::Absent, status: None, secret: None, staged: Vec::new(), next: 1, allowed: 0 }
+    }
+
+    /// Whether a user put back what the Secret publishes, and nobody has recorded it yet: if it goes again before anybody
+    /// looks, its overlap is nobody's to keep.
+    pub fn is_unseen(&self) -> bool {
+        let active = self.status.as_ref().and_then(|s| s.active_key_id.clone());
+        self.secret.as_ref().is_some_and(|s| s.put_back && active != Some(s.key.id()))
     }
 
     /// Whether there is an object to work on.

@@ -224,6 +224,7 @@ fn write_secret(on: &mut Stepping<'_>, decided: &Decided, publish: &Publish) {
         ledger: publish.ledger.clone(),
         readable: true,
         intact: true,
+        put_back: false,
     };
     world.set_secret_late(cr, Some(secret), Some(on.i), publish.published);
     world.actors[on.i].pc = then_record(on, decided, false);

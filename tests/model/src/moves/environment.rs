@@ -271,6 +271,7 @@ fn secrets(world: &World, cr: usize, add: &mut impl FnMut(Fault, Label, World)) 
             ledger: Shared::new(Vec::new()),
             readable: true,
             intact: true,
+            put_back: true,
         };
         after.set_secret(cr, Some(restored), None);
         add(Fault::Restore, label("USER puts back the old Secret with", Some(key)), after);
