@@ -85,7 +85,9 @@ impl Table<'_> {
         let another = known.and_then(|k| k.public_key_sha256.as_ref()).is_some_and(|expected| {
             matches!(&secret.credential, Credential::Readable { public_key_sha256 } if public_key_sha256 != expected)
         });
-        if (pending.is_none() && known.is_none() && !lost) || another {
+        // Its own staging Secret proves a key, too: a status that was rebuilt meanwhile knows nothing of its attempt.
+        let staged = self.obs.staged.iter().any(|s| s.key_id == *id);
+        if (pending.is_none() && known.is_none() && !lost && !staged) || another {
             return None; // an annotation that none of us wrote: rule 11 sets it right
         }
         if pending.is_none() && !self.obs.confirmed {
