@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use crate::actor::Who;
 use crate::invariants::{Violation, is_settled};
 use crate::moves::{Kind, Label, Move, Mover, settle};
-use crate::observe::Terms;
 use crate::shared::{Fingerprint, fingerprint};
 use crate::world::World;
 
@@ -13,28 +12,28 @@ use crate::world::World;
 const LONGEST: usize = 400;
 
 /// Runs without faults, and remembers the states from which they end well.
+#[derive(Default)]
 pub struct Calm {
-    mover: Mover,
     good: HashSet<Fingerprint>,
     moves: Vec<Move>,
 }
 
 impl Calm {
-    /// For the terms of a scenario.
-    pub fn new(terms: Terms) -> Self {
-        let mut mover = Mover::new(terms);
-        mover.calm = true;
-        Self { mover, good: HashSet::new(), moves: Vec::new() }
-    }
-
     /// Whether the settled world follows. If not, how the run went, and where it ended.
-    pub fn converges(&mut self, from: &World) -> Result<(), (Violation, Vec<(Label, World)>)> {
+    pub fn converges(&mut self, from: &World, mover: &mut Mover) -> Result<(), (Violation, Vec<(Label, World)>)> {
         let mut world = from.clone();
         world.budget.end();
         if world.deposed {
             world.actors.retain(|a| a.who != Who::Old);
         }
         settle(&mut world);
+        mover.calm = true;
+        let ends = self.run(world, mover);
+        mover.calm = false;
+        ends
+    }
+
+    fn run(&mut self, mut world: World, mover: &mut Mover) -> Result<(), (Violation, Vec<(Label, World)>)> {
         let (mut way, mut steps) = (Vec::new(), Vec::new());
         loop {
             let here = fingerprint(&world);
@@ -42,7 +41,7 @@ impl Calm {
                 break;
             }
             way.push(here);
-            let Some(Move { label, world: after, violation, .. }) = self.next(&world, here) else {
+            let Some(Move { label, world: after, violation, .. }) = self.next(&world, here, mover) else {
                 if is_settled(&world) {
                     break;
                 }
@@ -59,9 +58,9 @@ impl Calm {
     }
 
     /// The first move that changes anything: the environment settles, then processes work, then time passes.
-    fn next(&mut self, world: &World, here: Fingerprint) -> Option<Move> {
+    fn next(&mut self, world: &World, here: Fingerprint, mover: &mut Mover) -> Option<Move> {
         let mut moves = std::mem::take(&mut self.moves);
-        self.mover.moves(world, &mut moves);
+        mover.moves(world, &mut moves);
         moves.sort_by_key(|m| m.kind);
         let mut useful = moves.drain(..).filter(|m| m.kind != Kind::Fails && fingerprint(&m.world) != here);
         let next = useful.next();

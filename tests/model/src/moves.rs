@@ -11,7 +11,7 @@ use crate::faults::Fault;
 use crate::invariants::{self, Violation};
 use crate::names::Key;
 use crate::observe::{Planner, Terms};
-use crate::status::Ops;
+use crate::status::{Ops, Statuses};
 use crate::world::{Cr, Life, World};
 
 /// One thing that happens.
@@ -79,8 +79,9 @@ pub struct Mover {
 
 impl Mover {
     /// For the terms of a scenario.
-    pub fn new(terms: Terms) -> Self {
-        Self { planner: Planner::new(terms), ops: Ops::default(), calm: false }
+    pub fn new(terms: Terms, statuses: &Statuses) -> Self {
+        let planner = Planner::new(terms, statuses.clone());
+        Self { planner, ops: Ops::new(statuses.clone()), calm: false }
     }
 
     /// Everything that can happen next.

@@ -18,7 +18,7 @@ use keywheel::domain::{Class, Timing, Trouble};
 use crate::actor::{Effect, Listing, Memory, Need, Pass, Publish, Seen};
 use crate::names::{self, ACCOUNT, Key};
 use crate::shared::{Fingerprint, Shared, fingerprint};
-use crate::status::{canonical, canonical_key};
+use crate::status::{Statuses, canonical, canonical_key};
 use crate::time::{self, ANCIENT, DELETE_AFTER, OVERLAP};
 use crate::world::{Consumer, Life, Staging};
 
@@ -63,6 +63,7 @@ pub struct Terms {
 /// Calls the plan.
 pub struct Planner {
     terms: Terms,
+    statuses: Statuses,
     timing: Timing,
     remembered: HashMap<Fingerprint, Decision>,
     ledgers: HashMap<Fingerprint, Shared<Vec<LedgerKey>>>,
@@ -70,8 +71,14 @@ pub struct Planner {
 
 impl Planner {
     /// For a scenario.
-    pub fn new(terms: Terms) -> Self {
-        Self { terms, timing: time::timing(), remembered: HashMap::new(), ledgers: HashMap::new() }
+    pub fn new(terms: Terms, statuses: Statuses) -> Self {
+        Self {
+            terms,
+            statuses,
+            timing: time::timing(),
+            remembered: HashMap::new(),
+            ledgers: HashMap::new(),
+        }
     }
 
     /// Of the scenario.
@@ -104,7 +111,7 @@ impl Planner {
             Next::Need(need) => Wanted::Need(wanted(&need)),
             Next::Act(step) => Wanted::Effect(self.effect(step)),
         };
-        Decision { rule: plan.rule, next, after: Shared::new(canonical(plan.status)) }
+        Decision { rule: plan.rule, next, after: self.statuses.keep(canonical(plan.status)) }
     }
 
     fn effect(&mut self, step: Step) -> Effect {

@@ -11,6 +11,7 @@ use crate::invariants::Violation;
 use crate::moves::{Label, Move, Mover, settle};
 use crate::scenarios::Scenario;
 use crate::shared::{Fingerprint, fingerprint};
+use crate::status::Statuses;
 use crate::world::World;
 
 /// How the visited states are spread.
@@ -175,10 +176,11 @@ pub fn search(scenario: &Scenario, bounds: Bounds) -> Report {
     let root = visited.insert(fingerprint(&first), 0).expect("the first");
     // The root is its own parent, whatever its number.
     visited.0[root as usize % SHARDS].lock().expect("no thread panicked").nodes[0].1 = root;
+    let statuses = Statuses::default();
     let mut workers: Vec<Worker> = (0..bounds.threads)
         .map(|_| Worker {
-            mover: Mover::new(scenario.terms),
-            calm: Calm::new(scenario.terms),
+            mover: Mover::new(scenario.terms, &statuses),
+            calm: Calm::default(),
             moves: Vec::new(),
         })
         .collect();
@@ -254,7 +256,7 @@ impl Worker {
                 break;
             }
             let Some(new) = visited.insert(fingerprint(&world), number) else { continue };
-            if let Err((violation, calm)) = self.calm.converges(&world) {
+            if let Err((violation, calm)) = self.calm.converges(&world, &mut self.mover) {
                 level.found = Some(Hit { before: number, violation, last: (label, world), calm });
                 break;
             }

@@ -2,6 +2,7 @@
 //! Two statuses with equal futures are equal.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use keywheel::api::v1alpha1::{KeyPhase, LedgerKey, LostAttempt, ServiceAccountKeyStatus as Status};
@@ -18,15 +19,35 @@ pub enum Op {
     Due,
 }
 
+/// Every status that occurs, once for all threads of a search.
+#[derive(Clone, Default)]
+pub struct Statuses(Arc<Mutex<HashMap<Fingerprint, Shared<Status>>>>);
+
+impl Statuses {
+    /// The one copy of a status.
+    pub fn keep(&self, status: Status) -> Shared<Status> {
+        let new = Shared::new(status);
+        self.0.lock().expect("no thread panicked").entry(new.fingerprint()).or_insert(new).clone()
+    }
+}
+
 /// Applies and remembers what was computed once.
-#[derive(Default)]
-pub struct Ops(HashMap<(Fingerprint, Op), Shared<Status>>);
+pub struct Ops {
+    statuses: Statuses,
+    remembered: HashMap<(Fingerprint, Op), Shared<Status>>,
+}
 
 impl Ops {
+    /// Keeps what it makes among all statuses.
+    pub fn new(statuses: Statuses) -> Self {
+        Self { statuses, remembered: HashMap::new() }
+    }
+
     /// The status afterwards, canonical.
     pub fn apply(&mut self, status: &Shared<Status>, op: Op) -> Shared<Status> {
         let key = (status.fingerprint(), op);
-        self.0.entry(key).or_insert_with(|| Shared::new(applied(status, op))).clone()
+        let statuses = &self.statuses;
+        self.remembered.entry(key).or_insert_with(|| statuses.keep(applied(status, op))).clone()
     }
 }
 
