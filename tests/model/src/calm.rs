@@ -20,7 +20,11 @@ pub struct Calm {
 
 impl Calm {
     /// Whether the settled world follows. If not, how the run went, and where it ended.
-    pub fn converges(&mut self, from: &World, mover: &mut Mover) -> Result<(), (Violation, Vec<(Label, World)>)> {
+    pub fn converges(
+        &mut self,
+        from: &World,
+        mover: &mut Mover,
+    ) -> Result<(), (Violation, Vec<(Label, World)>)> {
         let mut world = from.clone();
         world.budget.end();
         if world.deposed {
@@ -59,13 +63,13 @@ impl Calm {
 
     /// The first move that changes anything: the environment settles, then processes work, then time passes.
     fn next(&mut self, world: &World, here: Fingerprint, mover: &mut Mover) -> Option<Move> {
-        let mut moves = std::mem::take(&mut self.moves);
-        mover.moves(world, &mut moves);
-        moves.sort_by_key(|m| m.kind);
-        let mut useful = moves.drain(..).filter(|m| m.kind != Kind::Fails && fingerprint(&m.world) != here);
+        let mut found = std::mem::take(&mut self.moves);
+        mover.moves(world, &mut found);
+        found.sort_by_key(|m| m.kind);
+        let mut useful = found.drain(..).filter(|m| m.kind != Kind::Fails && fingerprint(&m.world) != here);
         let next = useful.next();
         drop(useful);
-        self.moves = moves;
+        self.moves = found;
         next
     }
 }

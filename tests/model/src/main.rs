@@ -30,7 +30,8 @@ fn main() -> std::io::Result<ExitCode> {
 fn check(filter: &str) -> std::io::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     let (mut states, mut violations) = (0, 0);
-    for scenario in scenarios::all().into_iter().filter(|s| s.name.contains(filter)) {
+    let deep = scenarios::deep().into_iter().filter(|s| s.name == filter);
+    for scenario in scenarios::all().into_iter().filter(|s| s.name.contains(filter)).chain(deep) {
         let report = search(&scenario, Bounds { states: MOST_STATES, threads: threads() });
         states += report.states;
         tell(&mut out, &scenario, &report)?;

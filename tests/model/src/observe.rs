@@ -72,13 +72,7 @@ pub struct Planner {
 impl Planner {
     /// For a scenario.
     pub fn new(terms: Terms, statuses: Statuses) -> Self {
-        Self {
-            terms,
-            statuses,
-            timing: time::timing(),
-            remembered: HashMap::new(),
-            ledgers: HashMap::new(),
-        }
+        Self { terms, statuses, timing: time::timing(), remembered: HashMap::new(), ledgers: HashMap::new() }
     }
 
     /// Of the scenario.

@@ -149,6 +149,14 @@ fn settled(cr: usize, key: Key) -> Status {
     }
 }
 
+/// Scenarios that take hours and gigabytes: only by name.
+pub fn deep() -> Vec<Scenario> {
+    vec![
+        scenario("create: any three", DELETES, [Start::New, Start::Absent], Budget::new(3, &ALL)),
+        scenario("rotate: any three", DELETES, [Start::Due, Start::Absent], Budget::new(3, &ALL)),
+    ]
+}
+
 /// All scenarios.
 pub fn all() -> Vec<Scenario> {
     use Fault::{
@@ -168,8 +176,6 @@ pub fn all() -> Vec<Scenario> {
         one("rotate: crash, lost, leaders", DELETES, Due, only(&[Crash, Lost, Lease])),
         one("create: any two", DELETES, New, any(2, &ALL)),
         one("rotate: any two", DELETES, Due, any(2, &ALL)),
-        one("create: any three", DELETES, New, any(3, &ALL)),
-        one("rotate: any three", DELETES, Due, any(3, &ALL)),
         one(
             "rotate, disable first: put back, due again, crash",
             DISABLES,
