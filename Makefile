@@ -9,7 +9,7 @@ TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
 SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test sim chaos verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test model variants sim chaos verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ sim: ## Simulate crashes, lost answers and people: every flow with every fault, 
 
 chaos: testbed ## Kill the operator KILLS=100 times where it was hit least, while clients use its Secrets; about 20 minutes
 	@KEYWHEEL_CHAOS_KILLS=$(KILLS) $(TESTBED) test chaos::
+
+model: ## Search every state of the key's life, through the production plan; prints how many; WORDS=words for some
+	$(CARGO) run -p keywheel-model -- check $(WORDS)
+
+variants: ## Show that the search catches every wrong variant of the plan; NAME=name for one, with its trace
+	$(CARGO) run -p keywheel-model --features defects -- variants $(NAME)
 
 verify: testbed ## Check format, lints, generated files, the chart, licences and advisories
 	@$(TESTBED) verify

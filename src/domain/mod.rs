@@ -4,6 +4,7 @@
 pub mod account;
 pub mod backend;
 pub mod conditions;
+pub mod defect;
 pub mod event;
 pub mod key;
 pub mod lease;

@@ -26,6 +26,7 @@ pub async fn act(
             let mut finalizers = world.object.finalizers().to_vec();
             finalizers.push(meta::FINALIZER.to_owned());
             ctx.io.set_finalizers(&world.objects, &world.object, &finalizers).await?;
+            memory.own_finalizer = true;
             return Ok(());
         }
         Step::RemoveFinalizer => {
@@ -86,6 +87,10 @@ pub async fn act(
         }
     }
     write_status(ctx, world, plan).await?;
+    if plan.status != world.observation.status.clone().unwrap_or_default() {
+        // From now on an absent status is a lost one.
+        memory.own_finalizer = false;
+    }
     let opened = plan.status.pending.as_ref().filter(|_| *step == Step::WriteStatus);
     let known = world.observation.status.as_ref().and_then(|s| s.pending.as_ref());
     if let Some(pending) = opened.filter(|p| known.is_none_or(|k| k.nonce != p.nonce)) {
@@ -221,7 +226,8 @@ fn previous<'w>(world: &'w World, id: &str) -> Option<&'w Material> {
     }
 }
 
-/// The one write that changes what workloads read. The first one cannot be guarded: it must leave in time.
+/// The one write that changes what workloads read. The first one cannot be guarded, and all say when: they must leave
+/// in time.
 async fn publish(ctx: &Context, world: &World, publication: &Publication) -> Result<(), Error> {
     let staged;
     let material = match &publication.staged_nonce {
@@ -233,10 +239,11 @@ async fn publish(ctx: &Context, world: &World, publication: &Publication) -> Res
     };
     let previous = publication.previous.as_ref().and_then(|id| previous(world, id));
     let secret = consumer::build(world, publication, material, previous)?;
+    // Guarded or not: the overlap of the key before counts from the time that is written now.
+    in_time(ctx, world, "publish")?;
     let outcome = if world.secret.is_some() {
         ctx.io.replace(&world.secrets, &secret, false).await
     } else {
-        in_time(ctx, world, "publish")?;
         ctx.io.create(&world.secrets, &secret, false).await
     };
     match outcome {

@@ -39,6 +39,8 @@ const LOOKING: [&str; 2] = ["13a", "15"];
 /// What a reconcile remembers of its own calls from one pass to the next.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// Whether this reconcile added the finalizer.
+    own_finalizer: bool,
     /// Nonce of the attempt whose intent this reconcile wrote.
     own_intent: Option<String>,
     /// Nonce of the attempt that this reconcile has sent.

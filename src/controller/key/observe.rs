@@ -94,6 +94,7 @@ pub async fn observe(
         preflight: None,
         proof: proved_before(&object, memory),
         confirmed: false,
+        own_finalizer: memory.own_finalizer,
         own_intent: memory.own_intent.clone(),
         sent: memory.sent.clone(),
         refused: memory.refused.clone(),

@@ -12,6 +12,7 @@ use super::{Account, ledger};
 use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeyReason, KeySource, PendingAttempt, ServiceAccountKeyStatus, VerificationMode,
 };
+use crate::defect;
 use crate::domain::Reason;
 use crate::domain::conditions::Is;
 use crate::domain::schedule::{Schedule, add, between};
@@ -28,7 +29,8 @@ impl Table<'_> {
         account: &Account,
     ) -> Option<Plan> {
         let obs = self.obs;
-        let pending = status.pending.as_ref()?;
+        let revived = if defect!(PublishLost) { ledger::revived(status, &obs.staged) } else { None };
+        let pending = status.pending.as_ref().or(revived.as_ref())?;
         if let Some(staged) = obs.staged.iter().find(|s| s.nonce == pending.nonce) {
             return Some(match self.identified(staged) {
                 Some(staged) => self.staged(status, pending, &staged, schedule, account), // 8b, 8c
@@ -36,9 +38,13 @@ impl Table<'_> {
             });
         }
         let sent = obs.sent.as_ref() == Some(&pending.nonce);
+        let settled = add(pending.started_at, self.timing.settle);
+        let ours = obs.own_intent.as_ref() == Some(&pending.nonce) || defect!(ResumeIntent);
+        let may_send = ours && !sent && (self.now < settled || defect!(LateCreate));
         match &obs.refused {
             Some(refusal) if sent => return Some(self.refused(status, refusal)), // 8a, refused
-            _ if obs.own_intent.as_ref() == Some(&pending.nonce) && !sent => {
+            // Too late, it would outlive the window that begins with its intent.
+            _ if may_send => {
                 let nonce = pending.nonce.clone();
                 let local = pending.public_key_sha256.is_some();
                 let step = if local { Step::StagePair { nonce } } else { Step::Create { nonce } };
@@ -47,7 +53,6 @@ impl Table<'_> {
             _ => {}
         }
         // 8d: never sent again. What we sent ourselves and is not staged need not settle.
-        let settled = add(pending.started_at, self.timing.settle);
         if sent || settled <= self.now {
             return Some(self.give_up("8d", status));
         }
@@ -154,6 +159,7 @@ impl Table<'_> {
         let refused_before = status.keys.iter().any(|k| k.phase == KeyPhase::Pending);
         let times = if refused_before { PROOFS_AFTER_REFUSAL } else { 1 };
         match (&obs.proof, obs.spec.verification.mode) {
+            _ if defect!(PublishBeforeVerify) => self.publish(status, pending, staged, account),
             (_, VerificationMode::None) => self.publish(status, pending, staged, account),
             (Some(Proof::Accepted { times: n }), _) if *n >= times => {
                 self.publish(status, pending, staged, account)
@@ -179,6 +185,9 @@ impl Table<'_> {
     pub(super) fn give_up(&self, rule: &'static str, status: &ServiceAccountKeyStatus) -> Plan {
         let mut after = status.clone();
         ledger::pending_to_lost(&mut after, self.timing);
+        if defect!(GivenUpForgotten) {
+            after.lost.clear();
+        }
         after.failures = after.failures.saturating_add(1);
         after.last_failure_time = Some(self.now);
         story::tell(self.obs, &mut after, &Mood::Working, self.now);
@@ -190,6 +199,7 @@ impl Table<'_> {
         let KeyList::Listed { keys, backend_time } = list else { return false };
         match keys.iter().find(|k| k.id == staged.id) {
             Some(key) => key.disabled,
+            None if defect!(AbsentIsGone) => true,
             None => staged.created_at.is_some_and(|at| between(at, *backend_time) > self.timing.list_lag),
         }
     }
@@ -235,7 +245,8 @@ impl Table<'_> {
         schedule: &Schedule,
     ) -> Option<Plan> {
         let staged = self.obs.staged.first()?;
-        Some(self.adopt_or_unstage("9", status, staged, schedule.overlap))
+        let overlap = if defect!(OrphanNoOverlap) { Duration::ZERO } else { schedule.overlap };
+        Some(self.adopt_or_unstage("9", status, staged, overlap))
     }
 
     /// A staged key that no open attempt claims: first into the ledger, then its staging Secret goes.
@@ -252,7 +263,7 @@ impl Table<'_> {
             // Whatever becomes of a pair that may have been uploaded: its key is known by its public half.
             None => ledger::remembers(status, staged.public_key_sha256.as_deref()),
         };
-        if settled {
+        if settled || defect!(UnstageFirst) {
             let step = Step::Unstage { name: staged.name.clone(), uid: staged.uid.clone() };
             if staged.key_id.is_some() {
                 // The one create of this attempt is accounted for: nothing of it can still surface.

@@ -66,7 +66,7 @@ impl Table<'_> {
             since.is_some_and(|at| between(at, self.now.max(backend_time)) <= self.timing.list_lag)
         };
         let Some(found) = listed.iter().find(|k| k.id == key.id) else {
-            if lagging(key.created_at.or(key.minted_at)) {
+            if lagging(key.created_at.max(key.minted_at).max(key.published_at)) {
                 return true;
             }
             if key.phase != KeyPhase::Active {

@@ -8,6 +8,7 @@ use super::{Need, Plan, Step, ledger, retire};
 use crate::api::v1alpha1::{
     DeletionPolicy, FormerSecret, KeyPhase, LedgerKey, Rotation, ServiceAccountKeyStatus,
 };
+use crate::defect;
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING};
 use crate::domain::schedule::{Schedule, add, between};
 use crate::domain::{Event, Reason};
@@ -33,7 +34,8 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     if !obs.confirmed {
         return Plan::need("3", Need::Confirm, &status);
     }
-    if let Some(step) = secret_to_delete(obs) {
+    let keys_first = defect!(KeysBeforeSecret) && !status.keys.is_empty();
+    if let Some(step) = secret_to_delete(obs).filter(|_| !keys_first) {
         return Plan::act("3", step, status);
     }
     if let Some(former) = former_to_delete(table, &status) {
@@ -48,7 +50,7 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     if let Some(key) = status.keys.iter().find(|k| must_end(obs, k)) {
         return end(table, &status, key);
     }
-    if !status.lost.is_empty() {
+    if !status.lost.is_empty() && !defect!(FinalizerTooEarly) {
         return settle(table, status);
     }
     let kept: Vec<&str> = status.keys.iter().map(|k| k.id.as_str()).collect();
@@ -122,11 +124,12 @@ fn fence(table: &Table<'_>, mut status: ServiceAccountKeyStatus) -> Plan {
 
 /// Which keys end: all, but the active one if the policy keeps it, and never one that a Secret goes on to publish.
 fn must_end(obs: &Observation, key: &LedgerKey) -> bool {
-    let published = stays(obs).is_some_and(|secret| {
+    let published = stays(obs).filter(|_| !defect!(RetainedKeyEnds)).is_some_and(|secret| {
         secret.key_id.as_ref() == Some(&key.id)
             || key.public_key_sha256.as_deref().is_some_and(|sha| secret.credential.is(Some(sha)))
     });
-    !published && (obs.spec.deletion_policy == DeletionPolicy::Delete || key.phase != KeyPhase::Active)
+    let all = obs.spec.deletion_policy == DeletionPolicy::Delete || defect!(RetainedKeyEnds);
+    !published && (all || key.phase != KeyPhase::Active)
 }
 
 fn end(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> Plan {

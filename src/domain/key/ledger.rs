@@ -8,6 +8,7 @@ use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, LostAttempt, PendingAttempt,
     ServiceAccountKeyStatus,
 };
+use crate::defect;
 use crate::domain::Timing;
 use crate::domain::schedule::{add, sub};
 
@@ -88,7 +89,7 @@ pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, timing: &Timing) {
             backend_time: pending.backend_time,
             until: add(add(pending.backend_time, SEND_MARGIN), timing.horizon),
             known_key_ids: pending.known_key_ids,
-            fenced: false,
+            fenced: defect!(NoFence),
             public_key_sha256: pending.public_key_sha256,
         });
     }
@@ -107,6 +108,11 @@ pub fn begin(
 ) {
     status.attempt = status.attempt.saturating_add(1);
     let oldest = sub(backend_time, KNOWN_IDS_WINDOW);
+    if defect!(KnownIdsRewritten) {
+        for lost in &mut status.lost {
+            lost.known_key_ids = listed.iter().map(|k| k.id.clone()).collect();
+        }
+    }
     status.pending = Some(PendingAttempt {
         attempt: status.attempt,
         nonce,
@@ -120,6 +126,20 @@ pub fn begin(
             .collect(),
         public_key_sha256,
     });
+}
+
+/// Wrong on purpose: a lost attempt whose key is staged, as if it were open again.
+pub fn revived(status: &ServiceAccountKeyStatus, staged: &[super::Staged]) -> Option<PendingAttempt> {
+    let lost = status.lost.iter().find(|l| staged.iter().any(|s| s.nonce == l.nonce))?;
+    Some(PendingAttempt {
+        attempt: lost.attempt,
+        nonce: lost.nonce.clone(),
+        reason: KeyReason::Schedule,
+        started_at: lost.backend_time,
+        backend_time: lost.backend_time,
+        known_key_ids: Vec::new(),
+        public_key_sha256: lost.public_key_sha256.clone(),
+    })
 }
 
 /// Whether the public half of a pair is known: of a key, or of an attempt that may have uploaded it.

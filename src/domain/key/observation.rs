@@ -64,6 +64,9 @@ pub struct Observation {
     pub proof: Option<Proof>,
     /// Whether the Secret was read again, after the object, and had not changed.
     pub confirmed: bool,
+    /// Whether this very reconcile added the finalizer: then there was no status before. One that is absent beside a
+    /// finalizer of earlier was lost.
+    pub own_finalizer: bool,
     /// Nonce of the attempt whose intent this very pass wrote: it alone may be sent.
     pub own_intent: Option<String>,
     /// Nonce of the attempt that this very pass has sent: it is never sent again, whatever became of it.

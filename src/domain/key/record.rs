@@ -10,6 +10,7 @@ use super::{Account, Credential, attempt, ledger, requests};
 use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeySeen, LostAttempt, ServiceAccountKeyStatus, VerificationMode,
 };
+use crate::defect;
 use crate::domain::conditions::Is;
 use crate::domain::schedule::{Schedule, add};
 use crate::domain::{Event, Reason, names};
@@ -48,7 +49,7 @@ impl Table<'_> {
             }
         }
         status.attempt = highest.saturating_add(1);
-        status.lost.push(LostAttempt {
+        let window = LostAttempt {
             attempt: status.attempt,
             nonce: ledger::REBUILT.to_owned(),
             backend_time: obs.created_at,
@@ -56,7 +57,10 @@ impl Table<'_> {
             known_key_ids: Vec::new(),
             fenced: false,
             public_key_sha256: None,
-        });
+        };
+        // Where there was no status before, there was no attempt of this object either.
+        let in_flight = !obs.own_finalizer && !defect!(RebuildForgetsInFlight);
+        status.lost.extend(Some(window).filter(|_| in_flight));
         story::tell(obs, &mut status, &Mood::Working, self.now);
         let note = "The status was lost and is rebuilt from the Secret; older keys get a full overlap again";
         let event = Event::warning(Reason::StatusRebuilt, note);
@@ -69,14 +73,16 @@ impl Table<'_> {
         secret.account.is_none() || ours.is_none() || secret.account == ours
     }
 
-    /// No status, or one that knows no key although the Secret publishes one.
+    /// No status, or one that knows no key although the Secret publishes one. The finalizer alone is evidence, too: an
+    /// attempt may have been sent since it was added, and have left neither Secret.
     fn is_lost(&self, evidence: bool) -> bool {
         let emptied = |s: &ServiceAccountKeyStatus| {
             let published = |secret: &Published| secret.key_id.is_some() && self.is_of_account(secret);
             let published = self.obs.secret.ours().is_some_and(published);
             published && s.keys.is_empty() && s.pending.is_none() && s.lost.is_empty()
         };
-        self.obs.has_finalizer && evidence && self.obs.status.as_ref().is_none_or(emptied)
+        let absent = evidence || !(self.obs.own_finalizer || defect!(FinalizerIsNoTrace));
+        self.obs.has_finalizer && self.obs.status.as_ref().map_or(absent, emptied)
     }
 
     /// Rule 7: what the Secret publishes is a fact; the status follows.
@@ -94,7 +100,9 @@ impl Table<'_> {
         let another = known.and_then(|k| k.public_key_sha256.as_ref()).is_some_and(|expected| {
             matches!(&secret.credential, Credential::Readable { public_key_sha256 } if public_key_sha256 != expected)
         });
-        if (pending.is_none() && known.is_none() && !lost) || another {
+        // Its own staging Secret proves a key, too: a status that was rebuilt meanwhile knows nothing of its attempt.
+        let staged = self.obs.staged.iter().any(|s| s.key_id.as_ref() == Some(id));
+        if (pending.is_none() && known.is_none() && !lost && !staged) || another {
             return None; // an annotation that none of us wrote: rule 11 sets it right
         }
         if pending.is_none() && !self.obs.confirmed {
@@ -141,7 +149,9 @@ impl Table<'_> {
             // A credential that was put back was published long ago: what it replaced was read until now.
             let since = if restored { self.now.max(published_at) } else { published_at };
             let revoked = requests::revocation(self, status).is_some_and(|at| requests::is_revoked(old, at));
-            let overlap = if revoked { Duration::ZERO } else { schedule.overlap };
+            let overlap = if revoked || defect!(NoOverlap) { Duration::ZERO } else { schedule.overlap };
+            let since =
+                if defect!(OverlapFromIntent) { pending.map_or(since, |p| p.started_at) } else { since };
             match old.seen.take() {
                 // No overlap is owed to what somebody else ended.
                 Some(KeySeen::Disabled) => {
@@ -189,6 +199,9 @@ impl Table<'_> {
         let (created_at, expires_at) = (key.created_at, key.expires_at);
         ledger::put(&mut after, key);
 
+        if defect!(SupersededDropped) {
+            after.keys.retain(|k| k.id == id || k.phase != KeyPhase::Overlap);
+        }
         after.active_key_id = Some(id.to_owned());
         after.secret_name = Some(story::secret_name(obs));
         after.secret_resource_version = Some(secret.resource_version.clone());
@@ -196,7 +209,7 @@ impl Table<'_> {
         if pending.is_some() {
             after.pending = None;
         }
-        after.lost.retain(|l| l.attempt != secret.attempt);
+        after.lost.retain(|l| l.attempt != secret.attempt && !defect!(RecordClosesAll));
         for older in after.lost.iter_mut().filter(|l| l.attempt < secret.attempt) {
             older.fenced = true;
         }

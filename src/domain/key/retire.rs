@@ -6,6 +6,7 @@ use super::observation::{Observation, Published, Secret};
 use super::table::Table;
 use super::{Account, Step, ledger, story};
 use crate::api::v1alpha1::{KeyPhase, KeySeen, LedgerKey, ServiceAccountKeyStatus};
+use crate::defect;
 use crate::domain::schedule::{Schedule, add};
 
 /// An ending that is due.
@@ -44,7 +45,8 @@ pub(super) fn early(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Opti
     let key = status
         .keys
         .iter()
-        .filter(|k| k.phase == KeyPhase::Disabled && may_end(obs, secret, status, k))
+        .filter(|k| k.phase == KeyPhase::Disabled || defect!(RoomFromOverlap))
+        .filter(|k| may_end(obs, secret, status, k))
         .min_by_key(|k| k.attempt)?;
     Some(delete(table, status, key))
 }
@@ -52,13 +54,13 @@ pub(super) fn early(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Opti
 /// The Secret, if it publishes the active key by its mark and by its content: otherwise nothing is ended.
 fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Option<&'a Published> {
     match &obs.secret {
-        Secret::Ours(secret) if story::publishes(obs, status) => Some(secret),
+        Secret::Ours(secret) if story::publishes(obs, status) || defect!(RetireBlindly) => Some(secret),
         _ => None,
     }
 }
 
 fn may_end(obs: &Observation, secret: &Published, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> bool {
-    let published = secret.key_id.as_ref() == Some(&key.id)
+    let published = (secret.key_id.as_ref() == Some(&key.id) && !defect!(RetireBlindly))
         || status.active_key_id.as_ref() == Some(&key.id)
         || obs.renamed_from.as_ref().is_some_and(|s| s.key_id.as_ref() == Some(&key.id))
         || obs.former.iter().any(|former| former.key_ids.contains(&key.id));

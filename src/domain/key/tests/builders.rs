@@ -80,6 +80,7 @@ pub fn fresh() -> Observation {
         preflight: None,
         proof: None,
         confirmed: false,
+        own_finalizer: true,
         own_intent: None,
         sent: None,
         refused: None,

@@ -41,6 +41,29 @@ fn rule_2_rebuilds_a_lost_status_from_the_secret() {
 }
 
 #[test]
+fn rule_2_takes_an_absent_status_beside_a_finalizer_of_earlier_for_a_lost_one() {
+    let mut obs = fresh();
+    obs.keys = Some(listed(&[], at(0)));
+    obs.preflight = Some(Preflight::Accepted);
+    assert_eq!(decide(&obs, 0).rule, "10", "this reconcile added the finalizer: there was no status");
+    obs.own_finalizer = false;
+    let plan = decide(&obs, 0);
+    assert_eq!((plan.rule, step(&plan)), ("2", &Step::WriteStatus));
+    assert!(!plan.status.lost[0].fenced, "an attempt may be under way that left no Secret");
+}
+
+#[test]
+fn rule_7_records_a_published_key_that_only_its_staging_secret_proves() {
+    let mut obs = settled();
+    obs.confirmed = true;
+    obs.secret = Secret::Ours(published("k2", 2));
+    assert_ne!(decide(&obs, 0).rule, "7", "an annotation alone proves nothing");
+    obs.staged = vec![staged("k2", "n2", 2)];
+    let plan = decide(&obs, 0);
+    assert_eq!((plan.rule, plan.status.active_key_id.as_deref()), ("7", Some("k2")));
+}
+
+#[test]
 fn rule_4_adds_the_finalizer_before_anything_is_made() {
     let mut obs = fresh();
     obs.has_finalizer = false;
@@ -172,6 +195,20 @@ fn rule_8a_sends_only_the_intent_that_this_pass_wrote() {
     obs.sent = Some("n2".to_owned());
     let lost = decide(&obs, 130);
     assert_eq!((lost.rule, lost.status.lost.len()), ("8d", 1));
+}
+
+#[test]
+fn rule_8a_sends_nothing_that_would_outlive_the_window_of_its_intent() {
+    let mut obs = settled();
+    status(&mut obs).pending = Some(pending("n2", 2, at(0)));
+    obs.own_intent = Some("n2".to_owned());
+    assert_eq!(step(&decide(&obs, 59)), &Step::Create { nonce: "n2".to_owned() });
+    let plan = decide(&obs, 60);
+    assert_eq!(
+        (plan.rule, plan.status.lost.len()),
+        ("8d", 1),
+        "a process that stood still does not send it any more"
+    );
 }
 
 #[test]

@@ -81,8 +81,14 @@ pub(crate) fn run(filter: &[&str]) -> Outcome {
 /// With the feature that lets the operator under test be hasty, and with the same features for every command, so that
 /// nothing is built twice.
 fn cargo(words: &[&str]) -> Command {
+    let mut command = cargo_command(words);
+    command.args(["--workspace", "--features", "keywheel/test-timing"]);
+    command
+}
+
+fn cargo_command(words: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(words).args(["--workspace", "--features", "keywheel/test-timing"]).current_dir(repo::root());
+    command.args(words).current_dir(repo::root());
     command
 }
 
@@ -115,8 +121,20 @@ struct Profile {
 
 /// The test programs, in the order: quick ones first.
 fn build() -> Outcome<Vec<Program>> {
-    let mut command = cargo(&["test", "--no-run", "--message-format=json-render-diagnostics"]);
-    command.args(["--lib", "--bins", "--tests"]);
+    const BUILD: [&str; 3] = ["test", "--no-run", "--message-format=json-render-diagnostics"];
+    let mut all = cargo(&BUILD);
+    all.args(["--lib", "--bins", "--tests"]);
+    let mut programs = built(all)?;
+    // The wrong variants are in a build of their own: no other program may see them.
+    let mut variants = cargo_command(&BUILD);
+    variants.args(["-p", "keywheel-model", "--features", "defects", "--test", "variants"]);
+    programs.extend(built(variants)?);
+    programs.sort_by_key(|program| (!program.layer.starts_with("unit"), program.layer.clone()));
+    Ok(programs)
+}
+
+/// What one build made.
+fn built(command: Command) -> Outcome<Vec<Program>> {
     let (process, output) = Process::spawn_reading("cargo", command, End::Terminate(GRACE))?;
     let mut programs = Vec::new();
     for line in BufReader::new(output).lines() {
@@ -138,7 +156,6 @@ fn build() -> Outcome<Vec<Program>> {
     if !process.wait_for_end()?.success() {
         return Err(Error::Build.into());
     }
-    programs.sort_by_key(|program| (!program.layer.starts_with("unit"), program.layer.clone()));
     Ok(programs)
 }
 

@@ -1,0 +1,113 @@
+//! `keywheel-model`: searches all states of the key lifecycle.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use keywheel_model::scenarios::{self, Scenario};
+use keywheel_model::search::{Bounds, Counterexample, Report, search};
+
+/// More states than any scenario has.
+const MOST_STATES: usize = 40_000_000;
+
+fn main() -> std::io::Result<ExitCode> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["check"] => check(""),
+        ["check", words @ ..] => check(&words.join(" ")),
+        #[cfg(feature = "defects")]
+        ["variants"] => variants(""),
+        #[cfg(feature = "defects")]
+        ["variants", name] => variants(name),
+        _ => {
+            writeln!(std::io::stderr(), "keywheel-model check|variants [WORDS]")?;
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// Searches every scenario, also after one that fails.
+fn check(filter: &str) -> std::io::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let (mut states, mut violations) = (0, 0);
+    let deep = scenarios::deep().into_iter().filter(|s| s.name == filter);
+    for scenario in scenarios::all().into_iter().filter(|s| s.name.contains(filter)).chain(deep) {
+        let report = search(&scenario, Bounds { states: MOST_STATES, threads: threads() });
+        states += report.states;
+        tell(&mut out, &scenario, &report)?;
+        if let Some(found) = &report.found {
+            show(&mut out, found)?;
+            violations += 1;
+        }
+    }
+    writeln!(out, "{states} states, {violations} violations")?;
+    Ok(if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tries every wrong variant, and fails if one survives.
+#[cfg(feature = "defects")]
+fn variants(filter: &str) -> std::io::Result<ExitCode> {
+    use keywheel::domain::defect::Defect;
+    let mut survivors = 0;
+    for defect in Defect::ALL.iter().filter(|d| d.name().contains(filter)) {
+        let bounds = Bounds { states: MOST_STATES, threads: threads() };
+        let verdict = keywheel_model::variants::try_out(*defect, bounds);
+        let mut out = std::io::stdout().lock();
+        write!(out, "{:24} {:66} ", defect.name(), defect.text())?;
+        match &verdict.caught {
+            Some((scenario, Report { found: Some(found), .. })) => {
+                let word = found.violation.text().split(':').next().unwrap_or_default();
+                writeln!(
+                    out,
+                    "model {:>3} steps, {word} in {scenario:?}, {} states",
+                    found.trace.len(),
+                    verdict.states
+                )?;
+                if !filter.is_empty() {
+                    show(&mut out, found)?;
+                }
+            }
+            _ => {
+                survivors += 1;
+                writeln!(out, "SURVIVES {} states", verdict.states)?;
+            }
+        }
+    }
+    Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(2)
+}
+
+fn tell(out: &mut impl std::io::Write, scenario: &Scenario, report: &Report) -> std::io::Result<()> {
+    let Report { states, transitions, depth, decisions, complete, took, .. } = report;
+    let whole = if *complete { "" } else { ", stopped" };
+    writeln!(
+        out,
+        "{:60} {states:>9} states {transitions:>10} transitions, depth {depth:>3}, {decisions:>6} decisions, {:.1} s{whole}",
+        scenario.name,
+        took.as_secs_f64()
+    )
+}
+
+fn show(out: &mut impl std::io::Write, found: &Counterexample) -> std::io::Result<()> {
+    let every = std::env::var_os("STATES").is_some();
+    let mut last = None;
+    for (i, (label, world)) in found.trace.iter().enumerate() {
+        writeln!(out, "  {:>3}  {label}", i + 1)?;
+        last = Some(world);
+        if every {
+            writeln!(out, "{world}")?;
+        }
+    }
+    // A run in circles is told by its beginning.
+    for (label, world) in found.calm.iter().take(40) {
+        writeln!(out, "  and  {label}")?;
+        last = Some(world);
+    }
+    if let Some(world) = last {
+        writeln!(out, "{world}")?;
+    }
+    writeln!(out, "  => {}", found.violation.text())
+}

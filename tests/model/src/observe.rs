@@ -1,0 +1,318 @@
+//! From what a pass has read to the production plan's observation, and from its answer to an effect.
+//!
+//! The plan is a pure function: an answer that was computed once is remembered. That is what makes millions of states
+//! possible; every decision of the search is still one of the production plan.
+
+use std::collections::HashMap;
+
+use keywheel::api::v1alpha1::{
+    DeletionPolicy, LedgerKey, LocalRef, Rotation, SecretTemplate, ServiceAccountKeySpec,
+    ServiceAccountKeyStatus as Status, Span, Verification,
+};
+use keywheel::domain::key::{
+    Account, AccountView, Credential, KeyList, ListedKey, Next, Observation, Plan, Preflight, Proof,
+    Published, Refusal, Requests, Secret, Siblings, Staged, Step, plan,
+};
+use keywheel::domain::{Class, Timing, Trouble};
+
+use crate::actor::{Effect, Listing, Memory, Need, Pass, Publish, Seen};
+use crate::names::{self, ACCOUNT, Key};
+use crate::shared::{Fingerprint, Shared, fingerprint};
+use crate::status::{Statuses, canonical, canonical_key};
+use crate::time::{self, ANCIENT, DELETE_AFTER, FAR, OVERLAP};
+use crate::world::{Consumer, Life, Staging};
+
+/// What the plan said.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The rule that matched.
+    pub rule: &'static str,
+    /// What to do.
+    pub next: Wanted,
+    /// The status afterwards, canonical.
+    pub after: Shared<Status>,
+}
+
+/// What the plan wants.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// Something to read.
+    Need(Need),
+    /// An effect.
+    Effect(Effect),
+    /// Nothing.
+    Wait,
+}
+
+/// What the backend of a scenario can do, and what its CRs ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent terms")]
+pub struct Terms {
+    /// Whether a key can be disabled before it is deleted.
+    pub can_disable: bool,
+    /// How many keys fit into the account.
+    pub key_limit: Option<u32>,
+    /// Whether Secret and active key outlive their object.
+    pub retain: bool,
+    /// Whether a replaced key stays enabled for a while.
+    pub overlaps: bool,
+    /// Whether lists may miss a key that was just made.
+    pub lists_lag: bool,
+}
+
+/// Calls the plan.
+pub struct Planner {
+    terms: Terms,
+    statuses: Statuses,
+    timing: Timing,
+    remembered: HashMap<Fingerprint, Decision>,
+    ledgers: HashMap<Fingerprint, Shared<Vec<LedgerKey>>>,
+}
+
+impl Planner {
+    /// For a scenario.
+    pub fn new(terms: Terms, statuses: Statuses) -> Self {
+        Self { terms, statuses, timing: time::timing(), remembered: HashMap::new(), ledgers: HashMap::new() }
+    }
+
+    /// Of the scenario.
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// How many different observations were decided.
+    pub fn decisions(&self) -> usize {
+        self.remembered.len()
+    }
+
+    /// Decides a pass of a CR.
+    pub fn decide(&mut self, cr: usize, pass: &Pass, memory: &Memory, fresh_nonce: u8) -> Decision {
+        let seen = (&pass.secret.view, pass.life, &pass.status, &pass.staged);
+        let asked = (&pass.keys, pass.proof, pass.confirmed);
+        let key = fingerprint(&(cr, seen, asked, memory, fresh_nonce));
+        if let Some(decision) = self.remembered.get(&key) {
+            return decision.clone();
+        }
+        let observation = self.observation(cr, pass, memory, fresh_nonce);
+        let decision = self.decision(plan(&observation, time::at(0), &self.timing));
+        self.remembered.insert(key, decision.clone());
+        decision
+    }
+
+    fn decision(&mut self, plan: Plan) -> Decision {
+        let next = match plan.next {
+            Next::Wait => Wanted::Wait,
+            Next::Need(need) => Wanted::Need(wanted(&need)),
+            Next::Act(step) => Wanted::Effect(self.effect(step)),
+        };
+        Decision { rule: plan.rule, next, after: self.statuses.keep(canonical(plan.status)) }
+    }
+
+    fn effect(&mut self, step: Step) -> Effect {
+        match step {
+            Step::AddFinalizer => Effect::AddFinalizer,
+            Step::RemoveFinalizer => Effect::RemoveFinalizer,
+            Step::WriteStatus => Effect::WriteStatus,
+            Step::Create { nonce } => Effect::Create(known_nonce(&nonce)),
+            Step::Publish(publication) => Effect::Publish(Publish {
+                staged: publication.staged_nonce.as_deref().map(known_nonce),
+                key: Key::parse(&publication.key_id),
+                attempt: small(publication.attempt),
+                published: time::of(publication.published_at),
+                ledger: self.ledger(&publication.ledger),
+            }),
+            Step::Unstage { name, .. } => Effect::Unstage(known_nonce(&name)),
+            Step::Fence { .. } => Effect::Fence,
+            Step::EnableKey { id } => Effect::Enable(Key::parse(&id)),
+            Step::DisableKey { id } => Effect::Disable(Key::parse(&id)),
+            Step::DeleteKey { id } => Effect::Delete(Key::parse(&id)),
+            Step::DeleteSecret { .. } => Effect::DeleteSecret,
+            Step::StagePair { .. }
+            | Step::Upload { .. }
+            | Step::TakeOver { .. }
+            | Step::DeleteFormer { .. }
+            | Step::Restart { .. } => panic!("no spec of this model asks for {step:?}"),
+        }
+    }
+
+    fn ledger(&mut self, keys: &[LedgerKey]) -> Shared<Vec<LedgerKey>> {
+        let ledger = Shared::new(keys.iter().map(|k| canonical_key(k, true)).collect::<Vec<_>>());
+        self.ledgers.entry(ledger.fingerprint()).or_insert(ledger).clone()
+    }
+
+    /// What the controller's `observe` would make of these reads.
+    fn observation(&self, cr: usize, pass: &Pass, memory: &Memory, fresh_nonce: u8) -> Observation {
+        let pending = pass.status.as_ref().and_then(|s| s.pending.as_ref());
+        let pending = pending.and_then(|p| names::parse_nonce(&p.nonce));
+        let proof = match pass.proof {
+            Some(Seen::Accepted) => Some(Proof::Accepted { times: 3 }),
+            Some(Seen::Refused) => Some(Proof::Refused { message: "invalid_grant".to_owned() }),
+            Some(Seen::Unavailable) => Some(Proof::Unavailable(forbidden())),
+            None => {
+                let proved = memory.proved.is_some() && memory.proved == pending;
+                proved.then_some(Proof::Accepted { times: 3 })
+            }
+        };
+        Observation {
+            name: names::object(cr),
+            uid: names::object(cr),
+            generation: Some(1),
+            created_at: time::at(ANCIENT),
+            deleting: pass.life == Life::Deleting,
+            has_finalizer: matches!(pass.life, Life::Living | Life::Deleting),
+            requests: Requests::default(),
+            spec: spec(self.terms),
+            status: pass.status.as_deref().cloned(),
+            secret: pass.secret.view.as_ref().map_or(Secret::Absent, |s| Secret::Ours(published(s, pass))),
+            renamed_from: None,
+            former: Vec::new(),
+            staged: pass.staged.iter().map(staged).collect(),
+            account: AccountView::Usable(account(self.terms)),
+            keys: pass.keys.as_ref().map(listed),
+            // No audit is due: what it would find is found by the lists of attempts.
+            audited: None,
+            looked_at: time::at(FAR),
+            // The account is not ours alone: nothing is adopted without proof, whatever siblings say.
+            siblings: Some(Siblings::default()),
+            rollout: None,
+            fresh_pair: None,
+            staged_here: None,
+            upload: None,
+            // Always accepted: it reads nothing that the search could change.
+            preflight: Some(Preflight::Accepted),
+            proof,
+            confirmed: pass.confirmed,
+            own_finalizer: memory.own_finalizer,
+            own_intent: memory.own_intent.map(names::nonce),
+            sent: memory.sent.map(names::nonce),
+            refused: memory.refused.then(|| Refusal::ByBackend(forbidden())),
+            rewrites_resume: None,
+            fresh_nonce: names::nonce(fresh_nonce),
+        }
+    }
+}
+
+fn wanted(need: &keywheel::domain::key::Need) -> Need {
+    use keywheel::domain::key::Need as Production;
+    match need {
+        Production::Confirm => Need::Confirm,
+        Production::Keys => Need::Keys,
+        Production::Proof { nonce, .. } => Need::Proof(known_nonce(nonce)),
+        Production::Preflight | Production::Siblings => panic!("it was answered beforehand"),
+        Production::Fingerprints
+        | Production::Audit
+        | Production::Pair
+        | Production::Find { .. }
+        | Production::Rollout
+        | Production::SecretProof => panic!("no spec of this model asks for {need:?}"),
+    }
+}
+
+fn known_nonce(name: &str) -> u8 {
+    names::parse_nonce(name).expect("a nonce of the model")
+}
+
+fn small(n: u32) -> u8 {
+    u8::try_from(n).expect("few attempts")
+}
+
+fn forbidden() -> Trouble {
+    Trouble::new(Class::Forbidden, "403")
+}
+
+/// Whether the Secret is as the spec asks, as the controller judges it: by its mark, against the object that was read.
+fn published(secret: &Consumer, pass: &Pass) -> Published {
+    let active = pass.status.as_ref().and_then(|s| s.active_key_id.clone());
+    let id = secret.key.id();
+    let sha = secret.key.sha();
+    Published {
+        uid: "s".to_owned(),
+        resource_version: "1".to_owned(),
+        attempt: secret.attempt.into(),
+        published_at: Some(time::at(secret.published)),
+        account: Some(ACCOUNT.to_owned()),
+        ledger: secret.ledger.to_vec(),
+        credential: if secret.readable {
+            Credential::Readable { public_key_sha256: sha }
+        } else {
+            Credential::Missing
+        },
+        previous_key_id: None,
+        as_specified: secret.intact && active.as_ref() == Some(&id),
+        immutable: false,
+        key_id: Some(id),
+    }
+}
+
+fn staged(staging: &Staging) -> Staged {
+    Staged {
+        // The name carries the nonce, and nothing but the nonce differs here.
+        name: names::nonce(staging.nonce),
+        uid: names::nonce(staging.nonce),
+        nonce: names::nonce(staging.nonce),
+        attempt: staging.attempt.into(),
+        key_id: Some(staging.key.id()),
+        account: ACCOUNT.to_owned(),
+        public_key_sha256: Some(staging.key.sha()),
+        created_at: Some(time::at(staging.created)),
+        expires_at: None,
+    }
+}
+
+fn listed(listing: &Listing) -> KeyList {
+    match listing {
+        Listing::Unreadable => KeyList::Unreadable(forbidden()),
+        Listing::Keys { at, keys } => KeyList::Listed {
+            backend_time: time::at(*at),
+            keys: keys
+                .iter()
+                .map(|(key, created, enabled)| ListedKey {
+                    id: key.id(),
+                    created_at: Some(time::at(*created)),
+                    expires_at: None,
+                    disabled: !enabled,
+                    made_by_backend: true,
+                    disable_reason: None,
+                    extended_status: None,
+                    public_key_sha256: None,
+                    nonce: None,
+                })
+                .collect(),
+        },
+    }
+}
+
+fn account(terms: Terms) -> Account {
+    Account {
+        project: "p".to_owned(),
+        email: "a@p".to_owned(),
+        unique_id: "100".to_owned(),
+        can_disable: terms.can_disable,
+        can_upload: true,
+        exclusive: false,
+        algorithms: vec!["RSA_2048".to_owned()],
+        key_limit: terms.key_limit,
+        clock_skew: Some(std::time::Duration::ZERO),
+    }
+}
+
+fn spec(terms: Terms) -> ServiceAccountKeySpec {
+    let hours = |units| Span::new(format!("{units}h"));
+    let kept = if terms.retain { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
+    ServiceAccountKeySpec {
+        service_account_ref: LocalRef { name: "account".to_owned() },
+        key_source: keywheel::api::v1alpha1::KeySource::default(),
+        algorithm: keywheel::api::v1alpha1::Algorithm::default(),
+        rotation: Some(Rotation {
+            every: Some(hours(time::FAR)),
+            overlap: hours(if terms.overlaps { OVERLAP } else { 0 }),
+            delete_after: Some(hours(DELETE_AFTER)),
+            ..Rotation::default()
+        }),
+        verification: Verification::default(),
+        validity: None,
+        rollout_restart: Vec::new(),
+        secret: SecretTemplate { deletion_policy: kept, ..SecretTemplate::default() },
+        deletion_policy: kept,
+    }
+}

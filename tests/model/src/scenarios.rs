@@ -1,0 +1,228 @@
+//! Where searches begin, and what may go wrong in them.
+
+use keywheel::api::v1alpha1::{
+    KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, ServiceAccountKeyStatus as Status,
+};
+
+use crate::actor::{Actor, Who};
+use crate::faults::{Budget, Fault};
+use crate::names::{self, Key};
+use crate::observe::Terms;
+use crate::shared::Shared;
+use crate::status::canonical;
+use crate::time::{self, ANCIENT, FAR, OVERLAP};
+use crate::world::{BackendKey, Consumer, Cr, Life, World};
+
+/// A place to begin, and what may go wrong from there.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What it is about.
+    pub name: &'static str,
+    /// The backend.
+    pub terms: Terms,
+    /// The first state.
+    pub world: World,
+}
+
+/// Everything that can happen to one CR.
+const ALL: [Fault; 15] = [
+    Fault::Crash,
+    Fault::Lost,
+    Fault::Lease,
+    Fault::Slow,
+    Fault::Revoke,
+    Fault::SecretGone,
+    Fault::SecretBroken,
+    Fault::SecretChanged,
+    Fault::Restore,
+    Fault::StagingGone,
+    Fault::Wipe,
+    Fault::Person,
+    Fault::Deny,
+    Fault::Refuse,
+    Fault::DeleteCr,
+];
+
+const DELETES: Terms =
+    Terms { can_disable: false, key_limit: None, retain: false, overlaps: true, lists_lag: false };
+const DISABLES: Terms = Terms { can_disable: true, ..DELETES };
+
+/// How a CR begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Absent,
+    New,
+    Due,
+}
+
+fn scenario(name: &'static str, terms: Terms, starts: [Start; 2], budget: Budget) -> Scenario {
+    let mut world = World {
+        keys: Vec::new(),
+        wire: Vec::new(),
+        crs: [Cr::absent(), Cr::absent()],
+        actors: Vec::new(),
+        deposed: false,
+        blind_passes: 0,
+        denied: 0,
+        taken: Vec::new(),
+        budget,
+    };
+    for (i, start) in starts.into_iter().enumerate() {
+        begin(&mut world, i, start);
+    }
+    let crs: Vec<usize> = (0..2).filter(|i| starts[*i] != Start::Absent).collect();
+    let new_leader = world.budget.allows(Fault::Lease);
+    for cr in crs {
+        world.actors.push(Actor::idle(Who::Old, cr));
+        if new_leader {
+            world.actors.push(Actor::idle(Who::New, cr));
+        }
+    }
+    Scenario { name, terms, world }
+}
+
+/// The deposed leader begins another pass before it notices.
+fn runs_on(mut scenario: Scenario) -> Scenario {
+    scenario.world.blind_passes = 1;
+    scenario
+}
+
+/// The object as it is before the first step.
+fn begin(world: &mut World, i: usize, start: Start) {
+    if start == Start::Absent {
+        return;
+    }
+    world.crs[i] = Cr { life: Life::New, allowed: 1, ..Cr::absent() };
+    if start == Start::New {
+        return;
+    }
+    let key = Key::of(i, 1, 0);
+    world.keys.push(BackendKey {
+        key,
+        enabled: true,
+        listed: true,
+        accepted: true,
+        created: ANCIENT,
+        served: Some(0),
+    });
+    world.crs[i] = Cr {
+        life: Life::Living,
+        status: Some(Shared::new(canonical(settled(i, key)))),
+        secret: Some(Consumer {
+            key,
+            attempt: 1,
+            published: -OVERLAP,
+            ledger: Shared::new(Vec::new()),
+            readable: true,
+            intact: true,
+            put_back: false,
+        }),
+        next: 2,
+        ..world.crs[i].clone()
+    };
+}
+
+/// A status at rest, but for a rotation that is due.
+fn settled(cr: usize, key: Key) -> Status {
+    Status {
+        observed_generation: Some(1),
+        account_unique_id: Some("100".to_owned()),
+        active_key_id: Some(key.id()),
+        secret_name: Some(names::object(cr)),
+        attempt: 1,
+        keys: vec![LedgerKey {
+            id: key.id(),
+            phase: KeyPhase::Active,
+            origin: KeyOrigin::Rotation,
+            reason: Some(KeyReason::FirstKey),
+            attempt: 1,
+            algorithm: Some("RSA_2048".to_owned()),
+            minted_at: None,
+            created_at: None,
+            published_at: Some(time::at(-OVERLAP)),
+            disable_at: None,
+            delete_at: None,
+            disabled_at: None,
+            expires_at: None,
+            public_key_sha256: Some(key.sha()),
+            source: KeySource::Backend,
+            surfaces_until: None,
+            seen: None,
+            disable_reason: None,
+            extended_status: None,
+        }],
+        last_rotation_time: Some(time::at(-FAR)),
+        next_rotation_time: Some(time::at(0)),
+        ..Status::default()
+    }
+}
+
+/// Scenarios that take hours and gigabytes: only by name.
+pub fn deep() -> Vec<Scenario> {
+    vec![
+        scenario("create: any three", DELETES, [Start::New, Start::Absent], Budget::new(3, &ALL)),
+        scenario("rotate: any three", DELETES, [Start::Due, Start::Absent], Budget::new(3, &ALL)),
+    ]
+}
+
+/// All scenarios.
+pub fn all() -> Vec<Scenario> {
+    use Fault::{
+        Crash, DeleteCr, Deny, Due as DueAgain, Lease, Lost, Person, Restore, SecretGone, StagingGone, Wipe,
+    };
+    use Start::{Absent, Due, New};
+    let only = |kinds: &[Fault]| Budget::new(u8::try_from(kinds.len()).expect("few"), kinds);
+    let any = |left, kinds: &[Fault]| Budget::new(left, kinds);
+    let instant = Terms { overlaps: false, ..DELETES };
+    let lagging = Terms { lists_lag: true, ..DELETES };
+    let full = Terms { key_limit: Some(2), ..DISABLES };
+    let retained = Terms { retain: true, ..DISABLES };
+    let one = |name, terms, start, budget| scenario(name, terms, [start, Absent], budget);
+    vec![
+        scenario("calm: create, rotate", DISABLES, [New, Due], only(&[])),
+        one("create: crash, lost, leaders", DELETES, New, only(&[Crash, Lost, Lease])),
+        one("rotate: crash, lost, leaders", DELETES, Due, only(&[Crash, Lost, Lease])),
+        one("create: any two", DELETES, New, any(2, &ALL)),
+        one("rotate: any two", DELETES, Due, any(2, &ALL)),
+        one(
+            "rotate, disable first: put back, due again, crash",
+            DISABLES,
+            Due,
+            any(2, &[Restore, DueAgain, Crash]),
+        ),
+        one(
+            "rotate, no overlap: leaders, staging, crash, lost",
+            instant,
+            Due,
+            any(2, &[Lease, StagingGone, Crash, Lost]),
+        ),
+        runs_on(one(
+            "rotate, no overlap, the old leader runs on: crash",
+            instant,
+            Due,
+            only(&[Lease, Crash]),
+        )),
+        runs_on(one("rotate, the old leader runs on: lost", DELETES, Due, only(&[Lease, Lost]))),
+        one(
+            "rotate, lists lag: any of five",
+            lagging,
+            Due,
+            any(2, &[Crash, Lost, Fault::Refuse, Lease, Person]),
+        ),
+        one("rotate, account full: due again, twice", full, Due, only(&[DueAgain, DueAgain])),
+        one("rotate, retained: deleted, crash, lost", retained, Due, any(2, &[DeleteCr, Crash, Lost])),
+        scenario("siblings: lost, lost, crash", DELETES, [Due, New], any(2, &[Lost, Lost, Crash])),
+        scenario(
+            "siblings: status lost, deleted, lost",
+            DELETES,
+            [Due, New],
+            any(2, &[Wipe, DeleteCr, Lost]),
+        ),
+        scenario(
+            "siblings: person, 403, Secret gone",
+            DELETES,
+            [Due, New],
+            any(2, &[Person, Deny, SecretGone]),
+        ),
+    ]
+}

@@ -1,0 +1,34 @@
+//! The smallest scenarios, searched whole; `make model` searches all.
+
+use keywheel_model::scenarios;
+use keywheel_model::search::{Bounds, search};
+
+/// Words of the scenarios' names, and how many states they have at least: a search that reaches less has lost its way.
+const SMALL: [(&str, usize); 5] = [
+    ("calm: create, rotate", 300),
+    ("account full", 300),
+    ("retained", 1_000),
+    ("put back", 8_000),
+    ("no overlap: leaders", 150_000),
+];
+
+#[test]
+fn small_scenarios_have_no_violation() {
+    for (words, least) in SMALL {
+        let scenario = scenarios::all().into_iter().find(|s| s.name.contains(words)).expect(words);
+        let report = search(&scenario, Bounds { states: 1_000_000, threads: 2 });
+        let found = report.found.map(|found| {
+            let steps: Vec<String> = found.trace.iter().map(|(label, _)| label.to_string()).collect();
+            format!("{}\n{}", steps.join("\n"), found.violation.text())
+        });
+        assert_eq!(found, None, "{words}");
+        assert!(report.complete && report.states >= least, "{words}: {} states", report.states);
+    }
+}
+
+#[test]
+fn a_search_finds_the_same_states_with_one_thread_and_with_two() {
+    let scenario = scenarios::all().into_iter().find(|s| s.name.contains("put back")).unwrap();
+    let [one, two] = [1, 2].map(|threads| search(&scenario, Bounds { states: 1_000_000, threads }));
+    assert_eq!((one.states, one.transitions, one.depth), (two.states, two.transitions, two.depth));
+}

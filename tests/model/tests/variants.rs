@@ -1,0 +1,28 @@
+//! Wrong variants that a short search catches; `make variants` tries all.
+
+use keywheel::domain::defect::Defect;
+use keywheel_model::search::Bounds;
+use keywheel_model::variants::try_out;
+
+/// Enough for most of them, and quick.
+const STATES: usize = 30_000;
+
+/// Those that need a longer search.
+const DEEP: [Defect; 8] = [
+    Defect::NoConfirm,
+    Defect::NoFence,
+    Defect::FenceOnPaper,
+    Defect::ReadOrder,
+    Defect::PostWithoutLease,
+    Defect::BlindPublish,
+    Defect::NoLedgerCopy,
+    Defect::OverlapFromIntent,
+];
+
+#[test]
+fn wrong_variants_are_caught() {
+    for defect in Defect::ALL.iter().filter(|d| !DEEP.contains(d)) {
+        let verdict = try_out(*defect, Bounds { states: STATES, threads: 2 });
+        assert!(verdict.caught.is_some(), "{} survives {} states", defect.name(), verdict.states);
+    }
+}
