@@ -46,7 +46,7 @@ impl Calm {
             }
             way.push(here);
             let Some(Move { label, world: after, violation, .. }) = self.next(&world, here, mover) else {
-                if is_settled(&world) {
+                if is_settled(&world, mover.planner.terms()) {
                     break;
                 }
                 return Err((Violation::NoConvergence, steps));

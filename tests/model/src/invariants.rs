@@ -1,6 +1,7 @@
 //! What must hold after every step.
 
 use crate::names::{Key, parse_nonce};
+use crate::observe::Terms;
 use crate::time::{self, OVERLAP, Time};
 use crate::world::{Cr, Life, World};
 
@@ -135,8 +136,13 @@ pub fn count_create(world: &mut World, cr: usize) -> Option<Violation> {
 }
 
 /// Whether this is the settled world: Secret = active = accepted, ledger = { active }, nothing open.
-pub fn is_settled(world: &World) -> bool {
+pub fn is_settled(world: &World, terms: Terms) -> bool {
     if !world.wire.is_empty() || world.is_denied() {
+        return false;
+    }
+    let suspects = world.crs.iter().filter_map(|cr| cr.status.as_ref()).flat_map(|s| &s.suspects);
+    let mut served = suspects.filter(|s| world.key(Key::parse(&s.id)).is_some_and(|k| k.served.is_some()));
+    if terms.secret_stays && served.next().is_some() {
         return false;
     }
     let kept: Vec<Key> = world.crs.iter().flat_map(kept).collect();

@@ -60,7 +60,7 @@ fn variants(filter: &str) -> std::io::Result<ExitCode> {
                 writeln!(
                     out,
                     "model {:>3} steps, {word} in {scenario:?}, {} states",
-                    found.trace.len(),
+                    found.steps(),
                     verdict.states
                 )?;
                 if !filter.is_empty() {

@@ -58,6 +58,8 @@ pub struct Terms {
     pub overlaps: bool,
     /// Whether lists may miss a key that was just made.
     pub lists_lag: bool,
+    /// Whether the Secret outlives everything that can go wrong: then no key that it published is ever a mere suspect.
+    pub secret_stays: bool,
 }
 
 /// Calls the plan.

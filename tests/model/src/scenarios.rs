@@ -43,8 +43,14 @@ const ALL: [Fault; 15] = [
     Fault::DeleteCr,
 ];
 
-const DELETES: Terms =
-    Terms { can_disable: false, key_limit: None, retain: false, overlaps: true, lists_lag: false };
+const DELETES: Terms = Terms {
+    can_disable: false,
+    key_limit: None,
+    retain: false,
+    overlaps: true,
+    lists_lag: false,
+    secret_stays: false,
+};
 const DISABLES: Terms = Terms { can_disable: true, ..DELETES };
 
 /// How a CR begins.
@@ -176,6 +182,7 @@ pub fn all() -> Vec<Scenario> {
     let instant = Terms { overlaps: false, ..DELETES };
     let lagging = Terms { lists_lag: true, ..DELETES };
     let full = Terms { key_limit: Some(2), ..DISABLES };
+    let stays = Terms { secret_stays: true, ..DELETES };
     let retained = Terms { retain: true, ..DISABLES };
     let one = |name, terms, start, budget| scenario(name, terms, [start, Absent], budget);
     vec![
@@ -210,6 +217,7 @@ pub fn all() -> Vec<Scenario> {
             any(2, &[Crash, Lost, Fault::Refuse, Lease, Person]),
         ),
         one("rotate, account full: due again, twice", full, Due, only(&[DueAgain, DueAgain])),
+        one("rotate, the Secret stays: status lost, crash, lost", stays, Due, any(2, &[Wipe, Crash, Lost])),
         one("rotate, retained: deleted, crash, lost", retained, Due, any(2, &[DeleteCr, Crash, Lost])),
         scenario("siblings: lost, lost, crash", DELETES, [Due, New], any(2, &[Lost, Lost, Crash])),
         scenario(

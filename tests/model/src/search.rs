@@ -49,6 +49,14 @@ pub struct Counterexample {
     pub calm: Vec<(Label, World)>,
 }
 
+impl Counterexample {
+    /// How many steps it takes; a run in circles has no end to count.
+    pub fn steps(&self) -> usize {
+        let calm = if self.violation == Violation::NoConvergence { 0 } else { self.calm.len() };
+        self.trace.len() + calm
+    }
+}
+
 /// Bounds of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {

@@ -38,6 +38,7 @@ fn likely(defect: Defect) -> Vec<Scenario> {
     let words: &[&str] = match defect {
         Defect::NoFence | Defect::FenceOnPaper => &["no overlap, the old"],
         Defect::AbsentIsGone => &["lists lag"],
+        Defect::NoLedgerCopy => &["the Secret stays"],
         Defect::RoomFromOverlap => &["account full"],
         Defect::RetainedKeyEnds => &["retained"],
         Defect::PublishLost | Defect::ReadOrder => {

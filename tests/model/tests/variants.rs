@@ -8,14 +8,13 @@ use keywheel_model::variants::try_out;
 const STATES: usize = 30_000;
 
 /// Those that need a longer search.
-const DEEP: [Defect; 8] = [
+const DEEP: [Defect; 7] = [
     Defect::NoConfirm,
     Defect::NoFence,
     Defect::FenceOnPaper,
     Defect::ReadOrder,
     Defect::PostWithoutLease,
     Defect::BlindPublish,
-    Defect::NoLedgerCopy,
     Defect::OverlapFromIntent,
 ];
 
