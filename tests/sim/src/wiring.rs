@@ -52,7 +52,8 @@ pub struct Operator {
 impl Operator {
     /// Ends it in good order.
     pub async fn stop(self) {
-        drop(self.shutdown.send(()));
+        // Nobody listens if it ended by itself.
+        self.shutdown.send(()).ok();
         self.task.await.expect("the controllers end without a panic");
     }
 
