@@ -175,10 +175,18 @@ impl History {
         let turned = usize::try_from(rotations(world).saturating_sub(before)).unwrap_or(usize::MAX);
         let writes = world.counts.api_writes.len();
         // Five a rotation; one for each key that is disabled or deleted, and for each suspect that is gone by now.
-        let ended = world.counts.iam_calls.iter().filter(|c| c.contains("disable-key") || c.contains("delete-key")).count();
+        let ended = world
+            .counts
+            .iam_calls
+            .iter()
+            .filter(|c| c.contains("disable-key") || c.contains("delete-key"))
+            .count();
         let planned = turned * 5 + ended + suspected.saturating_sub(suspects(world));
         (writes > planned).then(|| {
-            format!("Convergence: {writes} writes in a day of rest, {planned} of them planned: {:?}", world.counts.api_writes)
+            format!(
+                "Convergence: {writes} writes in a day of rest, {planned} of them planned: {:?}",
+                world.counts.api_writes
+            )
         })
     }
 }
@@ -289,7 +297,6 @@ impl Director for Chaos {
         let fits = |(mutating, fate): &(bool, Fate)| {
             (!*mutating || offer.mutating)
                 && match fate {
-                    Fate::Refuse(_) => true,
                     Fate::LoseAnswer(_) | Fate::Late(..) | Fate::CrashLate(_) => offer.mutating,
                     Fate::Stale(_) => offer.summary.starts_with("iam list-keys"),
                     _ => true,

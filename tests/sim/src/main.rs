@@ -1,5 +1,13 @@
 //! Runs the simulation.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test bed: what cannot be is a defect of it, and ends the test"
+)]
+
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -138,7 +146,10 @@ fn random(first: u64, seeds: u64, threads: usize) -> ExitCode {
     }
     let (calls, keys) = (calls.into_inner(), keys.into_inner());
     let seconds = begun.elapsed().as_secs();
-    say(&format!("random: {seeds} seeds, {calls} calls, {keys} keys, {} failed ({seconds} s)", failures.len()));
+    say(&format!(
+        "random: {seeds} seeds, {calls} calls, {keys} keys, {} failed ({seconds} s)",
+        failures.len()
+    ));
     ended(failures.len())
 }
 
@@ -148,7 +159,8 @@ fn tell_shrunk(seed: u64, judgement: &Judgement) {
     for number in &shrunk.kept {
         say(&format!("  {number}: {:?}", history.happenings[*number]));
     }
-    let relevant = shrunk.judgement.trace.iter().filter(|line| !line.contains(" get ") && !line.contains(" list "));
+    let relevant =
+        shrunk.judgement.trace.iter().filter(|line| !line.contains(" get ") && !line.contains(" list "));
     for line in relevant.rev().take(60).collect::<Vec<_>>().into_iter().rev() {
         say(&format!("  {line}"));
     }

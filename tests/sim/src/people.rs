@@ -116,8 +116,12 @@ pub fn act(world: &mut World, deed: &Deed) {
             world.patch("Secret", &key_name(*key), json!({ "immutable": true }));
         }
         Deed::DeleteStaged => {
-            let staged: Vec<String> =
-                View::of(&world.api).secrets.into_iter().filter(|s| s.staging).map(|s| s.place.name).collect();
+            let staged: Vec<String> = View::of(&world.api)
+                .secrets
+                .into_iter()
+                .filter(|s| s.staging)
+                .map(|s| s.place.name)
+                .collect();
             for name in staged {
                 world.delete("Secret", &name);
             }
@@ -190,7 +194,11 @@ fn restore_secret(world: &mut World, name: &str) {
         .find(|s| key_id(s) != key_id(&current) && s["metadata"]["uid"] == current["metadata"]["uid"]);
     if let Some(older) = older {
         let annotations = older["metadata"]["annotations"].clone();
-        world.patch("Secret", name, json!({ "data": older["data"], "metadata": { "annotations": annotations } }));
+        world.patch(
+            "Secret",
+            name,
+            json!({ "data": older["data"], "metadata": { "annotations": annotations } }),
+        );
     }
 }
 

@@ -1,5 +1,13 @@
 //! The fixed part of the simulation that runs with every `make test`; `make sim` runs the rest.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test bed: what cannot be is a defect of it, and ends the test"
+)]
+
 use std::time::Duration;
 
 use keywheel::domain::Timing;
@@ -7,10 +15,10 @@ use keywheel_sim::actor::Kind;
 use keywheel_sim::case::{Script, in_own_time, run};
 use keywheel_sim::exhaustive::{Depth, cases, run_all};
 use keywheel_sim::fate::Calm;
+use keywheel_sim::flows;
 use keywheel_sim::history::History;
 use keywheel_sim::stage::ACCOUNT;
 use keywheel_sim::world::{Setup, World};
-use keywheel_sim::flows;
 use serde_json::json;
 
 /// Histories that run every time.

@@ -1,5 +1,13 @@
 //! The controllers wired as in production: watches, wake-ups, waits.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test bed: what cannot be is a defect of it, and ends the test"
+)]
+
 use std::time::Duration;
 
 use keywheel_sim::api_server::{Request, Verb};
@@ -21,30 +29,51 @@ fn delete(cluster: &Cluster, kind: &str, name: &str) {
 }
 
 fn apply_all(cluster: &Cluster, keys: usize) {
-    create(cluster, "Secret", "keywheel-system", json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "login" }, "stringData": { "key.json": "login" },
-    }));
-    create(cluster, "ClusterIamBackend", "", json!({
-        "apiVersion": API, "kind": "ClusterIamBackend", "metadata": { "name": "default" },
-        "spec": { "embedded": { "endpoint": "http://iam.sim", "auth": { "secretRef": { "name": "login" } } } },
-    }));
-    create(cluster, "ServiceAccount", NAMESPACE, json!({
-        "apiVersion": API, "kind": "ServiceAccount", "metadata": { "name": "billing" },
-        "spec": { "backendRef": { "name": "default" } },
-    }));
+    create(
+        cluster,
+        "Secret",
+        "keywheel-system",
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "login" }, "stringData": { "key.json": "login" },
+        }),
+    );
+    create(
+        cluster,
+        "ClusterIamBackend",
+        "",
+        json!({
+            "apiVersion": API, "kind": "ClusterIamBackend", "metadata": { "name": "default" },
+            "spec": { "embedded": { "endpoint": "http://iam.sim", "auth": { "secretRef": { "name": "login" } } } },
+        }),
+    );
+    create(
+        cluster,
+        "ServiceAccount",
+        NAMESPACE,
+        json!({
+            "apiVersion": API, "kind": "ServiceAccount", "metadata": { "name": "billing" },
+            "spec": { "backendRef": { "name": "default" } },
+        }),
+    );
     for key in 0..keys {
-        create(cluster, "ServiceAccountKey", NAMESPACE, json!({
-            "apiVersion": API, "kind": "ServiceAccountKey", "metadata": { "name": format!("key-{key}") },
-            "spec": { "serviceAccountRef": { "name": "billing" },
-                "rotation": { "every": "12h", "overlap": "1h", "deleteAfter": "2h" } },
-        }));
+        create(
+            cluster,
+            "ServiceAccountKey",
+            NAMESPACE,
+            json!({
+                "apiVersion": API, "kind": "ServiceAccountKey", "metadata": { "name": format!("key-{key}") },
+                "spec": { "serviceAccountRef": { "name": "billing" },
+                    "rotation": { "every": "12h", "overlap": "1h", "deleteAfter": "2h" } },
+            }),
+        );
     }
 }
 
 fn is_ready(cluster: &Cluster, key: usize) -> bool {
     let object = cluster.object(&key_place(&format!("key-{key}"))).unwrap_or_default();
     let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True") && object["status"]["pending"].is_null()
+    conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+        && object["status"]["pending"].is_null()
 }
 
 fn secret(cluster: &Cluster, key: usize) -> Option<Value> {
@@ -90,7 +119,10 @@ fn a_lost_watch_event_is_made_good_within_the_hour() {
         let next = cluster.api.with(|s| s.store.version()) + 1;
         cluster.api.lose_change(next);
         delete(&cluster, "Secret", "key-0");
-        assert!(!cluster.comes(Duration::from_secs(60), |c| secret(c, 0).is_some()).await, "the event was not lost");
+        assert!(
+            !cluster.comes(Duration::from_mins(1), |c| secret(c, 0).is_some()).await,
+            "the event was not lost"
+        );
         assert!(cluster.comes(Duration::from_hours(1), |c| secret(c, 0).is_some()).await);
         operator.stop().await;
     });
@@ -106,7 +138,8 @@ fn a_forgotten_history_makes_the_watches_list_again() {
         // What happens is forgotten before any watch hears of it.
         let now = cluster.time.now();
         cluster.api.with(|s| {
-            let request = Request::by_person(Verb::Delete, resource("Secret"), NAMESPACE, "key-0", Value::Null);
+            let request =
+                Request::by_person(Verb::Delete, resource("Secret"), NAMESPACE, "key-0", Value::Null);
             assert_eq!(s.handle(&request, now).0, 200);
             s.store.compact();
         });
@@ -137,9 +170,10 @@ fn keys_rotate_and_retire_on_time_and_a_killed_operator_is_replaced() {
             .filter_map(|key| secret(&cluster, key))
             .filter_map(|s| s["metadata"]["annotations"]["keywheel.dev/key-id"].as_str().map(str::to_owned))
             .collect();
-        let iam = cluster.iam.lock().unwrap();
-        assert!(published.len() == 2 && published.iter().all(|id| iam.keys[id].works()));
-        drop(iam);
+        {
+            let iam = cluster.iam.lock().unwrap();
+            assert!(published.len() == 2 && published.iter().all(|id| iam.keys[id].works()));
+        }
         operator.stop().await;
     });
 }
@@ -155,9 +189,10 @@ fn a_deleted_namespace_leaves_nothing_behind() {
         assert_eq!(cluster.request(&request), 200);
         let gone = |c: &Cluster| c.api.with(|s| !s.store.all().any(|(p, _)| p.namespace == NAMESPACE));
         assert!(cluster.comes(Duration::from_mins(10), gone).await);
-        let iam = cluster.iam.lock().unwrap();
-        assert!(iam.keys.values().all(|k| k.deleted) && iam.accounts.values().all(|a| a.deleted));
-        drop(iam);
+        {
+            let iam = cluster.iam.lock().unwrap();
+            assert!(iam.keys.values().all(|k| k.deleted) && iam.accounts.values().all(|a| a.deleted));
+        }
         operator.stop().await;
     });
 }
