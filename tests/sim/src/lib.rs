@@ -2,6 +2,22 @@
 //!
 //! Tokio's clock is paused and everything follows from a seed, so one seed is one identical run.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test bed: what cannot be is a defect of it, and ends the test"
+)]
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::needless_for_each,
+    clippy::needless_pass_by_value,
+    clippy::similar_names,
+    clippy::too_many_lines,
+    reason = "scenarios and tables read best in one piece, with JSON written where it is used"
+)]
+
 pub mod actor;
 pub mod api_server;
 pub mod case;

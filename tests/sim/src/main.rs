@@ -1,5 +1,13 @@
 //! Runs the simulation.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test bed: what cannot be is a defect of it, and ends the test"
+)]
+
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -52,7 +52,7 @@ pub struct Operator {
 impl Operator {
     /// Ends it in good order.
     pub async fn stop(self) {
-        // A receiver that is gone has stopped already.
+        // Nobody listens if it ended by itself.
         self.shutdown.send(()).ok();
         self.task.await.expect("the controllers end without a panic");
     }

@@ -83,6 +83,7 @@ pub struct World {
     underway: Vec<Underway>,
     calls: u64,
     changes_seen: u64,
+    most_at_once: usize,
 }
 
 impl World {
@@ -108,6 +109,7 @@ impl World {
             underway: Vec::new(),
             calls: 0,
             changes_seen,
+            most_at_once: 1,
         }
     }
 
@@ -191,7 +193,8 @@ impl World {
 
     /// Waits until something is due, or somebody does something.
     async fn wait(&mut self, end: Duration) {
-        let looks = self.actors.iter().filter(|a| a.is_running()).filter_map(|a| a.next().map(|(_, at)| at));
+        let idle = self.actors.iter().filter(|a| a.is_running() && a.running.len() < self.most_at_once);
+        let looks = idle.filter_map(|a| a.next().map(|(_, at)| at));
         let arrivals = self.underway.iter().map(|u| self.time.instant(u.at));
         let next = looks.chain(arrivals).min().unwrap_or_else(|| self.time.instant(end));
         let until = next.min(self.time.instant(end));
@@ -287,10 +290,25 @@ impl World {
         }
     }
 
+    /// A process that was replaced ends what it began and stops at its next check of the Lease.
+    fn stop_replaced(&mut self) {
+        let replaced = |a: &Actor| self.actors.iter().any(|b| b.id > a.id && b.is_alive());
+        let over = |a: &&Actor| a.is_running() && a.running.is_empty() && replaced(a);
+        let ended: Vec<usize> = self.actors.iter().filter(over).map(|a| a.id).collect();
+        for id in ended {
+            self.note(&format!("A{id} finds that the Lease is another's"));
+            self.kill(id);
+        }
+    }
+
     fn start_next(&mut self, director: &mut dyn Director) -> bool {
+        self.stop_replaced();
         let now = Instant::now();
         let most = director.concurrency();
-        for actor in self.actors.iter_mut().filter(|a| a.is_running() && a.running.len() < most) {
+        self.most_at_once = most;
+        let newest = self.actors.iter().filter(|a| a.is_alive()).map(|a| a.id).max();
+        let may_start = |a: &&mut Actor| a.is_running() && Some(a.id) == newest && a.running.len() < most;
+        for actor in self.actors.iter_mut().filter(may_start) {
             let Some((object, _)) = actor.next().filter(|(_, at)| *at <= now) else { continue };
             let object = object.clone();
             let place = Place {

@@ -1,5 +1,13 @@
 //! The fixed part of the simulation that runs with every `make test`; `make sim` runs the rest.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test bed: what cannot be is a defect of it, and ends the test"
+)]
+
 use std::time::Duration;
 
 use keywheel::domain::Timing;

@@ -1,5 +1,13 @@
 //! The controllers wired as in production: watches, wake-ups, waits.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test bed: what cannot be is a defect of it, and ends the test"
+)]
+
 use std::time::Duration;
 
 use keywheel_sim::api_server::{Request, Verb};
@@ -112,7 +120,7 @@ fn a_lost_watch_event_is_made_good_within_the_hour() {
         cluster.api.lose_change(next);
         delete(&cluster, "Secret", "key-0");
         assert!(
-            !cluster.comes(Duration::from_secs(60), |c| secret(c, 0).is_some()).await,
+            !cluster.comes(Duration::from_mins(1), |c| secret(c, 0).is_some()).await,
             "the event was not lost"
         );
         assert!(cluster.comes(Duration::from_hours(1), |c| secret(c, 0).is_some()).await);
@@ -162,9 +170,10 @@ fn keys_rotate_and_retire_on_time_and_a_killed_operator_is_replaced() {
             .filter_map(|key| secret(&cluster, key))
             .filter_map(|s| s["metadata"]["annotations"]["keywheel.dev/key-id"].as_str().map(str::to_owned))
             .collect();
-        let iam = cluster.iam.lock().unwrap();
-        assert!(published.len() == 2 && published.iter().all(|id| iam.keys[id].works()));
-        drop(iam);
+        {
+            let iam = cluster.iam.lock().unwrap();
+            assert!(published.len() == 2 && published.iter().all(|id| iam.keys[id].works()));
+        }
         operator.stop().await;
     });
 }
@@ -180,9 +189,10 @@ fn a_deleted_namespace_leaves_nothing_behind() {
         assert_eq!(cluster.request(&request), 200);
         let gone = |c: &Cluster| c.api.with(|s| !s.store.all().any(|(p, _)| p.namespace == NAMESPACE));
         assert!(cluster.comes(Duration::from_mins(10), gone).await);
-        let iam = cluster.iam.lock().unwrap();
-        assert!(iam.keys.values().all(|k| k.deleted) && iam.accounts.values().all(|a| a.deleted));
-        drop(iam);
+        {
+            let iam = cluster.iam.lock().unwrap();
+            assert!(iam.keys.values().all(|k| k.deleted) && iam.accounts.values().all(|a| a.deleted));
+        }
         operator.stop().await;
     });
 }

@@ -24,6 +24,7 @@ fn a_settled_key_waits_and_writes_nothing() {
 fn rule_2_rebuilds_a_lost_status_from_the_secret() {
     let mut obs = settled();
     obs.status = None;
+    obs.own_finalizer = false;
     secret(&mut obs).ledger = vec![key("k0", KeyPhase::Disabled, 1)];
     secret(&mut obs).attempt = 4;
     let plan = decide(&obs, 500);

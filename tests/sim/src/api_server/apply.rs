@@ -189,7 +189,7 @@ fn item_key(keys: &[String], item: &Value) -> String {
 /// The item of a list that a step names: its value, or its keys.
 fn position(items: &[Value], step: &str) -> Option<usize> {
     items.iter().position(|item| {
-        item.to_string() == step
+        *item.to_string() == *step
             || serde_json::from_str::<Map<String, Value>>(step)
                 .is_ok_and(|keys| keys.iter().all(|(k, v)| item.get(k) == Some(v)))
     })

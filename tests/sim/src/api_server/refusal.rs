@@ -138,6 +138,7 @@ impl Refusal {
     }
 
     /// The same, said about the plural instead of the kind.
+    #[must_use]
     pub fn about_plural(mut self, plural: &str) -> Self {
         self.details["kind"] = json!(plural);
         self

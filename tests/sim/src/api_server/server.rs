@@ -158,7 +158,7 @@ impl Server {
 
     fn create(&mut self, request: &Request, now: Timestamp) -> Result<Answer, Refusal> {
         let resource = &request.resource;
-        let mut object = self.decoded(request, &request.body)?;
+        let mut object = Self::decoded(request, &request.body)?;
         let namespace = request.namespace.clone().unwrap_or_default();
         let meta = &mut object["metadata"];
         if meta["name"].as_str().is_none_or(str::is_empty)
@@ -231,7 +231,7 @@ impl Server {
     }
 
     /// The body as an object of the kind and place that the path names.
-    fn decoded(&self, request: &Request, body: &Value) -> Result<Value, Refusal> {
+    fn decoded(request: &Request, body: &Value) -> Result<Value, Refusal> {
         let resource = &request.resource;
         if !body.is_object() {
             return Err(Refusal::bad_request("the body is no object"));
@@ -308,7 +308,7 @@ impl Server {
     }
 
     fn update(&mut self, request: &Request) -> Result<Answer, Refusal> {
-        let body = self.decoded(request, &request.body)?;
+        let body = Self::decoded(request, &request.body)?;
         let (place, old) = self.existing(request)?;
         let uid = body["metadata"]["uid"].as_str().unwrap_or_default();
         let current = old["metadata"]["uid"].as_str().unwrap_or_default();
@@ -450,7 +450,7 @@ impl Server {
                 "the object has been modified; please apply your changes to the latest version and try again";
             return Err(conflict(&resource, name, why));
         }
-        self.keep(request, old, &mut new);
+        Self::keep(request, old, &mut new);
         rules::prepare(&resource, &mut new)?;
         let generation_moves =
             resource.custom().is_some() && request.subresource.is_none() && differs_beyond(old, &new);
@@ -477,7 +477,7 @@ impl Server {
     }
 
     /// What no write can change: the system's part of the metadata, and what lies outside the subresource.
-    fn keep(&self, request: &Request, old: &Value, new: &mut Value) {
+    fn keep(request: &Request, old: &Value, new: &mut Value) {
         let has_status = match &request.resource.rules {
             Rules::Custom(custom) => custom.has_status,
             Rules::Namespace | Rules::Quota => true,
@@ -539,11 +539,11 @@ impl Server {
 
     fn delete(&mut self, request: &Request, now: Timestamp) -> Result<Answer, Refusal> {
         let (place, old) = self.existing(request)?;
-        self.check_preconditions(request, &place, &old)?;
-        self.end(request, &place, &old, now)
+        Self::check_preconditions(request, &place, &old)?;
+        Ok(self.end(request, &place, &old, now))
     }
 
-    fn check_preconditions(&self, request: &Request, place: &Place, old: &Value) -> Result<(), Refusal> {
+    fn check_preconditions(request: &Request, place: &Place, old: &Value) -> Result<(), Refusal> {
         let wanted = |field: &str| request.body["preconditions"][field].as_str().map(str::to_owned);
         let is = |field: &str| old["metadata"][field].as_str().unwrap_or_default();
         if let Some(uid) = wanted("uid").filter(|uid| uid != is("uid")) {
@@ -562,13 +562,7 @@ impl Server {
     }
 
     /// Ends an object, or marks it where something holds it.
-    fn end(
-        &mut self,
-        request: &Request,
-        place: &Place,
-        old: &Value,
-        now: Timestamp,
-    ) -> Result<Answer, Refusal> {
+    fn end(&mut self, request: &Request, place: &Place, old: &Value, now: Timestamp) -> Answer {
         let resource = request.resource.clone();
         let mut new = old.clone();
         let policy = request.body["propagationPolicy"].as_str().unwrap_or_default();
@@ -585,7 +579,7 @@ impl Server {
                     new = (*self.store.put(place.clone(), new)).clone();
                 }
             }
-            return Ok((200, new));
+            return (200, new);
         }
         if let Some(held_by) = held_by.filter(|_| old["metadata"]["deletionTimestamp"].is_null()) {
             let mut all = new["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
@@ -602,12 +596,12 @@ impl Server {
             if !resource.group.is_empty() {
                 details["group"] = json!(resource.group);
             }
-            return Ok((
+            return (
                 200,
                 json!({
                     "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
                 }),
-            ));
+            );
         }
         if old["metadata"]["deletionTimestamp"].is_null() {
             new["metadata"]["deletionTimestamp"] = json!(seconds(now));
@@ -619,7 +613,7 @@ impl Server {
                 new = (*self.store.put(place.clone(), new)).clone();
             }
         }
-        Ok((200, new))
+        (200, new)
     }
 
     fn delete_many(&mut self, request: &Request, now: Timestamp) -> Result<Answer, Refusal> {
@@ -632,7 +626,7 @@ impl Server {
             .map(|(place, object)| (place.clone(), object.clone()))
             .collect();
         for (place, old) in &found {
-            self.end(request, place, old, now)?;
+            self.end(request, place, old, now);
         }
         self.list(request)
     }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::stage::resource;
 
 /// How long the cluster's own controllers may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is looked what they did.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -198,7 +198,7 @@ impl Desk {
         let code = response.status().as_u16();
         let mut frames = response.into_body().into_data_stream();
         let mut text = Vec::new();
-        let count = |text: &[u8]| text.iter().filter(|b| **b == b'\n').count();
+        let count = |text: &[u8]| text.split(|b| *b == b'\n').count() - 1;
         while count(&text) < events {
             match tokio::time::timeout(PATIENCE, frames.next()).await {
                 Ok(Some(Ok(bytes))) => text.extend_from_slice(&bytes),

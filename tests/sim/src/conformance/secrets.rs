@@ -214,7 +214,7 @@ pub(super) fn all() -> Vec<Scenario> {
             d.put("Secret", "a", json!({ "metadata": { "name": "a" }, "data": { "k": "dzI=" } })).await;
         }),
         scenario!("secret-in-a-missing-namespace", d => {
-            d.namespace = "no-such-namespace".to_owned();
+            "no-such-namespace".clone_into(&mut d.namespace);
             d.post("Secret", secret("a")).await;
             d.get("Secret", "a").await;
         }),

@@ -29,6 +29,7 @@ pub enum Maker {
 
 /// A key, also after its end.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts about a key, each true or not")]
 pub struct Key {
     /// Its id.
     pub id: String,

@@ -49,7 +49,7 @@ fn of_key(view: &View, object: &KeyObject, iam: &Iam, now: Timestamp) -> Vec<Str
             )
         })
     };
-    if !condition("Ready").is_some_and(|(status, _, _)| status == "True") {
+    if condition("Ready").is_none_or(|(status, _, _)| status != "True") {
         found.push(format!("not Ready: {:?}", condition("Ready")));
         return found;
     }
@@ -82,12 +82,12 @@ fn of_key(view: &View, object: &KeyObject, iam: &Iam, now: Timestamp) -> Vec<Str
         let id = key["id"].as_str().unwrap_or_default();
         match iam.keys.get(id) {
             Some(known) if known.deleted => {
-                found.push(format!("the ledger has the deleted key {}", short(id)))
+                found.push(format!("the ledger has the deleted key {}", short(id)));
             }
             None => found.push(format!("the ledger has the unknown key {}", short(id))),
             Some(_) => {}
         }
-        let overdue = [&key["disableAt"], &key["deleteAt"]].into_iter().filter(|t| !t.is_null()).next_back();
+        let overdue = [&key["disableAt"], &key["deleteAt"]].into_iter().rfind(|t| !t.is_null());
         if overdue.and_then(time).is_some_and(|at| at + jiff::SignedDuration::from_hours(2) < now) {
             found.push(format!("key {} should have ended", short(id)));
         }
