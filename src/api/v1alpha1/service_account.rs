@@ -226,7 +226,8 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<bool>,
 
-    /// How many keys the account had at the last look, one an hour.
+    /// How many keys the account had when its unmanaged keys last changed; looked at once an hour. Absent: it never had
+    /// an unmanaged one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<AccountKeys>,
 

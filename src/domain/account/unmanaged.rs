@@ -32,14 +32,20 @@ pub struct Unclaimed {
     pub since: Timestamp,
 }
 
-/// Writes what was counted into the status.
+/// Writes what was counted into the status, if the unmanaged keys changed: each rotation of a managed one would cost a
+/// write otherwise. A key that an attempt may still claim is not unmanaged.
 pub(super) fn report(status: &mut ServiceAccountStatus, policy: UnmanagedKeys, census: &Census) {
-    let unmanaged = u32::try_from(census.unmanaged.len()).unwrap_or(u32::MAX);
-    status.keys = Some(AccountKeys { managed: census.managed, unmanaged, limit: census.limit });
-    status.unmanaged_keys = match policy {
+    let unmanaged: Vec<_> = census.unmanaged.iter().filter(|u| !u.undecided).map(|u| u.key.clone()).collect();
+    let count = u32::try_from(unmanaged.len()).unwrap_or(u32::MAX);
+    let shown: Vec<_> = match policy {
         UnmanagedKeys::Ignore => Vec::new(),
-        _ => census.unmanaged.iter().take(SHOWN).map(|u| u.key.clone()).collect(),
+        _ => unmanaged.into_iter().take(SHOWN).collect(),
     };
+    let known = status.keys.map_or(0, |k| k.unmanaged);
+    if count != known || shown != status.unmanaged_keys {
+        status.keys = Some(AccountKeys { managed: census.managed, unmanaged: count, limit: census.limit });
+        status.unmanaged_keys = shown;
+    }
 }
 
 /// The ending that is due: of a key that nobody claimed for as long as an attempt of ours could still bring it up.
