@@ -115,7 +115,7 @@ pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
             }
             if let Some(budget) = flow.budget {
                 let counts = &world.counts;
-                let spent = (counts.api_writes.len(), counts.iam_calls.len());
+                let spent = (counts.api_writes.len(), counts.without_audits());
                 if spent != (budget.api_writes, budget.iam_calls) {
                     violations.push(format!(
                         "{budget:?} is not kept: {:?} {:?}",
