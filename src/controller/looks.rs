@@ -37,11 +37,11 @@ impl Looks {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// What was seen of an account within the last half period.
+    /// What was seen of an account within the last period.
     pub fn recent(&self, account: &str, now: Timestamp, timing: &Timing) -> Option<KeyList> {
         let listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, list) = listings.get(account)?;
-        (between(*at, now) <= timing.audit / 2).then(|| list.clone())
+        (between(*at, now) <= timing.audit).then(|| list.clone())
     }
 
     /// An account was listed.

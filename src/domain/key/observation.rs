@@ -12,6 +12,7 @@ use crate::domain::{Reason, Trouble};
 /// Read order: consumer Secret, then the object, then staging Secrets. What a pass learned from its own calls
 /// is in the fields that are `Option`: absent means not asked yet.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that were read, not states to be combined")]
 pub struct Observation {
     /// Name of the object.
     pub name: String,

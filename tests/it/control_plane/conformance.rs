@@ -1,5 +1,7 @@
 //! The in-process API server of the simulation against the real one: the same scenarios, equal transcripts.
 
+#![cfg(test)]
+
 use std::sync::OnceLock;
 
 use keywheel::kube_io::with_kubeconfig;

@@ -195,7 +195,7 @@ impl Chaos<'_> {
             }
             Row::Created => called("keys.create"),
             Row::Published | Row::Recorded => called("token"),
-            Row::Ended => called(if n % 2 == 0 { "keys.disable" } else { "keys.delete" }),
+            Row::Ended => called(if n.is_multiple_of(2) { "keys.disable" } else { "keys.delete" }),
             Row::SecretDeleted => {
                 let name = victim.unwrap_or_default();
                 self.case.delete("iamsak", name);
@@ -238,7 +238,7 @@ impl Chaos<'_> {
                     (_, Some(id)) if id != active && !active.is_empty() => Row::Published,
                     (Some(_), _) => Row::Staged,
                     (None, _)
-                        if at_backend.iter().any(|key| self.is_unknown(&objects, &secrets, &key.id)) =>
+                        if at_backend.iter().any(|key| Self::is_unknown(&objects, &secrets, &key.id)) =>
                     {
                         Row::Created
                     }
@@ -264,7 +264,7 @@ impl Chaos<'_> {
         rows
     }
 
-    fn is_unknown(&self, objects: &[Value], secrets: &[Value], id: &str) -> bool {
+    fn is_unknown(objects: &[Value], secrets: &[Value], id: &str) -> bool {
         let named = |value: &Value| value.to_string().contains(id);
         !objects.iter().any(|object| named(&object["status"]))
             && !secrets.iter().any(|secret| named(&secret["metadata"]["annotations"]))
@@ -281,7 +281,7 @@ impl Chaos<'_> {
             status["pending"].is_object() || status["lost"].is_array() || status.is_null()
         });
         for key in listed {
-            let unknown = self.is_unknown(&objects, &secrets, &key.id);
+            let unknown = Self::is_unknown(&objects, &secrets, &key.id);
             assert!(!unknown || open || !self.staged().is_empty(), "{} has leaked", key.id);
         }
     }

@@ -50,9 +50,9 @@ fn rivals() {
     let fault = json!({"operation": "keys.create", "action": action, "match": case.email()});
     case.iam().fault(&fault).unwrap();
     case.key("second", &json!({}));
-    case.until("the intent", || match case.get("iamsak", "second")["status"]["pending"].is_object() {
-        true => Ok(()),
-        false => Err(Value::Null),
+    case.until("the intent", || {
+        let begun = case.get("iamsak", "second")["status"]["pending"].is_object();
+        begun.then_some(()).ok_or(Value::Null)
     });
     world.operator().process().signal(Signal::STOP).unwrap();
     case.until("the rival to lead", || match holder(&world) {
