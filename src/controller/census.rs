@@ -3,12 +3,12 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
-use kube::{Api, ResourceExt as _};
+use kube::Api;
 
-use super::key::{add_claims, published_ids};
+use super::key::{add_claims, named_ids};
 use super::registry::Login;
 use super::{Context, Error};
-use crate::api::v1alpha1::{LedgerKey, ServiceAccountKey, UnmanagedKey, meta};
+use crate::api::v1alpha1::{ServiceAccountKey, UnmanagedKey, meta};
 use crate::backend::BackendError;
 use crate::domain::account::{Census, Unclaimed};
 use crate::domain::key::{KeyList, Siblings, Window};
@@ -35,10 +35,15 @@ pub async fn census(
     let selected = ListParams::default().fields(&format!("spec.serviceAccountRef.name={account}"));
     let mut claims = Siblings::default();
     let mut suspected = Vec::new();
+    // Whose an uploaded key is, only its attempt can say.
+    let mut uploading = false;
     for object in ctx.io.list(&objects, &selected).await? {
         match object.0.ok().map(|o| o.status) {
             Some(Some(status)) => {
                 add_claims(&mut claims, &status, false);
+                let pairs = status.pending.iter().map(|p| &p.public_key_sha256);
+                let pairs = pairs.chain(status.lost.iter().map(|l| &l.public_key_sha256));
+                uploading |= pairs.flatten().next().is_some();
                 suspected.extend(status.suspects.iter().map(|s| s.id.clone()));
             }
             // Nobody knows what it has under way.
@@ -48,19 +53,20 @@ pub async fn census(
     let labelled = ListParams::default().labels(&format!("{}={}", meta::OWNED_LABEL, meta::OWNED_VALUE));
     let secrets: Api<Secret> = ctx.io.namespaced(namespace);
     for secret in ctx.io.list(&secrets, &labelled).await? {
-        claims.claimed.extend(published_ids(&secret));
-        let ledger = secret.annotations().get(meta::LEDGER);
-        let older: Vec<LedgerKey> =
-            ledger.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        claims.claimed.extend(older.into_iter().map(|key| key.id));
+        claims.claimed.extend(named_ids(&secret));
     }
     let total = listing.keys.len();
+    // One that is owned begins anew if it is ever left alone.
+    for key in listing.keys.iter().filter(|key| claims.claimed.contains(&key.id)) {
+        ctx.first_seen.forget(&format!("{unique_id}/{}", key.id));
+    }
     let unmanaged: Vec<Unclaimed> = listing
         .keys
         .into_iter()
         .filter(|key| !claims.claimed.contains(&key.id))
         .map(|key| Unclaimed {
             undecided: suspected.contains(&key.id)
+                || (uploading && !key.made_by_backend)
                 || key.created_at.is_none_or(|at| claims.windows.iter().any(|w| w.covers(at))),
             since: ctx.first_seen.of(&format!("{unique_id}/{}", key.id), now),
             key: UnmanagedKey {

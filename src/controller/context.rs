@@ -112,7 +112,7 @@ pub struct Context {
     pub failures: Failures,
     /// When Secrets were last written again as the spec says.
     pub rewrites: Rewrites,
-    /// Staging Secrets without their objects.
+    /// Staging Secrets without their objects, keys without an owner.
     pub first_seen: FirstSeen,
     /// Looks at the backends.
     pub looks: Looks,

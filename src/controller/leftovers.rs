@@ -9,12 +9,13 @@ use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 
-use super::key::read_staging;
+use super::key::{named_ids, read_staging};
 use super::{Context, Error};
-use crate::api::v1alpha1::{LedgerKey, ServiceAccountKey, meta};
+use crate::api::v1alpha1::{ServiceAccountKey, meta};
 use crate::domain::account::Leftover;
 
-/// When a staging Secret was first seen without its object. Lost with the process: the wait begins anew.
+/// When a staging Secret was first seen without its object, or a key without an owner. Lost with the process: the wait
+/// begins anew.
 #[derive(Default)]
 pub struct FirstSeen(Mutex<HashMap<String, Timestamp>>);
 
@@ -60,7 +61,9 @@ pub async fn leftovers(ctx: &Context, namespace: &str, account: &str) -> Result<
     if orphaned.is_empty() {
         return Ok(Vec::new());
     }
-    let published = published_ids(&ctx.io.list(&secrets, &labelled(meta::OWNED_LABEL)).await?.items);
+    let owned = ctx.io.list(&secrets, &labelled(meta::OWNED_LABEL)).await?;
+    let consumers = owned.iter().filter(|s| !s.labels().contains_key(meta::STAGING_LABEL));
+    let published: BTreeSet<String> = consumers.flat_map(named_ids).collect();
     let now = ctx.clock.now();
     Ok(orphaned
         .into_iter()
@@ -72,17 +75,4 @@ pub async fn leftovers(ctx: &Context, namespace: &str, account: &str) -> Result<
             key_id: staged.key_id,
         })
         .collect())
-}
-
-/// Keys that consumer Secrets publish or owe an overlap.
-fn published_ids(secrets: &[Secret]) -> BTreeSet<String> {
-    let mut ids = BTreeSet::new();
-    for secret in secrets.iter().filter(|s| !s.labels().contains_key(meta::STAGING_LABEL)) {
-        ids.extend(secret.annotations().get(meta::KEY_ID).cloned());
-        let ledger = secret.annotations().get(meta::LEDGER);
-        let older: Vec<LedgerKey> =
-            ledger.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        ids.extend(older.into_iter().map(|key| key.id));
-    }
-    ids
 }

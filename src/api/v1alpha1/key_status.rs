@@ -258,7 +258,7 @@ pub enum KeyReason {
     SecretEdited,
     /// The key before it is about to expire.
     Expiring,
-    /// The algorithm in the spec changed.
+    /// The algorithm or the source of keys in the spec changed.
     SpecChanged,
     /// An older credential was put back into the Secret.
     OldCredentialRestored,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::material::Material;
 use super::world::World;
-use crate::api::v1alpha1::{SecretEntry, ServiceAccountKey, meta};
+use crate::api::v1alpha1::{LedgerKey, SecretEntry, ServiceAccountKey, meta};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
@@ -294,6 +294,13 @@ pub fn taken_over(world: &World, secret: &KubeSecret, keep: bool) -> KubeSecret 
 pub fn published_ids(secret: &KubeSecret) -> Vec<String> {
     let annotation = |name: &str| secret.annotations().get(name).cloned();
     annotation(meta::KEY_ID).into_iter().chain(annotation(meta::PREVIOUS_KEY_ID)).collect()
+}
+
+/// All keys that a Secret names: those that it publishes, and those of its ledger.
+pub fn named_ids(secret: &KubeSecret) -> Vec<String> {
+    let ledger = secret.annotations().get(meta::LEDGER);
+    let older: Vec<LedgerKey> = ledger.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    published_ids(secret).into_iter().chain(older.into_iter().map(|key| key.id)).collect()
 }
 
 /// The same Secret with a new fence mark.

@@ -11,7 +11,7 @@ use crate::domain::key::{Rollout, RolloutState};
 
 /// Where all workloads of the spec stand.
 pub async fn rollouts(ctx: &Context, world: &World) -> Result<Vec<Rollout>, Error> {
-    let namespace = kube::ResourceExt::namespace(&world.object).unwrap_or_default();
+    let namespace = world.object.namespace().unwrap_or_default();
     let active = world.observation.status.as_ref().and_then(|s| s.active_key_id.clone()).unwrap_or_default();
     let mut found = Vec::new();
     for workload in &world.object.spec.rollout_restart {
@@ -67,9 +67,22 @@ fn is_stamped(template: &PodTemplateSpec, key: &str) -> bool {
     annotations.and_then(|a| a.get(meta::RESTARTED_FOR)).map(String::as_str) == Some(key)
 }
 
-/// `kubectl rollout status` asks the same: the controller has seen the template, and all pods are new and available.
-fn state(observed: bool, wanted: i32, updated: i32, available: i32, total: i32) -> RolloutState {
-    if observed && updated >= wanted && available >= wanted && total <= updated.max(wanted) {
+/// How far a workload is, as its own controller counts.
+struct Progress {
+    /// Whether that controller has seen the template.
+    observed: bool,
+    wanted: i32,
+    updated: i32,
+    available: i32,
+    total: i32,
+}
+
+/// `kubectl rollout status` asks the same: the template was seen, and all pods are new and available.
+fn state(template: &PodTemplateSpec, key: &str, progress: &Progress) -> RolloutState {
+    let Progress { observed, wanted, updated, available, total } = *progress;
+    if !is_stamped(template, key) {
+        RolloutState::Due
+    } else if observed && updated >= wanted && available >= wanted && total <= updated.max(wanted) {
         RolloutState::Done
     } else {
         RolloutState::Progressing {
@@ -82,37 +95,41 @@ fn deployment(found: &Deployment, key: &str) -> RolloutState {
     let (Some(spec), status) = (&found.spec, found.status.clone().unwrap_or_default()) else {
         return RolloutState::Missing;
     };
-    if !is_stamped(&spec.template, key) {
-        return RolloutState::Due;
-    }
-    let observed = status.observed_generation >= found.metadata.generation;
-    let wanted = spec.replicas.unwrap_or(1);
-    let (updated, available) = (status.updated_replicas.unwrap_or(0), status.available_replicas.unwrap_or(0));
-    state(observed, wanted, updated, available, status.replicas.unwrap_or(0))
+    let progress = Progress {
+        observed: status.observed_generation >= found.metadata.generation,
+        wanted: spec.replicas.unwrap_or(1),
+        updated: status.updated_replicas.unwrap_or(0),
+        available: status.available_replicas.unwrap_or(0),
+        total: status.replicas.unwrap_or(0),
+    };
+    state(&spec.template, key, &progress)
 }
 
 fn stateful(found: &StatefulSet, key: &str) -> RolloutState {
     let (Some(spec), status) = (&found.spec, found.status.clone().unwrap_or_default()) else {
         return RolloutState::Missing;
     };
-    if !is_stamped(&spec.template, key) {
-        return RolloutState::Due;
-    }
-    let observed = status.observed_generation >= found.metadata.generation;
-    let wanted = spec.replicas.unwrap_or(1);
-    let (updated, available) = (status.updated_replicas.unwrap_or(0), status.available_replicas.unwrap_or(0));
-    state(observed, wanted, updated, available, status.replicas)
+    let progress = Progress {
+        observed: status.observed_generation >= found.metadata.generation,
+        wanted: spec.replicas.unwrap_or(1),
+        updated: status.updated_replicas.unwrap_or(0),
+        available: status.available_replicas.unwrap_or(0),
+        total: status.replicas,
+    };
+    state(&spec.template, key, &progress)
 }
 
 fn daemon(found: &DaemonSet, key: &str) -> RolloutState {
     let (Some(spec), status) = (&found.spec, found.status.clone().unwrap_or_default()) else {
         return RolloutState::Missing;
     };
-    if !is_stamped(&spec.template, key) {
-        return RolloutState::Due;
-    }
-    let observed = status.observed_generation >= found.metadata.generation;
     let updated = status.updated_number_scheduled.unwrap_or(0);
-    let wanted = status.desired_number_scheduled;
-    state(observed, wanted, updated, status.number_available.unwrap_or(0), updated)
+    let progress = Progress {
+        observed: status.observed_generation >= found.metadata.generation,
+        wanted: status.desired_number_scheduled,
+        updated,
+        available: status.number_available.unwrap_or(0),
+        total: updated,
+    };
+    state(&spec.template, key, &progress)
 }

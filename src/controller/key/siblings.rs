@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::consumer;
 use super::world::World;
-use crate::api::v1alpha1::{LedgerKey, ServiceAccountKey, ServiceAccountKeyStatus, meta};
+use crate::api::v1alpha1::{ServiceAccountKey, ServiceAccountKeyStatus, meta};
 use crate::controller::{Context, Error};
 use crate::domain::key::{Siblings, Window};
 use crate::domain::schedule::sub;
@@ -39,11 +39,7 @@ pub async fn siblings(ctx: &Context, world: &World) -> Result<Siblings, Error> {
     for secret in ctx.io.list(&secrets, &labelled).await? {
         let own = secret.annotations().get(meta::OWNER_UID).map(String::as_str) == Some(world.uid());
         if !own {
-            siblings.claimed.extend(consumer::published_ids(&secret));
-            let ledger = secret.annotations().get(meta::LEDGER);
-            let older: Vec<LedgerKey> =
-                ledger.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-            siblings.claimed.extend(older.into_iter().map(|key| key.id));
+            siblings.claimed.extend(consumer::named_ids(&secret));
         }
     }
     Ok(siblings)

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use super::material::Raw;
 use super::world::World;
 use super::{Memory, staging};
 use crate::backend::BackendError;
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::credential::{Expiry, RsaKeyPair, SecretBytes, self_signed};
-use crate::domain::key::{Account, KeyList, ListedKey, Upload};
+use crate::domain::Class;
+use crate::domain::key::{Account, KeyList, ListedKey, Refusal, Upload};
 use crate::domain::schedule::{add, sub};
-
-use super::material::Raw;
 
 /// A certificate is valid from a little before: clocks differ.
 const EARLIER: Duration = Duration::from_mins(5);
@@ -55,8 +55,7 @@ pub async fn stage_pair(ctx: &Context, world: &World, nonce: &str, memory: &mut 
         Err(error) => {
             tracing::warn!(%error, nonce, "the pair is not staged");
             if let Some(message) = error.refusal() {
-                memory.refused =
-                    Some(crate::domain::key::Refusal::Unstageable { message: message.to_owned() });
+                memory.refused = Some(Refusal::Unstageable { message: message.to_owned() });
             }
         }
     }
@@ -138,27 +137,34 @@ pub async fn find(ctx: &Context, world: &mut World, nonce: &str) -> Result<Uploa
             }
             Ok(_) => {}
             // Gone since it was listed: it is not the one.
-            Err(error) if error.class() == crate::domain::Class::NotFound => {}
+            Err(error) if error.class() == Class::NotFound => {}
             Err(error) => return Ok(Upload::Unavailable(error.trouble())),
         }
     }
     Ok(Upload::NotThere)
 }
 
-/// The list with the fingerprint of each uploaded key that the ledger does not know already.
+/// The list with the fingerprint of each uploaded key that the ledger does not know already. One that is gone since it was
+/// listed leaves the list.
 pub async fn fingerprints(world: &World, list: &mut KeyList) {
-    let KeyList::Listed { keys, .. } = list else { return };
-    let known = world.observation.status.clone().unwrap_or_default().keys;
-    for key in keys.iter_mut().filter(|k| !k.made_by_backend && !known.iter().any(|own| own.id == k.id)) {
+    let KeyList::Listed { keys, backend_time } = &*list else { return };
+    let known = world.observation.status.as_ref().map(|s| s.keys.as_slice()).unwrap_or_default();
+    let mut named = Vec::new();
+    for key in keys {
+        if key.made_by_backend || known.iter().any(|own| own.id == key.id) {
+            named.push(key.clone());
+            continue;
+        }
         match fingerprint(world, key).await {
-            Ok(found) => key.public_key_sha256 = Some(found),
-            Err(error) if error.class() == crate::domain::Class::NotFound => {}
+            Ok(found) => named.push(ListedKey { public_key_sha256: Some(found), ..key.clone() }),
+            Err(error) if error.class() == Class::NotFound => {}
             Err(error) => {
                 *list = KeyList::Unreadable(error.trouble());
                 return;
             }
         }
     }
+    *list = KeyList::Listed { keys: named, backend_time: *backend_time };
 }
 
 async fn fingerprint(world: &World, key: &ListedKey) -> Result<String, BackendError> {

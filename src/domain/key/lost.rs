@@ -60,12 +60,17 @@ impl Table<'_> {
         if !self.is_look_due(status) {
             return None;
         }
-        // An uploaded key is known by its public half, and only there.
+        // An uploaded key is known by its public half, and only there: a list that was asked for by another rule may lack
+        // it.
         let local = status.lost.iter().any(|l| l.public_key_sha256.is_some());
+        let unnamed = |k: &ListedKey| {
+            !k.made_by_backend && k.public_key_sha256.is_none() && ledger::find(status, &k.id).is_none()
+        };
         let (keys, backend_time) = match &self.obs.keys {
-            None => {
-                let need = if local { Need::Fingerprints } else { Need::Keys };
-                return Some(Plan::need("14", need, status));
+            None if local => return Some(Plan::need("14", Need::Fingerprints, status)),
+            None => return Some(Plan::need("14", Need::Keys, status)),
+            Some(KeyList::Listed { keys, .. }) if local && keys.iter().any(unnamed) => {
+                return Some(Plan::need("14", Need::Fingerprints, status));
             }
             Some(KeyList::Unreadable(_)) => return None,
             Some(KeyList::Listed { keys, backend_time }) => (keys, *backend_time),

@@ -197,6 +197,12 @@ fn an_upload_without_an_answer_is_looked_for_and_never_forgotten() {
     status(&mut obs).next_rotation_time = Some(at(99_999));
     obs.looked_at = at(0);
     assert_eq!(decide(&obs, 600).next, Next::Need(Need::Fingerprints));
+    // A list that another rule asked for does not say whose the key is: nothing is closed on it.
+    obs.keys = Some(listed(&["k1", "uploaded"], at(5000)));
+    if let Some(KeyList::Listed { keys, .. }) = &mut obs.keys {
+        keys[1].made_by_backend = false;
+    }
+    assert_eq!(decide(&obs, 5000).next, Next::Need(Need::Fingerprints));
     obs.keys = Some(listed(&["k1", "uploaded"], at(600)));
     if let Some(KeyList::Listed { keys, .. }) = &mut obs.keys {
         keys[1].made_by_backend = false;
