@@ -30,6 +30,7 @@ pub async fn connect(embedded: Embedded<'_>) -> Result<impl IamBackend + use<>, 
         algorithms: vec!["RSA_2048".to_owned()],
         key_limit: Some(KEY_LIMIT),
         token_exchange: true,
+        names_attempts: true,
     };
     let endpoint = embedded.endpoint.trim_end_matches('/').to_owned();
     // The address in a credential file is the one that workloads use; the operator asks where it was told to.

@@ -34,6 +34,8 @@ pub struct Facts {
     pub key_limit: Option<u32>,
     /// Whether a key can be proved by a token exchange.
     pub token_exchange: bool,
+    /// Whether it can tell which key an attempt made.
+    pub names_attempts: bool,
 }
 
 /// An account to be made.
@@ -134,6 +136,9 @@ pub trait IamBackend: Send + Sync {
         certificate: &str,
         nonce: &str,
     ) -> Result<UploadedKey, BackendError>;
+
+    /// The id of the key that the attempt with this nonce made, or none. Only where [`Facts::names_attempts`].
+    async fn key_of_attempt(&self, nonce: &str) -> Result<Option<String>, BackendError>;
 
     /// SHA-256 of a key's public half (SPKI, DER), in hex.
     async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError>;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use backon::ExponentialBuilder;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -13,6 +14,7 @@ use kube::core::PartialObjectMeta;
 use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::ExponentialBackoff;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -31,6 +33,11 @@ use crate::kube_io::{Io, KubeIoError};
 const CONCURRENCY: u16 = 16;
 /// Several wake-ups of an object within this time are one.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+
+/// A broken watch is opened again after these, doubling. All watches of a controller share one backoff, and each error of
+/// any of them takes a step: with the library's half a minute they would be blind for minutes after a restart of the API
+/// server.
+const WATCH_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
 /// What the controllers are started with.
 #[derive(Clone, Debug)]
@@ -166,7 +173,11 @@ where
 {
     let api: Api<DeserializeGuard<K>> = Api::all(ctx.io.client());
     let config = ControllerConfig::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
-    Controller::new(api, watcher::Config::default()).with_config(config)
+    let (first, longest) = WATCH_RETRY;
+    let retry = ExponentialBuilder::new().with_min_delay(first).with_max_delay(longest).with_jitter();
+    Controller::new(api, watcher::Config::default())
+        .with_config(config)
+        .trigger_backoff(ExponentialBackoff::from(retry.without_max_times()))
 }
 
 fn backends<K: backend::BackendObject>(

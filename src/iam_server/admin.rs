@@ -66,7 +66,7 @@ pub async fn ensure(server: &Server, project: &str, path: &Path) -> Result<(), A
     }
     let account = account(server, project).await.map_err(AdminError::Make)?;
     // Never delayed: the activation delay is for keys that callers make.
-    let made = keys::make(server, account, SignedDuration::ZERO).await.map_err(AdminError::Make)?;
+    let made = keys::make(server, account, SignedDuration::ZERO, None).await.map_err(AdminError::Make)?;
     write_private(path, &made.file).map_err(file_error)?;
     tracing::info!(account = made.account.email, key = made.key.id, file = %path.display(), "admin key written");
     Ok(())

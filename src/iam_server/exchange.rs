@@ -30,6 +30,9 @@ use super::{Server, accounts, control, keys, public_keys, token};
 /// The longest body; a certificate has 2 KiB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
+/// The longest nonce of an attempt.
+const MAX_NONCE: usize = 64;
+
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -223,8 +226,19 @@ async fn api(
     };
     entry.fault = fault.as_ref().map(Action::name);
     let injected = |status, canonical, message| ApiError::Injected { status, canonical, message }.into();
-    let act = async { dispatch(server, call, query, body).await.map_or_else(Reply::from, Reply::ok) };
+    let attempt = attempt_of(entry.user_agent.as_deref());
+    let act =
+        async { dispatch(server, call, query, body, attempt).await.map_or_else(Reply::from, Reply::ok) };
     with_fault(fault, injected, act).await
+}
+
+/// The nonce of the caller's attempt: the word after `attempt/` in its user agent.
+fn attempt_of(user_agent: Option<&str>) -> Option<String> {
+    let mut words = user_agent?.split(' ');
+    let nonce = words.find_map(|word| word.strip_prefix("attempt/"))?;
+    let plain =
+        !nonce.is_empty() && nonce.len() <= MAX_NONCE && nonce.bytes().all(|b| b.is_ascii_alphanumeric());
+    plain.then(|| nonce.to_owned())
 }
 
 /// Lets a fault do its work around an action.
@@ -260,10 +274,17 @@ async fn account_of(server: &Server, call: &ApiCall, body: &Bytes) -> Option<Str
             let found = server.store.read(move |store| accounts::lookup(store, &wanted)).await.ok().flatten();
             Some(found.map_or_else(|| at.account.clone(), |account| account.email))
         }
+        Target::Attempt(_) => None,
     }
 }
 
-async fn dispatch(server: &Server, call: ApiCall, query: &Query, body: &Bytes) -> Result<Value, ApiError> {
+async fn dispatch(
+    server: &Server,
+    call: ApiCall,
+    query: &Query,
+    body: &Bytes,
+    attempt: Option<String>,
+) -> Result<Value, ApiError> {
     let encoding = query.encoding()?;
     let known: &[&str] = match call.operation {
         Operation::ACCOUNTS_LIST => &["pageSize", "pageToken"],
@@ -278,7 +299,14 @@ async fn dispatch(server: &Server, call: ApiCall, query: &Query, body: &Bytes) -
             Operation::ACCOUNTS_LIST => accounts::list(server, &project, query).await,
             _ => Err(ApiError::UnknownPath),
         },
+        (Operation::KEYS_CREATE, Target::Account(at)) => {
+            keys::create(server, at, body, encoding, attempt).await
+        }
+        (Operation::KEYS_UPLOAD, Target::Account(at)) => {
+            keys::upload(server, at, body, encoding, attempt).await
+        }
         (operation, Target::Account(at)) => on_account(server, operation, at, query, body, encoding).await,
+        (_, Target::Attempt(nonce)) => keys::of_attempt(server, nonce, encoding).await,
         (operation, Target::Key(at, id)) => match operation {
             Operation::KEYS_GET => keys::get(server, at, id, query, encoding).await,
             Operation::KEYS_DELETE => keys::delete(server, at, id).await,
@@ -305,9 +333,7 @@ async fn on_account(
         Operation::ACCOUNTS_UNDELETE => accounts::undelete(server, at, body).await,
         Operation::ACCOUNTS_DISABLE => accounts::set_disabled(server, at, body, operation, true).await,
         Operation::ACCOUNTS_ENABLE => accounts::set_disabled(server, at, body, operation, false).await,
-        Operation::KEYS_CREATE => keys::create(server, at, body, encoding).await,
         Operation::KEYS_LIST => keys::list(server, at, query, encoding).await,
-        Operation::KEYS_UPLOAD => keys::upload(server, at, body, encoding).await,
         _ => Err(ApiError::UnknownPath),
     }
 }
@@ -363,4 +389,21 @@ pub(super) fn internal_error(error: tokio::task::JoinError) -> Response {
     let mut response = Response::new(Body::from(reply.body.to_string()));
     *response.status_mut() = reply.status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::attempt_of;
+
+    #[test]
+    fn an_attempt_is_the_word_in_the_user_agent() {
+        let of = |agent: &str| attempt_of(Some(agent));
+        assert_eq!(of("keywheel/0.1.0 attempt/8s8y9xazuq"), Some("8s8y9xazuq".to_owned()));
+        assert_eq!(of("gl-rust/1 attempt/abc gax/2"), Some("abc".to_owned()));
+        for other in ["keywheel/0.1.0", "attempt/", "attempt/a%2f", "attempts/abc", ""] {
+            assert_eq!(of(other), None, "{other}");
+        }
+        assert_eq!(of(&format!("attempt/{}", "a".repeat(65))), None);
+        assert_eq!(attempt_of(None), None);
+    }
 }

@@ -42,6 +42,7 @@ pub async fn create(
     at: AccountPath,
     body: &Bytes,
     encoding: EnumEncoding,
+    attempt: Option<String>,
 ) -> Result<Value, ApiError> {
     let request: CreateKey = requests::parse(body, server.settings.strict)?;
     if request.private_key_type == Some(PrivateKeyType::Pkcs12) {
@@ -52,7 +53,7 @@ pub async fn create(
     }
     let projects = server.settings.projects.clone();
     let account = server.store.read(move |store| find(store, &projects, &at, Operation::KEYS_CREATE)).await?;
-    let made = make(server, account, server.tunables.activation_delay()).await?;
+    let made = make(server, account, server.tunables.activation_delay(), attempt).await?;
     Ok(render::created_key(&made.account, &made.key, &made.file, encoding))
 }
 
@@ -64,6 +65,7 @@ pub async fn make(
     server: &Server,
     account: Account,
     activation_delay: SignedDuration,
+    attempt: Option<String>,
 ) -> Result<Made, ApiError> {
     // The slow part happens outside of the transaction; the limit is counted inside.
     let permit = server.generators.acquire().await?;
@@ -88,6 +90,7 @@ pub async fn make(
                 disabled: false,
                 created,
                 activation_delay,
+                attempt,
             };
             Ok::<_, ApiError>((key, file.render()?))
         }
@@ -144,6 +147,7 @@ pub async fn upload(
     at: AccountPath,
     body: &Bytes,
     encoding: EnumEncoding,
+    attempt: Option<String>,
 ) -> Result<Value, ApiError> {
     let request: UploadKey = requests::parse(body, server.settings.strict)?;
     let text = request.certificate()?;
@@ -170,6 +174,7 @@ pub async fn upload(
         disabled: false,
         created: server.clock.now(),
         activation_delay: server.tunables.activation_delay(),
+        attempt,
     };
     let projects = server.settings.projects.clone();
     let (limit, flavour) = (server.settings.key_limit, server.settings.key_limit_error);
@@ -183,6 +188,23 @@ pub async fn upload(
             }
             store.put_key(&key)?;
             Ok((account, key))
+        })
+        .await?;
+    Ok(Value::Object(render::key(&account, &key, encoding)))
+}
+
+/// `attempts.get`: the key that an attempt made, by the nonce that its request carried in the user agent. Keywheel's own, not
+/// Google's: there the audit log could tell.
+///
+/// # Errors
+/// [`ApiError::KeyMissing`] if it made none, or one that is gone.
+pub async fn of_attempt(server: &Server, nonce: String, encoding: EnumEncoding) -> Result<Value, ApiError> {
+    let (account, key) = server
+        .store
+        .read(move |store| {
+            let key = store.key_of_attempt(&nonce)?.ok_or(ApiError::KeyMissing)?;
+            let account = store.account(&key.account)?.ok_or(ApiError::KeyMissing)?;
+            Ok::<_, ApiError>((account, key))
         })
         .await?;
     Ok(Value::Object(render::key(&account, &key, encoding)))

@@ -85,6 +85,9 @@ pub struct Key {
     pub created: Timestamp,
     /// The activation delay that held then.
     pub activation_delay: SignedDuration,
+    /// The nonce of the attempt that its maker named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<String>,
 }
 
 impl Key {
@@ -148,6 +151,7 @@ mod tests {
             disabled: false,
             created,
             activation_delay: SignedDuration::from_secs(60),
+            attempt: None,
         }
     }
 

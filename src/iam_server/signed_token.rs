@@ -170,6 +170,7 @@ mod tests {
             disabled: false,
             created: at(NOW),
             activation_delay: SignedDuration::ZERO,
+            attempt: None,
         }
     }
 

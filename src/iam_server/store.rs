@@ -23,6 +23,9 @@ const ACCOUNTS: AccountTable = TableDefinition::new("accounts");
 const LIVE: PairTable<&'static str> = TableDefinition::new("live-accounts");
 /// (unique id, key id) to key.
 const KEYS: PairTable<&'static [u8]> = TableDefinition::new("keys");
+/// Nonce of an attempt to (unique id, key id).
+const ATTEMPTS: TableDefinition<'static, &'static str, (&'static str, &'static str)> =
+    TableDefinition::new("attempts");
 /// SHA-256 of an access token to what it is worth.
 const TOKENS: AccountTable = TableDefinition::new("access-tokens");
 /// (second of expiry, SHA-256), so that dead tokens can be thrown away.
@@ -154,6 +157,8 @@ pub trait Ask {
     fn live(&self) -> &impl ReadableTable<(&'static str, &'static str), &'static str>;
     /// The keys.
     fn keys(&self) -> &impl ReadableTable<(&'static str, &'static str), &'static [u8]>;
+    /// The keys of attempts.
+    fn attempts(&self) -> &impl ReadableTable<&'static str, (&'static str, &'static str)>;
     /// The access tokens.
     fn tokens(&self) -> &impl ReadableTable<&'static str, &'static [u8]>;
 
@@ -189,6 +194,13 @@ pub trait Ask {
         self.keys().get((account, id))?.map(|found| decode("keys", found.value())).transpose()
     }
 
+    /// The key that an attempt made, while it is there.
+    fn key_of_attempt(&self, nonce: &str) -> Result<Option<Key>, StoreError> {
+        let Some(place) = self.attempts().get(nonce)? else { return Ok(None) };
+        let (account, id) = place.value();
+        self.key(account, id)
+    }
+
     /// All keys of an account, in the order of their ids.
     fn keys_of(&self, account: &str) -> Result<Vec<Key>, StoreError> {
         let mut keys = Vec::new();
@@ -209,6 +221,7 @@ pub struct Read {
     accounts: ReadOnlyTable<&'static str, &'static [u8]>,
     live: ReadOnlyTable<(&'static str, &'static str), &'static str>,
     keys: ReadOnlyTable<(&'static str, &'static str), &'static [u8]>,
+    attempts: ReadOnlyTable<&'static str, (&'static str, &'static str)>,
     tokens: ReadOnlyTable<&'static str, &'static [u8]>,
 }
 
@@ -219,6 +232,7 @@ impl Read {
             accounts: transaction.open_table(ACCOUNTS)?,
             live: transaction.open_table(LIVE)?,
             keys: transaction.open_table(KEYS)?,
+            attempts: transaction.open_table(ATTEMPTS)?,
             tokens: transaction.open_table(TOKENS)?,
         })
     }
@@ -234,6 +248,9 @@ impl Ask for Read {
     fn keys(&self) -> &impl ReadableTable<(&'static str, &'static str), &'static [u8]> {
         &self.keys
     }
+    fn attempts(&self) -> &impl ReadableTable<&'static str, (&'static str, &'static str)> {
+        &self.attempts
+    }
     fn tokens(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
         &self.tokens
     }
@@ -244,6 +261,7 @@ pub struct Write<'txn> {
     accounts: Table<'txn, &'static str, &'static [u8]>,
     live: Table<'txn, (&'static str, &'static str), &'static str>,
     keys: Table<'txn, (&'static str, &'static str), &'static [u8]>,
+    attempts: Table<'txn, &'static str, (&'static str, &'static str)>,
     tokens: Table<'txn, &'static str, &'static [u8]>,
     token_ends: Table<'txn, (i64, &'static str), ()>,
 }
@@ -258,6 +276,9 @@ impl Ask for Write<'_> {
     fn keys(&self) -> &impl ReadableTable<(&'static str, &'static str), &'static [u8]> {
         &self.keys
     }
+    fn attempts(&self) -> &impl ReadableTable<&'static str, (&'static str, &'static str)> {
+        &self.attempts
+    }
     fn tokens(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
         &self.tokens
     }
@@ -269,6 +290,7 @@ impl<'txn> Write<'txn> {
             accounts: transaction.open_table(ACCOUNTS)?,
             live: transaction.open_table(LIVE)?,
             keys: transaction.open_table(KEYS)?,
+            attempts: transaction.open_table(ATTEMPTS)?,
             tokens: transaction.open_table(TOKENS)?,
             token_ends: transaction.open_table(TOKEN_ENDS)?,
         })
@@ -297,7 +319,7 @@ impl<'txn> Write<'txn> {
         }
         for unique_id in gone {
             for key in self.keys_of(&unique_id)? {
-                self.keys.remove((unique_id.as_str(), key.id.as_str()))?;
+                self.remove_key(&unique_id, &key.id)?;
             }
             self.accounts.remove(unique_id.as_str())?;
         }
@@ -306,12 +328,20 @@ impl<'txn> Write<'txn> {
 
     /// Writes a key.
     pub fn put_key(&mut self, key: &Key) -> Result<(), StoreError> {
-        self.keys.insert((key.account.as_str(), key.id.as_str()), encode("keys", key)?.as_slice())?;
+        let place = (key.account.as_str(), key.id.as_str());
+        self.keys.insert(place, encode("keys", key)?.as_slice())?;
+        if let Some(nonce) = &key.attempt {
+            self.attempts.insert(nonce.as_str(), place)?;
+        }
         Ok(())
     }
 
     /// Removes a key; whether it was there.
     pub fn remove_key(&mut self, account: &str, id: &str) -> Result<bool, StoreError> {
+        let Some(key) = self.key(account, id)? else { return Ok(false) };
+        if let Some(nonce) = &key.attempt {
+            self.attempts.remove(nonce.as_str())?;
+        }
         Ok(self.keys.remove((account, id))?.is_some())
     }
 

@@ -1,14 +1,17 @@
-//! `keys.list`, our own call: the official client drops the answer's `Date`.
+//! Reads of our own: `keys.list`, because the official client drops the answer's `Date`, and `attempts.get`, which it does not
+//! know.
 
 use google_cloud_auth::credentials::CacheableResource;
 use http::header::DATE;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::Google;
 use super::keys::end;
 use crate::backend::{BackendError, KeyListing};
+use crate::domain::Class;
 use crate::domain::key::ListedKey;
 
 const CALL: &str = "keys.list";
@@ -60,16 +63,42 @@ pub(super) struct ErrorDocument {
 impl Google {
     /// Keys that people and operators made; those that the backend keeps for itself are never listed.
     pub(super) async fn list(&self, account: &str) -> Result<KeyListing, BackendError> {
-        let url = format!("{}/v1/{}/keys?keyTypes=USER_MANAGED", self.endpoint, self.account(account));
+        let path = format!("v1/{}/keys?keyTypes=USER_MANAGED", self.account(account));
+        let (listed, date): (ListAnswer, _) = self.get(CALL, &path).await?;
+        let backend_time = date.ok_or(BackendError::Incomplete { call: CALL, what: "Date" })?;
+        let keys = listed.keys.into_iter().map(listed_key).collect::<Option<Vec<_>>>();
+        let keys = keys.ok_or(BackendError::Incomplete { call: CALL, what: "key name" })?;
+        Ok(KeyListing { keys, backend_time })
+    }
+
+    /// The embedded server's own call: which key an attempt made.
+    pub(super) async fn of_attempt(&self, nonce: &str) -> Result<Option<String>, BackendError> {
+        let call = "attempts.get";
+        match self.get::<WireKey>(call, &format!("keywheel/v1/attempts/{nonce}")).await {
+            Ok((key, _)) => listed_key(key)
+                .map(|key| Some(key.id))
+                .ok_or(BackendError::Incomplete { call, what: "key name" }),
+            Err(error) if error.class() == Class::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The document at a path, and the answer's `Date`.
+    async fn get<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        path: &str,
+    ) -> Result<(T, Option<Timestamp>), BackendError> {
         let headers = self
             .credentials
             .headers(http::Extensions::new())
             .await
-            .map_err(|source| BackendError::Header { call: CALL, source })?;
+            .map_err(|source| BackendError::Header { call, source })?;
         let CacheableResource::New { data, .. } = headers else {
-            return Err(BackendError::Incomplete { call: CALL, what: "login header" });
+            return Err(BackendError::Incomplete { call, what: "login header" });
         };
-        let no_answer = |e: reqwest::Error| BackendError::NoAnswer { call: CALL, source: e.without_url() };
+        let no_answer = |e: reqwest::Error| BackendError::NoAnswer { call, source: e.without_url() };
+        let url = format!("{}/{path}", self.endpoint);
         let answer = self.http.get(url).headers(data).send().await.map_err(no_answer)?;
         let status = answer.status();
         let date = answer
@@ -80,14 +109,11 @@ impl Google {
             .map(|d| d.timestamp());
         let body = answer.bytes().await.map_err(no_answer)?;
         if !status.is_success() {
-            return Err(refusal(CALL, status.as_u16(), &body));
+            return Err(refusal(call, status.as_u16(), &body));
         }
-        let listed: ListAnswer = serde_json::from_slice(&body)
-            .map_err(|_| BackendError::Incomplete { call: CALL, what: "body" })?;
-        let backend_time = date.ok_or(BackendError::Incomplete { call: CALL, what: "Date" })?;
-        let keys = listed.keys.into_iter().map(listed_key).collect::<Option<Vec<_>>>();
-        let keys = keys.ok_or(BackendError::Incomplete { call: CALL, what: "key name" })?;
-        Ok(KeyListing { keys, backend_time })
+        let document =
+            serde_json::from_slice(&body).map_err(|_| BackendError::Incomplete { call, what: "body" })?;
+        Ok((document, date))
     }
 }
 

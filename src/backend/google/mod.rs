@@ -158,6 +158,10 @@ impl IamBackend for Google {
         self.upload(unique_id, certificate, nonce).await
     }
 
+    async fn key_of_attempt(&self, nonce: &str) -> Result<Option<String>, BackendError> {
+        self.of_attempt(nonce).await
+    }
+
     async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError> {
         self.fingerprint(unique_id, key_id).await
     }

@@ -83,12 +83,36 @@ async fn audit(ctx: &Context, world: &mut World) {
 
 /// Lists the keys of the account, for this object and for the audits of all others.
 pub(super) async fn list(ctx: &Context, world: &mut World) -> KeyList {
-    let list = list_now(ctx, world).await;
+    let mut list = list_now(ctx, world).await;
+    attribute(world, &mut list).await;
     if let (KeyList::Listed { .. }, Some(account)) = (&list, world.observation.account.reachable()) {
         let account = names::account(&account.project, &account.unique_id);
         ctx.looks.listed(&account, ctx.clock.now(), &list, &ctx.timing);
     }
     list
+}
+
+/// Names the keys of lost attempts, where the backend can. Without its answer nothing is decided on the list.
+async fn attribute(world: &World, list: &mut KeyList) {
+    let KeyList::Listed { keys, .. } = list else { return };
+    let Some(login) = world.login.as_ref().filter(|login| login.backend.facts().names_attempts) else {
+        return;
+    };
+    let status = world.observation.status.as_ref();
+    let lost = status.into_iter().flat_map(|status| &status.lost);
+    for nonce in lost.filter(|lost| lost.public_key_sha256.is_none()).map(|lost| &lost.nonce) {
+        match login.backend.key_of_attempt(nonce).await {
+            Ok(id) => {
+                for key in keys.iter_mut().filter(|key| Some(&key.id) == id.as_ref()) {
+                    key.nonce = Some(nonce.clone());
+                }
+            }
+            Err(error) => {
+                *list = KeyList::Unreadable(error.trouble());
+                return;
+            }
+        }
+    }
 }
 
 async fn list_now(ctx: &Context, world: &mut World) -> KeyList {

@@ -41,6 +41,7 @@ operations! {
     KEYS_DISABLE = "keys.disable", "iam.serviceAccountKeys.disable";
     KEYS_ENABLE = "keys.enable", "iam.serviceAccountKeys.enable";
     KEYS_UPLOAD = "keys.upload", "iam.serviceAccountKeys.upload";
+    ATTEMPTS_GET = "attempts.get", "keywheel.attempts.get";
     TOKEN = "token", "";
 }
 
@@ -85,6 +86,8 @@ pub enum Target {
     Account(AccountPath),
     /// One key.
     Key(AccountPath, String),
+    /// The attempt with this nonce.
+    Attempt(String),
 }
 
 /// How the public key endpoints write keys.
@@ -147,6 +150,10 @@ impl Route {
             ["v1", "projects", project, "serviceAccounts", rest @ ..] => {
                 Self::service_accounts(method, project, rest)
             }
+            ["keywheel", "v1", "attempts", nonce] if method == Method::GET => Self::Api(ApiCall {
+                operation: Operation::ATTEMPTS_GET,
+                target: Target::Attempt((*nonce).to_owned()),
+            }),
             other => unbuilt(method, other),
         }
     }
@@ -278,6 +285,7 @@ mod tests {
             (Method::DELETE, format!("{base}/keys/k"), "keys.delete"),
             (Method::POST, format!("{base}/keys/k:disable"), "keys.disable"),
             (Method::POST, format!("{base}/keys/k:enable"), "keys.enable"),
+            (Method::GET, "/keywheel/v1/attempts/n".to_owned(), "attempts.get"),
         ];
         for (method, path, name) in &table {
             let (found, target) = api(method, path);
@@ -286,6 +294,7 @@ mod tests {
                 Target::Project(project) => assert_eq!(project, "p1"),
                 Target::Account(found) => assert_eq!(found, at),
                 Target::Key(found, key) => assert_eq!((found, key.as_str()), (at.clone(), "k")),
+                Target::Attempt(nonce) => assert_eq!(nonce, "n"),
             }
         }
         // All but the token endpoint, which lies elsewhere.

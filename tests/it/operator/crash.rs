@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keywheel::domain::Reason;
 use keywheel_testbed::control_plane::OPERATOR_NAMESPACE;
-use keywheel_testbed::http;
+use keywheel_testbed::{http, wait_until};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -20,10 +20,12 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("crash::a_create_in_flight_is_lost_and_its_key_is_found_and_ended", orphan),
         trial("crash::on_an_account_of_others_it_is_a_suspect_until_a_person_claims_it", suspect),
+        trial("crash::a_backend_that_names_the_attempt_settles_it_also_on_an_account_of_others", attributed),
         trial("crash::a_staged_key_is_proved_and_published_by_the_next_process", staged),
         trial("crash::kills_at_any_moment_leak_no_key_and_leave_no_moment_without_one", anywhere),
         trial("crash::sigterm_ends_the_operator_within_five_seconds_also_in_the_middle_of_a_call", sigterm),
         trial("crash::a_staged_key_whose_object_was_forced_away_is_ended", forced_away),
+        trial("crash::an_api_server_that_was_killed_is_watched_again_within_seconds", api_server),
         trial("crash::a_login_that_is_gone_at_a_restart_is_named_and_can_be_restored", login_lost),
     ]
 }
@@ -121,14 +123,43 @@ fn alone(case: &Case<'_>) {
     case.accepted("billing");
 }
 
+/// From now on the backend is one that cannot say which key an attempt made, as most cannot.
+fn without_attribution(case: &Case<'_>) {
+    let action = json!({"fail": {"status": 404, "canonical": "NOT_FOUND", "message": "not told"}});
+    case.iam().fault(&json!({"operation": "attempts.get", "action": action, "times": 1_000_000})).unwrap();
+}
+
 fn orphan() {
     let world = world();
     let case = account(&world, "orphan");
+    without_attribution(&case);
     let orphan = in_flight(&case);
-    case.event_saying("billing", Reason::OrphanAdopted, &orphan);
+    let told = case.event_saying("billing", Reason::OrphanAdopted, &orphan);
+    assert!(told.contains("nobody else makes keys"), "{told}");
     case.event_saying("billing", Reason::KeyDisabled, &orphan);
     alone(&case);
     case.when("iamsak", "billing", "its window closed", |key| key["status"]["lost"] == Value::Null);
+    case.iam().clear_faults().unwrap();
+}
+
+fn attributed() {
+    let world = world();
+    let case = Case::new(&world, "attributed");
+    case.person.create_account(&case.name, "made by hand");
+    case.account(&json!({"adoptionPolicy": "IfExists"}));
+    case.ready("iamsa", "billing");
+    let orphan = in_flight(&case);
+    // In the same window, so that nothing but the attempt tells the two apart.
+    let (foreign, _) = case.person.create_key(&case.name);
+    let told = case.event_saying("billing", Reason::OrphanAdopted, &orphan);
+    assert!(told.contains("proved"), "{told}");
+    case.event_saying("billing", Reason::KeyDeleted, &orphan);
+    let left = case.person.keys(&case.name);
+    let mut ids: Vec<&str> = left.iter().map(|key| key.id.as_str()).collect();
+    let mut wanted = [case.active("billing"), foreign];
+    ids.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(ids, wanted, "a key of a person was taken for one of ours");
 }
 
 fn suspect() {
@@ -137,6 +168,7 @@ fn suspect() {
     case.person.create_account(&case.name, "made by hand");
     case.account(&json!({"adoptionPolicy": "IfExists"}));
     case.ready("iamsa", "billing");
+    without_attribution(&case);
     let orphan = in_flight(&case);
     // Others may make keys on this account: it could be ours and cannot be proved so, so it is named and left alone.
     let message = case.told("iamsak", "billing", "SuspectKeys", "True", Reason::SuspectKeys);
@@ -152,6 +184,7 @@ fn suspect() {
     case.patch("iamsak", "billing", &claim);
     case.event_saying("billing", Reason::KeyDeleted, &orphan);
     alone(&case);
+    case.iam().clear_faults().unwrap();
 }
 
 fn staged() {
@@ -303,4 +336,25 @@ fn login_lost() {
     case.gone("iamsa", "billing");
     case.gone("ciamb", &case.backend);
     assert_eq!(case.person.account(&case.name), None);
+}
+
+fn api_server() {
+    let world = world();
+    let case = account(&world, "apiserver");
+    case.key("billing", &json!({}));
+    case.ready("iamsak", "billing");
+    let before = case.active("billing");
+    for n in 0..3 {
+        world.cp().restart_api_server().unwrap();
+        // Nothing but a watch can tell of it.
+        let name = format!("new-{n}");
+        case.key(&name, &json!({}));
+        let wait = || match condition(&case.get("iamsak", &name), "Ready")["status"] == "True" {
+            true => Ok(()),
+            false => Err("not ready"),
+        };
+        wait_until(&name, Duration::from_secs(30), wait).unwrap();
+    }
+    assert_eq!(case.active("billing"), before, "an outage of the API server is no reason for a new key");
+    case.accepted("billing");
 }

@@ -49,6 +49,16 @@ impl Kube {
         }
     }
 
+    /// The object, or none; an error while nobody answers, or while the server is not ready yet.
+    pub fn look(&self, path: &str) -> Result<Option<Value>, kube::Error> {
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        match runtime().block_on(self.client.request::<Value>(request)) {
+            Ok(value) => Ok(Some(value)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The object, or none.
     pub fn find(&self, path: &str) -> Option<Value> {
         match self.send("GET", path, "", Vec::new()) {

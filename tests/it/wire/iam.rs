@@ -157,6 +157,13 @@ impl Iam {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    /// The same from a client that calls itself so; an error if no answer came.
+    pub async fn post_from(&self, agent: &str, path: &str, body: Value) -> reqwest::Result<Answer> {
+        let request = self.http.post(format!("{}{path}", self.url)).json(&body);
+        let request = request.header("user-agent", agent).bearer_auth(self.bearer().await);
+        answer(request.send().await?).await
+    }
+
     pub async fn delete(&self, path: &str) -> Answer {
         self.call(Method::DELETE, path, None).await
     }

@@ -25,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         trial("keys::the_limit_in_legacy_words", legacy_limit),
         trial("keys::disable_and_enable_show_and_are_idempotent", disable),
         trial("keys::a_deleted_key_is_missing", delete),
+        trial("keys::an_attempt_in_the_user_agent_names_its_key", attempts),
         trial("keys::missing_keys_and_accounts_are_told_apart", missing),
         trial("keys::an_uploaded_certificate_becomes_a_key", upload),
         trial("keys::bad_uploads_are_refused", bad_uploads),
@@ -223,6 +224,36 @@ async fn delete() {
     iam.get(&path).await.error(404, "NOT_FOUND");
     assert_eq!(iam.get(&keys_path(&address)).await.ok(), json!({}));
     iam.exchange(&file).await.oauth_error(400, "invalid_grant", "Invalid JWT Signature.");
+}
+
+async fn attempts() {
+    let (iam, address) = (Iam::start(&["--enable-fault-api"]), email("billing"));
+    iam.account("billing").await;
+    let of = |nonce: &str| format!("/keywheel/v1/attempts/{nonce}");
+    let agent = "keywheel/1 attempt/8s8y9xazuq";
+    // Also when its answer is lost: that is what it is for.
+    let fault = json!({"operation": "keys.create", "action": "apply_then_drop"});
+    iam.put("/faults", fault).await.ok();
+    let dropped = iam.post_from(agent, &keys_path(&address), json!({})).await;
+    assert!(dropped.is_err(), "the answer arrived");
+    let key = iam.get(&of("8s8y9xazuq")).await.ok();
+    let listed = iam.get(&keys_path(&address)).await.ok();
+    assert_eq!((&listed["keys"][0]["name"], listed["keys"].as_array().unwrap().len()), (&key["name"], 1));
+
+    let pair = RsaKeyPair::generate_2048().unwrap();
+    let certificate =
+        self_signed(&pair, "up", Timestamp::from_second(now()).unwrap(), Expiry::Never).unwrap();
+    let body = json!({"publicKeyData": STANDARD.encode(certificate)});
+    let uploading = format!("{}:upload", keys_path(&address));
+    let uploaded = iam.post_from("keywheel/1 attempt/up", &uploading, body).await.unwrap().ok();
+
+    let iam = iam.kill_and_restart();
+    assert_eq!(iam.get(&of("up")).await.ok()["name"], uploaded["name"]);
+    iam.delete(&key_path(&key)).await.ok();
+    iam.get(&of("8s8y9xazuq")).await.error(404, "NOT_FOUND");
+    iam.get(&of("unheard")).await.error(404, "NOT_FOUND");
+    let nobody = iam.call_as("", Method::GET, &of("up"), None).await;
+    nobody.error(401, "UNAUTHENTICATED");
 }
 
 async fn missing() {

@@ -8,8 +8,9 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 
-/// The policy that the API server runs with: one line a request, with names and without bodies.
+/// The policy that the API server runs with: one line a request, with names; bodies of key statuses only.
 pub const POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -17,6 +18,8 @@ omitStages: [RequestReceived, ResponseStarted]
 rules:
 - level: None
   users: [\"system:apiserver\"]
+- level: Request
+  resources: [{group: keywheel.dev, resources: [serviceaccountkeys/status]}]
 - level: Metadata
 ";
 
@@ -79,6 +82,8 @@ pub struct Entry {
     pub uri: String,
     /// When the request arrived: RFC 3339, microseconds.
     pub received: String,
+    /// What was sent, where the policy keeps it; else null.
+    pub body: Value,
 }
 
 impl Entry {
@@ -206,6 +211,7 @@ fn parse(line: &str) -> Result<Option<Entry>, Error> {
         code: raw.response_status.map_or(0, |status| status.code),
         uri: raw.request_uri,
         received: raw.request_received_timestamp,
+        body: raw.request_object,
     }))
 }
 
@@ -230,6 +236,8 @@ struct Raw {
     response_status: Option<RawStatus>,
     #[serde(default)]
     request_received_timestamp: String,
+    #[serde(default)]
+    request_object: Value,
 }
 
 #[derive(Deserialize)]

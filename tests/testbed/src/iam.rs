@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -118,7 +119,7 @@ pub struct Request {
 /// A running IAM server; dropping it ends it.
 #[derive(Debug)]
 pub struct IamServer {
-    process: Option<Process>,
+    process: Mutex<Option<Process>>,
     url: String,
     program: PathBuf,
     options: IamOptions,
@@ -136,8 +137,8 @@ impl IamServer {
             Some(folder) => Scratch::lasting(folder)?,
             None => Scratch::new("iam")?,
         };
-        let mut server = Self { process: None, url: String::new(), program, options, scratch };
-        server.run("127.0.0.1:0")?;
+        let mut server = Self { process: Mutex::default(), url: String::new(), program, options, scratch };
+        server.url = server.run("127.0.0.1:0")?;
         Ok(server)
     }
 
@@ -145,7 +146,12 @@ impl IamServer {
         self.scratch.path().join(name)
     }
 
-    fn run(&mut self, listen: &str) -> Result<(), Error> {
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the process; gives the address that it serves.
+    fn run(&self, listen: &str) -> Result<String, Error> {
         let address_file = self.file("address");
         // An old one would say that the new process serves.
         match fs::remove_file(&address_file) {
@@ -201,9 +207,8 @@ impl IamServer {
                 last: process.tail(),
             }));
         };
-        self.url = url;
-        self.process = Some(process);
-        Ok(())
+        *self.process() = Some(process);
+        Ok(url)
     }
 
     /// The base address, `http://127.0.0.1:PORT`; the same after a restart.
@@ -271,18 +276,18 @@ impl IamServer {
     }
 
     /// Ends it as a crash would. The data stays.
-    pub fn kill9(&mut self) -> Result<(), Error> {
-        if let Some(process) = self.process.take() {
+    pub fn kill9(&self) -> Result<(), Error> {
+        if let Some(process) = self.process().take() {
             process.kill9()?;
         }
         Ok(())
     }
 
     /// Starts it again on the same data and the same port; a running one is killed first.
-    pub fn restart(&mut self) -> Result<(), Error> {
+    pub fn restart(&self) -> Result<(), Error> {
         self.kill9()?;
-        let listen = self.url.trim_start_matches("http://").to_owned();
-        self.run(&listen)
+        self.run(self.url.trim_start_matches("http://"))?;
+        Ok(())
     }
 
     /// Changes the options of the next [`Self::restart`], for instance the key limit.
@@ -292,12 +297,12 @@ impl IamServer {
 
     /// Its process, as others can recognize it.
     pub fn identities(&self) -> Vec<Detached> {
-        self.process.iter().map(Process::identity).collect()
+        self.process().iter().map(Process::identity).collect()
     }
 
     /// Lets it run on after this process; only sensible with [`IamOptions::folder`].
-    pub fn detach(mut self) -> Option<Detached> {
-        self.process.take().map(Process::detach)
+    pub fn detach(self) -> Option<Detached> {
+        self.process().take().map(Process::detach)
     }
 
     /// Its folder.

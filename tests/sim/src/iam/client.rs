@@ -39,6 +39,7 @@ impl Connector for SimConnector {
             algorithms: vec!["RSA_2048".to_owned()],
             key_limit: Some(u32::try_from(KEY_LIMIT).expect("a small number")),
             token_exchange: true,
+            names_attempts: false,
         };
         Ok(Arc::new(SimBackend { line: self.0.clone(), facts, timeout: embedded.call_timeout }))
     }
@@ -153,6 +154,10 @@ impl IamBackend for SimBackend {
             }
             _ => Err(strange("keys.upload")),
         }
+    }
+
+    async fn key_of_attempt(&self, _nonce: &str) -> Result<Option<String>, BackendError> {
+        Ok(None)
     }
 
     async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::audit::{self, Audit};
@@ -11,6 +12,7 @@ use crate::tools::{self, Tool, Toolbox};
 use crate::{kubectl, pki, process, repo, wait};
 
 mod files;
+mod launch;
 mod start;
 mod waits;
 
@@ -121,7 +123,8 @@ impl Options {
 #[derive(Debug)]
 pub struct ControlPlane {
     // Declared in the order of dropping: processes before the folder that they write to.
-    processes: Processes,
+    processes: Mutex<Processes>,
+    api_server: launch::Launch,
     server: String,
     toolbox: Toolbox,
     kubectl: PathBuf,
@@ -270,14 +273,28 @@ impl ControlPlane {
 
     /// Its processes in the order of their start, as others can recognize them.
     pub fn identities(&self) -> Vec<Detached> {
-        self.processes.0.iter().map(Process::identity).collect()
+        self.processes().0.iter().map(Process::identity).collect()
     }
 
     /// Lets the processes run on after this value and this process; returns them in the order of their start.
     ///
     /// Only sensible with [`Options::folder`]: a scratch folder vanishes with this value.
-    pub fn detach(mut self) -> Vec<Detached> {
-        std::mem::take(&mut self.processes.0).into_iter().map(Process::detach).collect()
+    pub fn detach(self) -> Vec<Detached> {
+        std::mem::take(&mut self.processes().0).into_iter().map(Process::detach).collect()
+    }
+
+    /// Ends the API server as a crash would, and starts it again at the same address; etcd and the controllers go on.
+    pub fn restart_api_server(&self) -> Result<(), Error> {
+        let mut processes = self.processes();
+        for process in processes.0.iter_mut().filter(|p| p.name() == Tool::KubeApiserver.name()) {
+            process.kill9()?;
+            *process = self.api_server.spawn()?;
+        }
+        self.api_server.ready(&processes.0, &self.server)
+    }
+
+    fn processes(&self) -> MutexGuard<'_, Processes> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,14 +1,14 @@
 //! The start: one attempt with fresh ports, and another one only when somebody else took a port.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{ADMIN_USER, ControlPlane, Error, Options, Processes, deadline, files};
+use super::launch::Launch;
+use super::{ADMIN_USER, ControlPlane, Error, Options, Processes, files};
 use crate::pki::{Authority, Pair};
-use crate::process::{End, Process, Scratch};
+use crate::process::{Process, Scratch};
 use crate::tools::{Tool, Toolbox};
 use crate::{audit, kubectl, pki, ports, wait};
 
@@ -55,13 +55,14 @@ pub(super) fn start(options: Options, toolbox: Toolbox) -> Result<ControlPlane, 
     write(&folder.join("audit-policy.yaml"), audit::POLICY)?;
 
     let started = Instant::now();
-    let (mut processes, server) = ground.etcd_and_api_server()?;
+    let (mut processes, api_server, server) = ground.etcd_and_api_server()?;
     let started_in = started.elapsed();
     ground.others(&authority, &server, &mut processes)?;
     let (ca, admin_kubeconfig) = (ground.ca, ground.admin_kubeconfig);
     let kubectl = toolbox.get(Tool::Kubectl)?;
     Ok(ControlPlane {
-        processes,
+        processes: Mutex::new(processes),
+        api_server,
         server,
         toolbox,
         kubectl,
@@ -74,18 +75,19 @@ pub(super) fn start(options: Options, toolbox: Toolbox) -> Result<ControlPlane, 
 }
 
 impl Ground<'_> {
-    fn etcd_and_api_server(&self) -> Result<(Processes, String), Error> {
+    fn etcd_and_api_server(&self) -> Result<(Processes, Launch, String), Error> {
         let mut wished = self.options.ports;
         for _ in 0..PORT_TRIES {
             let [client, peer, secure] = wished.take().map_or_else(ports::free, Ok).map_err(Error::Port)?;
             let mut processes = Processes::default();
-            processes.0.push(self.etcd(client, peer)?);
-            processes.0.push(self.api_server(client, secure)?);
+            processes.0.push(self.etcd(client, peer)?.spawn()?);
+            let api_server = self.api_server(client, secure)?;
+            processes.0.push(api_server.spawn()?);
             let server = format!("https://127.0.0.1:{secure}");
             let user = files::by_certificate(&self.admin);
             files::write_kubeconfig(&self.admin_kubeconfig, &server, &self.ca, &user)?;
-            match self.ready(&processes, secure) {
-                Ok(()) => return Ok((processes, server)),
+            match api_server.ready(&processes.0, &server) {
+                Ok(()) => return Ok((processes, api_server, server)),
                 // Ended by the kernel's word: nothing was started there that could hide another fault.
                 Err(_) if processes.0.iter().any(|process| ports::taken(&process.tail())) => {
                     drop(processes);
@@ -114,16 +116,12 @@ impl Ground<'_> {
         gone(std::fs::remove_dir_all(&path), path)
     }
 
-    fn spawn(&self, tool: Tool, arguments: &[(&str, String)]) -> Result<Process, Error> {
-        let mut command = Command::new(self.toolbox.get(tool)?);
-        command.current_dir(&self.folder);
-        command.args(arguments.iter().map(|(flag, value)| format!("--{flag}={value}")));
-        let log = self.folder.join(format!("{}.log", tool.name()));
-        Ok(Process::spawn(tool.name(), command, &log, End::Kill)?)
+    fn launch(&self, tool: Tool, arguments: &[(&str, String)]) -> Result<Launch, Error> {
+        Launch::new(self.toolbox, tool, &self.folder, arguments)
     }
 
     /// TLS with our own authority on both sides, so that an API server can never talk to a stranger's store.
-    fn etcd(&self, client: u16, peer: u16) -> Result<Process, Error> {
+    fn etcd(&self, client: u16, peer: u16) -> Result<Launch, Error> {
         let (client, peer) = (format!("https://127.0.0.1:{client}"), format!("https://127.0.0.1:{peer}"));
         let mut arguments = vec![
             ("data-dir", shown(&self.folder.join("etcd"))),
@@ -145,10 +143,10 @@ impl Ground<'_> {
         if !self.options.fsync {
             arguments.push(("unsafe-no-fsync", "true".into()));
         }
-        self.spawn(Tool::Etcd, &arguments)
+        self.launch(Tool::Etcd, &arguments)
     }
 
-    fn api_server(&self, etcd: u16, secure: u16) -> Result<Process, Error> {
+    fn api_server(&self, etcd: u16, secure: u16) -> Result<Launch, Error> {
         let mut arguments = vec![
             ("etcd-servers", format!("https://127.0.0.1:{etcd}")),
             ("etcd-cafile", shown(&self.ca)),
@@ -179,28 +177,7 @@ impl Ground<'_> {
             // It waits for service accounts that nobody would make.
             arguments.push(("disable-admission-plugins", "ServiceAccount".into()));
         }
-        self.spawn(Tool::KubeApiserver, &arguments)
-    }
-
-    fn ready(&self, processes: &Processes, secure: u16) -> Result<(), Error> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, secure));
-        let program = self.toolbox.get(Tool::Kubectl)?;
-        let deadline = deadline();
-        let mut last = "the port is closed".to_owned();
-        while Instant::now() < deadline {
-            processes.0.iter().try_for_each(Process::must_live)?;
-            // A connection costs nothing; kubectl, which checks the certificate, costs a process.
-            if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
-                let command =
-                    kubectl::command(&program, &self.admin_kubeconfig, &self.folder.join("kubectl-cache"));
-                match kubectl::run(command, &["get", "--raw=/readyz", "--request-timeout=5s"], None) {
-                    Ok(_) => return Ok(()),
-                    Err(error) => last = error.to_string(),
-                }
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Err(wait::TimedOut { what: "the API server's /readyz".into(), waited: super::PATIENCE, last }.into())
+        self.launch(Tool::KubeApiserver, &arguments)
     }
 
     /// kube-controller-manager, kube-scheduler and kwok, each under an identity of its own. None of them opens a port.
@@ -226,7 +203,7 @@ impl Ground<'_> {
                 ("kube-api-qps", "200".into()),
                 ("kube-api-burst", "400".into()),
             ];
-            processes.0.push(self.spawn(tool, &arguments)?);
+            processes.0.push(self.launch(tool, &arguments)?.spawn()?);
         }
         if self.options.scheduler {
             let tool = Tool::KubeScheduler;
@@ -235,7 +212,7 @@ impl Ground<'_> {
                 ("leader-elect", "false".into()),
                 ("secure-port", "0".into()),
             ];
-            processes.0.push(self.spawn(tool, &arguments)?);
+            processes.0.push(self.launch(tool, &arguments)?.spawn()?);
         }
         if self.options.kwok {
             let tool = Tool::Kwok;
@@ -248,7 +225,7 @@ impl Ground<'_> {
             let listing =
                 std::fs::read_dir(&stages).map_err(|source| Error::Write { path: stages, source })?;
             arguments.extend(listing.flatten().map(|entry| ("config", shown(&entry.path()))));
-            processes.0.push(self.spawn(tool, &arguments)?);
+            processes.0.push(self.launch(tool, &arguments)?.spawn()?);
         }
         if self.options.controllers.contains(&"serviceaccount-controller") {
             self.controllers_work(processes)?;
