@@ -28,7 +28,7 @@ sim: ## Simulate crashes, lost answers and people: every flow with every fault, 
 	@$(TARGET_DIR)/sim/keywheel-sim exhaustive
 	@$(TARGET_DIR)/sim/keywheel-sim random --seeds $(SEEDS)
 
-chaos: testbed ## Kill the operator KILLS=100 times where it was hit least, while clients use its Secrets; about 20 minutes
+chaos: testbed ## Kill the operator KILLS=100 times and the servers in between, while a client uses its Secrets; about 20 minutes
 	@KEYWHEEL_CHAOS_KILLS=$(KILLS) $(TESTBED) test chaos::
 
 model: ## Search every state of the key's life, through the production plan; prints how many; WORDS=words for some
