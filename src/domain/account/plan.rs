@@ -341,7 +341,7 @@ impl Table<'_> {
         let retained = policy == Some(AccountDeletionPolicy::Retain)
             || (policy.is_none() && obs.status.origin == Some(AccountOrigin::Adopted));
         if retained {
-            return self.act(Step::RemoveFinalizer);
+            return self.let_go();
         }
         if obs.ended {
             return self.act(Step::RemoveFinalizer);
@@ -366,6 +366,31 @@ impl Table<'_> {
             Some(Ok(None)) => self.absent_for_good(),
             Some(Ok(Some(account))) => self.end(account),
         }
+    }
+
+    /// A retained account loses our mark, or no later object could adopt it. Where that cannot be done it goes without: an
+    /// account that stays is no reason to hold its object.
+    fn let_go(&self) -> Plan {
+        let obs = self.obs;
+        let reachable = obs.backend.is_ok() && obs.refused.is_none() && obs.status.unique_id.is_some();
+        match &obs.account {
+            None if reachable => Plan { next: Next::NeedAccount, ..self.keep() },
+            Some(Ok(Some(account))) if reachable => {
+                self.unmarked(account).unwrap_or_else(|| self.act(Step::RemoveFinalizer))
+            }
+            _ => self.act(Step::RemoveFinalizer),
+        }
+    }
+
+    /// Takes our mark off the account.
+    fn unmarked(&self, account: &Account) -> Option<Plan> {
+        let (text, mark) = split_mark(&account.description);
+        let known = self.obs.status.unique_id.as_ref() == Some(&account.unique_id);
+        (known && mark == Some(self.obs.owner_mark.as_str())).then(|| {
+            let description = Some(text.to_owned());
+            let unique_id = account.unique_id.clone();
+            self.act(Step::Describe { unique_id, display_name: None, description })
+        })
     }
 
     /// Absence counts only once a read must show the account: not right after its creation, and not while a create
@@ -398,8 +423,10 @@ impl Table<'_> {
         let unique_id = account.unique_id.clone();
         match obs.spec.deletion_policy {
             _ if !ours => self.act(Step::RemoveFinalizer),
-            Some(AccountDeletionPolicy::Retain) => self.act(Step::RemoveFinalizer),
-            Some(AccountDeletionPolicy::Disable) if account.disabled => self.act(Step::RemoveFinalizer),
+            Some(AccountDeletionPolicy::Retain) => self.let_go(),
+            Some(AccountDeletionPolicy::Disable) if account.disabled => {
+                self.unmarked(account).unwrap_or_else(|| self.act(Step::RemoveFinalizer))
+            }
             Some(AccountDeletionPolicy::Disable) => self.act(Step::SetDisabled { unique_id, disabled: true }),
             Some(AccountDeletionPolicy::Delete) | None => {
                 let note = format!("Account {} is deleted", account.email);

@@ -218,17 +218,34 @@ fn deletion_waits_for_keys_then_follows_the_policy() {
     let delete = Next::Act(Step::Delete { unique_id: "100".to_owned() });
     let disable = Next::Act(Step::SetDisabled { unique_id: "100".to_owned(), disabled: true });
     let leave = Next::Act(Step::RemoveFinalizer);
+    // With our mark no later object could adopt it.
+    let description = Some(String::new());
+    let unmark = Next::Act(Step::Describe { unique_id: "100".to_owned(), display_name: None, description });
     for (policy, origin, expected) in [
         (None, AccountOrigin::Created, &delete),
-        (None, AccountOrigin::Adopted, &leave),
+        (None, AccountOrigin::Adopted, &unmark),
         (Some(AccountDeletionPolicy::Delete), AccountOrigin::Adopted, &delete),
         (Some(AccountDeletionPolicy::Disable), AccountOrigin::Created, &disable),
-        (Some(AccountDeletionPolicy::Retain), AccountOrigin::Created, &leave),
+        (Some(AccountDeletionPolicy::Retain), AccountOrigin::Created, &unmark),
     ] {
         obs.spec.deletion_policy = policy;
         obs.status.origin = Some(origin);
         assert_eq!(&decide(&obs).next, expected, "{policy:?} {origin:?}");
     }
+    let there = obs.account.clone();
+    obs.refused = Some(Trouble::new(Class::Forbidden, "no"));
+    assert_eq!(decide(&obs).next, leave, "what stays holds nothing up");
+    obs.refused = None;
+    if let Some(Ok(Some(account))) = &mut obs.account {
+        account.description.clear();
+    }
+    assert_eq!(decide(&obs).next, leave);
+    obs.account = there;
+    obs.spec.deletion_policy = Some(AccountDeletionPolicy::Disable);
+    if let Some(Ok(Some(account))) = &mut obs.account {
+        account.disabled = true;
+    }
+    assert_eq!(decide(&obs).next, unmark);
     obs.spec.deletion_policy = None;
     obs.account = Some(Ok(None));
     assert_eq!(decide(&obs).next, Next::Wait, "right after its creation a read may not show it yet");

@@ -157,6 +157,15 @@ fn account_policies() {
         case.gone("iamsa", "kept");
         let left = case.person.account(&id).unwrap();
         assert_eq!(left["disabled"].as_bool(), disabled, "{policy}: {left}");
+        // It is nobody's now, so a new object can take it over.
+        case.account_named("kept", &id, &json!({"adoptionPolicy": "Required"}));
+        let adopted = case.ready("iamsa", "kept");
+        assert_eq!(
+            (&adopted["status"]["uniqueId"], &adopted["status"]["origin"]),
+            (&left["uniqueId"], &json!("Adopted"))
+        );
+        case.delete("iamsa", "kept");
+        case.gone("iamsa", "kept");
     }
     // Unset: what was created is deleted. What was adopted stays, see `bad_account`; unless the policy says otherwise.
     let id = format!("{}-adopted", case.name);
