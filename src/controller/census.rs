@@ -1,9 +1,9 @@
 //! The keys of an account, and which of them objects own.
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
-use kube::Api;
 
 use super::key::{add_claims, named_ids};
 use super::registry::Login;
