@@ -133,7 +133,9 @@ impl Table<'_> {
                 return Err(Mood::Broken(*reason, message.clone()));
             }
         };
-        if let Some(skew) = account.clock_skew.filter(|skew| *skew > self.timing.max_skew) {
+        if let Some(skew) =
+            account.clock_skew.filter(|skew| *skew > self.timing.max_skew && !defect!(SkewIgnored))
+        {
             let message = format!(
                 "The backend's clock and ours differ by {}s: set the wrong one right",
                 skew.as_secs()
@@ -175,7 +177,8 @@ impl Table<'_> {
             if let Some(unfinished) = self.unfinished_rollout(&waiting.status) {
                 return Some(self.held_by_rollout(waiting, id, &unfinished));
             }
-            if let Some(dropped) = self.drop_previous(&waiting.status, account, id) {
+            let dropped = self.drop_previous(&waiting.status, account, id);
+            if let Some(dropped) = dropped.filter(|_| !defect!(PreviousKept)) {
                 return Some(dropped);
             }
         }

@@ -105,13 +105,13 @@ impl Table<'_> {
         let old = self.obs.renamed_from.as_ref()?;
         let active = ledger::active(status)?;
         let name = status.secret_name.clone()?;
-        if !status.former_secrets.iter().any(|f| f.uid == old.uid) {
+        if !status.former_secrets.iter().any(|f| f.uid == old.uid) && !defect!(RenameForgotten) {
             let mut after = status.clone();
             after.former_secrets.retain(|f| f.name != name);
             after.former_secrets.push(FormerSecret {
                 name,
                 uid: old.uid.clone(),
-                delete_at: add(self.now, schedule.overlap),
+                delete_at: if defect!(FormerGoesAtOnce) { self.now } else { add(self.now, schedule.overlap) },
             });
             return Some(Plan::act("11", Step::WriteStatus, after));
         }

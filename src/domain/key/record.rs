@@ -222,6 +222,9 @@ impl Table<'_> {
         after.next_rotation_time = after
             .last_rotation_time
             .and_then(|last| schedule.next_rotation(last, &obs.uid, created_at, expires_at));
+        if let Some(due) = status.next_rotation_time.filter(|_| defect!(MissedTurnsRepeated)) {
+            after.next_rotation_time = schedule.next_rotation(due, &obs.uid, created_at, expires_at);
+        }
         if pending.is_some() {
             let (is, reason, message) = match obs.spec.verification.mode {
                 VerificationMode::TokenExchange => {

@@ -29,6 +29,8 @@ pub struct Case {
     pub faults: Vec<(At, Fate)>,
     /// How many calls of the new process a frozen one sleeps through.
     pub wake_after: Option<u64>,
+    /// By how many changes the memory of the processes is out of date.
+    pub behind: usize,
 }
 
 impl Case {
@@ -37,6 +39,7 @@ impl Case {
         let flow = flows::find(self.flow).expect("a case is of a flow");
         let mut script = Script::new(self.faults.clone());
         script.wake_after = self.wake_after;
+        script.behind = self.behind;
         run(&flow, SEED, script)
     }
 }
@@ -67,7 +70,7 @@ pub fn cases(depth: Depth, only: Option<&str>) -> Vec<Case> {
     let mut cases = Vec::new();
     for flow in flows::all().into_iter().filter(|f| only.is_none_or(|name| name == f.name)) {
         let calm = run(&flow, SEED, Script::default());
-        cases.push(Case { flow: flow.name, faults: Vec::new(), wake_after: None });
+        cases.push(Case { flow: flow.name, faults: Vec::new(), wake_after: None, behind: 0 });
         cases.extend(single(&flow, &calm.seen, depth));
         if matches!(flow.name, "create" | "rotate") && depth == Depth::Full {
             cases.extend(pairs(&flow, &calm.seen));
@@ -88,6 +91,7 @@ fn single(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
             flow: flow.name,
             faults: vec![(At::Call(at), fate)],
             wake_after: None,
+            behind: 0,
         }));
     }
     cases
@@ -146,7 +150,7 @@ fn pairs(flow: &Flow, seen: &[Offer]) -> Vec<Case> {
                 for other in &kinds {
                     let faults =
                         vec![(At::Mutation(first), one.clone()), (At::Mutation(second), other.clone())];
-                    cases.push(Case { flow: flow.name, faults, wake_after: None });
+                    cases.push(Case { flow: flow.name, faults, wake_after: None, behind: 0 });
                 }
             }
         }
@@ -160,7 +164,7 @@ fn late_wakers(flow: &Flow, seen: &[Offer], every: usize) -> Vec<Case> {
     for at in (1..=calls).step_by(every) {
         for wake_after in (0..calls + 20).step_by(every * 2) {
             let faults = vec![(At::Call(at), Fate::Freeze)];
-            cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after) });
+            cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after), behind: 0 });
         }
     }
     cases

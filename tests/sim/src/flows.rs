@@ -40,97 +40,116 @@ pub struct Flow {
     pub longest: Duration,
     /// What it may cost without faults.
     pub budget: Option<Budget>,
+    /// What else happens, so long after it began.
+    pub later: Option<(Duration, fn(&mut World))>,
+    /// Attempts that it ends before they lead to anything.
+    pub given_up: usize,
+}
+
+impl Flow {
+    fn new(
+        name: &'static str,
+        begin: fn(Setup) -> LocalBoxFuture<'static, World>,
+        act: fn(&mut World),
+        is_done: fn(&World) -> bool,
+        minutes: u64,
+    ) -> Self {
+        let longest = Duration::from_secs(60 * minutes);
+        Self { name, begin, act, is_done, longest, budget: None, later: None, given_up: 0 }
+    }
+
+    fn costs(self, api_writes: usize, iam_calls: usize) -> Self {
+        Self { budget: Some(Budget { api_writes, iam_calls }), ..self }
+    }
+
+    fn later(self, after: Duration, act: fn(&mut World)) -> Self {
+        Self { later: Some((after, act)), ..self }
+    }
+
+    fn gives_up(self, attempts: usize) -> Self {
+        Self { given_up: attempts, ..self }
+    }
 }
 
 /// All flows.
 pub fn all() -> Vec<Flow> {
-    let minutes = |n: u64| Duration::from_secs(60 * n);
-    let budget = |api_writes, iam_calls| Some(Budget { api_writes, iam_calls });
     vec![
-        Flow {
-            name: "create",
-            begin: |setup| World::with_account(setup).boxed_local(),
-            act: |world| world.create_key(KEY, ACCOUNT, &json!({})),
-            is_done: |world| world.is_ready(KEY) && staged(world) == 0,
-            longest: minutes(1),
-            budget: budget(6, 3),
-        },
-        Flow {
-            name: "rotate",
-            begin: |setup| before_rotation(setup).boxed_local(),
-            act: |_| {},
-            is_done: |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
-            longest: minutes(3),
-            budget: budget(5, 3),
-        },
-        Flow {
-            name: "retire",
-            begin: |setup| rotated(setup).boxed_local(),
-            act: |_| {},
-            is_done: |world| ledger(world) == 1,
-            longest: minutes(8 * 60),
-            budget: budget(2, 2),
-        },
-        Flow {
-            name: "delete",
-            begin: |setup| with_key(setup).boxed_local(),
-            act: |world| {
+        Flow::new(
+            "create",
+            |setup| World::with_account(setup).boxed_local(),
+            |world| world.create_key(KEY, ACCOUNT, &json!({})),
+            |world| world.is_ready(KEY) && staged(world) == 0,
+            1,
+        )
+        .costs(6, 3),
+        Flow::new(
+            "rotate",
+            |setup| before_rotation(setup).boxed_local(),
+            |_| {},
+            |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
+            3,
+        )
+        .costs(5, 3),
+        Flow::new("retire", |setup| rotated(setup).boxed_local(), |_| {}, |world| ledger(world) == 1, 8 * 60)
+            .costs(2, 2),
+        Flow::new(
+            "delete",
+            |setup| with_key(setup).boxed_local(),
+            |world| {
                 world.delete("ServiceAccountKey", KEY);
             },
-            is_done: |world| world.key(KEY).is_none(),
-            longest: minutes(1),
-            budget: None,
-        },
-        Flow {
-            name: "delete-in-overlap",
-            begin: |setup| rotated(setup).boxed_local(),
-            act: |world| {
+            |world| world.key(KEY).is_none(),
+            1,
+        ),
+        Flow::new(
+            "delete-in-overlap",
+            |setup| rotated(setup).boxed_local(),
+            |world| {
                 world.delete("ServiceAccountKey", KEY);
             },
-            is_done: |world| world.key(KEY).is_none(),
-            longest: minutes(1),
-            budget: None,
-        },
-        Flow {
-            name: "drift-secret-deleted",
-            begin: |setup| with_key(setup).boxed_local(),
-            act: |world| {
+            |world| world.key(KEY).is_none(),
+            1,
+        ),
+        Flow::new(
+            "drift-secret-deleted",
+            |setup| with_key(setup).boxed_local(),
+            |world| {
                 world.delete("Secret", KEY);
             },
-            is_done: |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
-            longest: minutes(2),
-            budget: budget(5, 3),
-        },
-        Flow {
-            name: "drift-secret-emptied",
-            begin: |setup| with_key(setup).boxed_local(),
-            act: |world| {
+            |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
+            2,
+        )
+        .costs(5, 3),
+        Flow::new(
+            "drift-secret-emptied",
+            |setup| with_key(setup).boxed_local(),
+            |world| {
                 let data = json!({ "data": { "key.json": STANDARD.encode("{}") } });
                 world.patch("Secret", KEY, data);
             },
-            is_done: |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
-            longest: minutes(2),
-            budget: budget(5, 3),
-        },
-        Flow {
-            name: "drift-secret-relabelled",
-            begin: |setup| with_key(setup).boxed_local(),
-            act: |world| {
+            |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
+            2,
+        )
+        .costs(5, 3),
+        Flow::new(
+            "drift-secret-relabelled",
+            |setup| with_key(setup).boxed_local(),
+            |world| {
                 let unmarked = json!({ "metadata": { "annotations": { "keywheel.dev/entries": null } } });
                 world.patch("Secret", KEY, unmarked);
             },
-            is_done: |world| {
+            |world| {
                 world
                     .object(&secret_place(KEY))
                     .is_some_and(|s| !s["metadata"]["annotations"]["keywheel.dev/entries"].is_null())
             },
-            longest: minutes(2),
-            budget: budget(1, 0),
-        },
-        Flow {
-            name: "spec-changed",
-            begin: |setup| with_key(setup).boxed_local(),
-            act: |world| {
+            2,
+        )
+        .costs(1, 0),
+        Flow::new(
+            "spec-changed",
+            |setup| with_key(setup).boxed_local(),
+            |world| {
                 let entries = json!([
                     { "key": "key.json", "format": "GoogleCredentials" },
                     { "key": "private.pem", "format": "PrivateKeyPem" },
@@ -138,57 +157,53 @@ pub fn all() -> Vec<Flow> {
                 let spec = json!({ "spec": { "secret": { "entries": entries, "labels": { "team": "a" } } } });
                 assert_eq!(world.patch("ServiceAccountKey", KEY, spec), 200);
             },
-            is_done: |world| {
+            |world| {
                 let written = |s: Value| s["data"]["private.pem"].is_string();
                 world.object(&secret_place(KEY)).is_some_and(written)
             },
-            longest: minutes(2),
-            budget: budget(2, 0),
-        },
-        Flow {
-            name: "old-credential-restored",
-            begin: |setup| rotated(setup).boxed_local(),
-            act: restore_older_secret,
-            is_done: |world| world.is_ready(KEY) && rotations(world) >= 3 && staged(world) == 0,
-            longest: minutes(5),
-            budget: None,
-        },
-        Flow {
-            name: "status-lost",
-            begin: |setup| rotated(setup).boxed_local(),
-            act: |world| {
+            2,
+        )
+        .costs(2, 0),
+        Flow::new(
+            "old-credential-restored",
+            |setup| rotated(setup).boxed_local(),
+            restore_older_secret,
+            |world| world.is_ready(KEY) && rotations(world) >= 3 && staged(world) == 0,
+            5,
+        ),
+        Flow::new(
+            "status-lost",
+            |setup| rotated(setup).boxed_local(),
+            |world| {
                 world.patch_status("ServiceAccountKey", KEY, json!({ "status": null }));
             },
-            is_done: |world| {
+            |world| {
                 let key = world.key(KEY).unwrap_or_default();
                 world.is_ready(KEY) && key["status"]["lost"].is_null()
             },
-            longest: minutes(100),
-            budget: None,
-        },
-        Flow {
-            name: "account-create",
-            begin: |setup| async { operating(World::with_backend(setup)).await }.boxed_local(),
-            act: |world| world.create_account(ACCOUNT),
-            is_done: |world| world.object(&account_place()).is_some_and(|a| ready(&a)),
-            longest: minutes(1),
-            budget: None,
-        },
-        Flow {
-            name: "account-delete",
-            begin: |setup| with_key(setup).boxed_local(),
-            act: |world| {
+            100,
+        ),
+        Flow::new(
+            "account-create",
+            |setup| async { operating(World::with_backend(setup)).await }.boxed_local(),
+            |world| world.create_account(ACCOUNT),
+            |world| world.object(&account_place()).is_some_and(|a| ready(&a)),
+            1,
+        ),
+        Flow::new(
+            "account-delete",
+            |setup| with_key(setup).boxed_local(),
+            |world| {
                 world.delete("ServiceAccount", ACCOUNT);
                 world.delete("ServiceAccountKey", KEY);
             },
-            is_done: |world| world.object(&account_place()).is_none() && world.key(KEY).is_none(),
-            longest: minutes(5),
-            budget: None,
-        },
-        Flow {
-            name: "namespace-delete",
-            begin: |setup| with_key(setup).boxed_local(),
-            act: |world| {
+            |world| world.object(&account_place()).is_none() && world.key(KEY).is_none(),
+            5,
+        ),
+        Flow::new(
+            "namespace-delete",
+            |setup| with_key(setup).boxed_local(),
+            |world| {
                 let verb = crate::api_server::Verb::Delete;
                 let namespace = crate::stage::resource("Namespace");
                 world.request(&crate::api_server::Request::by_person(
@@ -199,10 +214,9 @@ pub fn all() -> Vec<Flow> {
                     Value::Null,
                 ));
             },
-            is_done: |world| world.object(&account_place()).is_none() && world.key(KEY).is_none(),
-            longest: minutes(5),
-            budget: None,
-        },
+            |world| world.object(&account_place()).is_none() && world.key(KEY).is_none(),
+            5,
+        ),
     ]
 }
 
@@ -238,7 +252,7 @@ fn staged(world: &World) -> usize {
 }
 
 async fn operating(mut world: World) -> World {
-    world.start_operator();
+    world.start_all();
     world.run_for(Duration::from_secs(2), &mut Calm).await;
     world
 }

@@ -113,7 +113,7 @@ impl History {
             let spec = json!({ "rotation": { "every": "20h", "overlap": "2h", "deleteAfter": "3h" } });
             world.create_key(&people::key_name(key), &people::account_name(key / 3), &spec);
         }
-        world.start_operator();
+        world.start_all();
         let mut director = Chaos::new(self.seed);
         for happening in &self.happenings {
             let at = happening.at();

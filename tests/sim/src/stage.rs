@@ -58,7 +58,7 @@ impl World {
     pub async fn with_account(setup: Setup) -> Self {
         let mut world = Self::with_backend(setup);
         world.create_account(ACCOUNT);
-        world.start_operator();
+        world.start_all();
         world.run_for(Duration::from_secs(5), &mut Calm).await;
         world
     }

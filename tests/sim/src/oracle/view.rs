@@ -45,6 +45,12 @@ impl KeyObject {
         self.list("keys").filter_map(|k| k["id"].as_str())
     }
 
+    /// Name of its Secret.
+    pub fn secret_name(&self) -> &str {
+        let given = self.object.pointer("/spec/secret/name").and_then(Value::as_str);
+        given.unwrap_or(&self.place.name)
+    }
+
     /// The key that it says is active.
     pub fn active(&self) -> Option<&str> {
         self.status("/activeKeyId").and_then(Value::as_str)
