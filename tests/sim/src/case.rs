@@ -12,7 +12,7 @@ use crate::oracle::unrest;
 use crate::world::{Setup, World};
 
 /// How long the Lease lasts that two processes compete for.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(15);
 /// How long a crashed process is away.
 const RESTART: Duration = Duration::from_secs(2);
 /// How long everything may take to come to rest once nothing goes wrong any more: the longest wait of the protocol
@@ -109,7 +109,9 @@ pub fn in_own_time<T>(run: impl Future<Output = T>) -> T {
 /// Runs a flow with these faults.
 pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
     in_own_time(async move {
-        let lease = script.wake_after.map(|_| LEASE);
+        // Short where the flow is: a Lease is renewed all day long.
+        let lease = if flow.longest <= Duration::from_mins(1) { LEASE } else { LEASE * 20 };
+        let lease = script.wake_after.map(|_| lease);
         let setup = Setup { timing: timing(), lease, ..Setup::new(seed) };
         let mut world = (flow.begin)(setup).await;
         world.start_all();

@@ -18,7 +18,10 @@ const API: &str = "keywheel.dev/v1alpha1";
 
 /// The kind of our objects, or of a built-in one.
 pub fn resource(kind: &str) -> &'static std::sync::Arc<Resource> {
-    of_kind(API, kind).or_else(|| of_kind("v1", kind)).expect("the kind is served")
+    of_kind(API, kind)
+        .or_else(|| of_kind("v1", kind))
+        .or_else(|| of_kind("apps/v1", kind))
+        .expect("the kind is served")
 }
 
 /// The place of a key.

@@ -1,18 +1,18 @@
-//! Fixed key pairs: the same in every run and on every machine, made when they are first needed.
+//! Fixed key pairs: the same in every run and on every machine, put together when they are first needed. They are made
+//! of known primes and must protect nothing.
 
 use std::sync::OnceLock;
 
 use keywheel::credential::{RsaKeyPair, SecretBytes};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng as _;
 use rsa::pkcs8::{EncodePrivateKey as _, LineEnding};
-use rsa::traits::PrivateKeyParts as _;
 use rsa::{BigUint, RsaPrivateKey};
 
-/// How many pairs of primes are searched for; that takes long.
-const SEARCHED: usize = 16;
-/// Any two primes make a key, which takes no time: so many different ones there are.
-pub const POOL: usize = SEARCHED * (2 * SEARCHED - 1);
+/// Any two of these make a key.
+const PRIMES: &str = include_str!("primes.txt");
+/// How many primes there are.
+const COUNT: usize = 32;
+/// How many different pairs there are.
+pub const POOL: usize = COUNT * (COUNT - 1) / 2;
 
 /// The private half of a pair, as PEM. No two numbers below [`POOL`] give the same.
 pub fn private_pem(number: usize) -> &'static str {
@@ -38,22 +38,13 @@ pub fn fingerprint(private_pem: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The two primes of a number: those that were found together come first.
+/// The two primes of a number.
 fn chosen(number: usize) -> (usize, usize) {
-    if number < SEARCHED {
-        return (2 * number, 2 * number + 1);
-    }
-    let together = |a: usize, b: usize| a % 2 == 0 && b == a + 1;
-    let all = (0..2 * SEARCHED).flat_map(|b| (0..b).map(move |a| (a, b)));
-    all.filter(|(a, b)| !together(*a, *b)).nth(number - SEARCHED).expect("a number below the pool's size")
+    let mut all = (0..COUNT).flat_map(|b| (0..b).map(move |a| (a, b)));
+    all.nth(number).expect("a number below the pool's size")
 }
 
 fn prime(index: usize) -> BigUint {
-    static FOUND: [OnceLock<RsaPrivateKey>; SEARCHED] = [const { OnceLock::new() }; SEARCHED];
-    let found = FOUND[index / 2].get_or_init(|| {
-        let seed = u64::try_from(index / 2).expect("a small number") + 1;
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        RsaPrivateKey::new(&mut random, 2048).expect("a key of 2048 bits can be made")
-    });
-    found.primes()[index % 2].clone()
+    let line = PRIMES.lines().nth(index).expect("there are so many primes");
+    BigUint::parse_bytes(line.as_bytes(), 16).expect("a prime is a number")
 }

@@ -20,7 +20,8 @@ const DRIFT: [&str; 4] = ["SecretMissing", "SecretEdited", "OldCredentialRestore
 /// What is known of an object.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// When its Secret last lacked the active key.
+    /// Whether its Secret lacks the active key, and when it was last seen to.
+    bad: bool,
     bad_at: Option<Timestamp>,
     /// When a new key of it was last published.
     published_at: Option<Timestamp>,
@@ -77,9 +78,10 @@ impl Needs {
                 s.owner_uid.as_deref() == Some(object.uid.as_str()) && s.credentials.contains_key(active)
             });
             let known = self.known.entry(object.uid.clone()).or_default();
-            if !good {
+            if known.bad || !good {
                 known.bad_at = Some(now);
             }
+            known.bad = !good;
         }
     }
 
@@ -133,7 +135,7 @@ fn unneeded(
     match reason {
         "FirstKey" => active.map(|id| format!("key {} is active", short(id))),
         "SecretMissing" | "SecretEdited" => {
-            let good = known.bad_at.is_none_or(|at| at + FRESH < now);
+            let good = !known.bad && known.bad_at.is_none_or(|at| at + FRESH < now);
             good.then(|| "the Secret has its key".to_owned())
         }
         "KeyEnded" => {

@@ -37,6 +37,13 @@ pub fn unrest(api: &Shared, iam: &Iam, oracle: &Oracle, now: Timestamp) -> Vec<U
             found.push(Unrest(format!("{} is left behind by an object that is gone", secret.place)));
         }
     }
+    for secret in view.consumers() {
+        let Some(owner) = secret.owner_uid.as_deref().and_then(|uid| view.key(uid)) else { continue };
+        let known = object_names(owner).any(|name| name == secret.place.name);
+        if !owner.deleting && !known && !oracle.is_let_go(&secret.place.to_string()) {
+            found.push(Unrest(format!("{} of {} is forgotten", secret.place, owner.place)));
+        }
+    }
     for secret in view.secrets.iter().filter(|s| s.staging) {
         found.push(Unrest(format!("{} is still staged", secret.place)));
     }
@@ -137,4 +144,10 @@ fn late(object: &KeyObject, now: Timestamp) -> Vec<String> {
         }
     }
     found
+}
+
+/// Names of the Secrets that an object knows of.
+fn object_names(object: &KeyObject) -> impl Iterator<Item = &str> {
+    let former = object.list("formerSecrets").filter_map(|f| f["name"].as_str());
+    former.chain([object.secret_name()])
 }

@@ -1,78 +1,18 @@
-//! The flows of a key's and an account's life: how each begins, what sets it going, when it is done.
-
-use std::time::Duration;
+//! A key's and an account's life, and what drifts in it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt as _;
-use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
-use crate::actor::Kind;
-use crate::api_server::Place;
-use crate::fate::Calm;
-use crate::stage::{ACCOUNT, NAMESPACE, key_place, secret_place};
-use crate::world::{Setup, World};
+use super::{
+    Flow, KEY, account_place, before_rotation, ledger, operating, ready, restore_older_secret, rotated,
+    rotations, staged, with_key,
+};
+use crate::stage::{ACCOUNT, NAMESPACE, secret_place};
+use crate::world::World;
 
-/// The key of most flows.
-pub const KEY: &str = "web";
-
-/// What one write budget says (PROTOCOL.md, section 9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Writes to the API server.
-    pub api_writes: usize,
-    /// Calls to the backend about keys.
-    pub iam_calls: usize,
-}
-
-/// A flow.
-pub struct Flow {
-    /// Its name.
-    pub name: &'static str,
-    /// The world in which it begins.
-    pub begin: fn(Setup) -> LocalBoxFuture<'static, World>,
-    /// What sets it going.
-    pub act: fn(&mut World),
-    /// Whether it is over.
-    pub is_done: fn(&World) -> bool,
-    /// How long it may take without faults.
-    pub longest: Duration,
-    /// What it may cost without faults.
-    pub budget: Option<Budget>,
-    /// What else happens, so long after it began.
-    pub later: Option<(Duration, fn(&mut World))>,
-    /// Attempts that it ends before they lead to anything.
-    pub given_up: usize,
-}
-
-impl Flow {
-    fn new(
-        name: &'static str,
-        begin: fn(Setup) -> LocalBoxFuture<'static, World>,
-        act: fn(&mut World),
-        is_done: fn(&World) -> bool,
-        minutes: u64,
-    ) -> Self {
-        let longest = Duration::from_secs(60 * minutes);
-        Self { name, begin, act, is_done, longest, budget: None, later: None, given_up: 0 }
-    }
-
-    fn costs(self, api_writes: usize, iam_calls: usize) -> Self {
-        Self { budget: Some(Budget { api_writes, iam_calls }), ..self }
-    }
-
-    fn later(self, after: Duration, act: fn(&mut World)) -> Self {
-        Self { later: Some((after, act)), ..self }
-    }
-
-    fn gives_up(self, attempts: usize) -> Self {
-        Self { given_up: attempts, ..self }
-    }
-}
-
-/// All flows.
-pub fn all() -> Vec<Flow> {
+pub(super) fn all() -> Vec<Flow> {
     vec![
         Flow::new(
             "create",
@@ -218,89 +158,4 @@ pub fn all() -> Vec<Flow> {
             5,
         ),
     ]
-}
-
-/// The flow of a name.
-pub fn find(name: &str) -> Option<Flow> {
-    all().into_iter().find(|flow| flow.name == name)
-}
-
-fn account_place() -> Place {
-    Place {
-        kind: Kind::Account.stored().to_owned(),
-        namespace: NAMESPACE.to_owned(),
-        name: ACCOUNT.to_owned(),
-    }
-}
-
-fn ready(object: &Value) -> bool {
-    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
-}
-
-/// How often the published key was replaced.
-pub fn rotations(world: &World) -> u64 {
-    world.key(KEY).and_then(|key| key["status"]["rotations"].as_u64()).unwrap_or(0)
-}
-
-fn ledger(world: &World) -> usize {
-    world.key(KEY).and_then(|key| key["status"]["keys"].as_array().map(Vec::len)).unwrap_or(0)
-}
-
-fn staged(world: &World) -> usize {
-    world.api.with(|s| s.store.list("secrets", None).filter(|(p, _)| p.name.starts_with("kw-")).count())
-}
-
-async fn operating(mut world: World) -> World {
-    world.start_all();
-    world.run_for(Duration::from_secs(2), &mut Calm).await;
-    world
-}
-
-/// A world with one key that is published.
-pub async fn with_key(setup: Setup) -> World {
-    let mut world = World::with_account(setup).await;
-    world.create_key(KEY, ACCOUNT, &json!({}));
-    world.run_for(Duration::from_secs(10), &mut Calm).await;
-    assert!(world.is_ready(KEY), "the key of the stage is not ready:\n{}", world.tail(60));
-    world
-}
-
-/// The same, seconds before its rotation.
-pub async fn before_rotation(setup: Setup) -> World {
-    let mut world = with_key(setup).await;
-    let due = world.key(KEY).and_then(|k| crate::oracle::time(&k["status"]["nextRotationTime"]));
-    let wait = due.expect("a key that rotates says when").duration_since(world.time.now());
-    let wait = Duration::try_from(wait).unwrap_or_default().saturating_sub(Duration::from_secs(5));
-    world.run_for(wait, &mut Calm).await;
-    world
-}
-
-/// A world whose key was replaced once; the one before it is in its overlap.
-pub async fn rotated(setup: Setup) -> World {
-    let mut world = before_rotation(setup).await;
-    world.run_for(Duration::from_secs(30), &mut Calm).await;
-    assert_eq!(rotations(&world), 1, "the key of the stage did not rotate:\n{}", world.tail(60));
-    world
-}
-
-/// A person puts back what the Secret was before its last publication.
-pub fn restore_older_secret(world: &mut World) {
-    let place = secret_place(KEY);
-    let current = world.object(&place).unwrap_or_default();
-    let key_id = |s: &Value| s["metadata"]["annotations"]["keywheel.dev/key-id"].clone();
-    let older = (0..8)
-        .filter_map(|back| world.api.with(|s| s.store.earlier(&place, back)))
-        .find(|s| key_id(s) != key_id(&current));
-    if let Some(older) = older {
-        let patch = json!({
-            "data": older["data"], "metadata": { "annotations": older["metadata"]["annotations"] },
-        });
-        world.patch("Secret", KEY, patch);
-    }
-}
-
-/// Whether the key of the flows is where its flow left it.
-pub fn place() -> Place {
-    key_place(KEY)
 }
