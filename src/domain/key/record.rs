@@ -203,7 +203,7 @@ impl Table<'_> {
             after.keys.retain(|k| k.id == id || k.phase != KeyPhase::Overlap);
         }
         after.active_key_id = Some(id.to_owned());
-        after.secret_name = Some(story::secret_name(obs));
+        self.named(&mut after, schedule);
         after.secret_resource_version = Some(secret.resource_version.clone());
         after.account_unique_id = Some(account.unique_id.clone());
         if pending.is_some() {

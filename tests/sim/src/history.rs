@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde_json::json;
 
 use crate::actor::Actor;
 use crate::case::{come_to_rest, in_own_time, keep_alive, timing};
@@ -16,7 +15,7 @@ use crate::stage::NAMESPACE;
 use crate::world::{Setup, World};
 
 /// How long a history lasts before everything calms down.
-const LENGTH: Duration = Duration::from_hours(60);
+const LENGTH: Duration = Duration::from_hours(46);
 
 /// Something that happens in a history.
 #[derive(Clone, Debug)]
@@ -188,16 +187,23 @@ impl History {
         let (before, suspected) = (rotations(world), suspects(world));
         world.counts.reset();
         world.run_for(Duration::from_hours(24), &mut Calm).await;
+        let previous = world.api.with(|s| {
+            let mut keys = s.store.list(crate::actor::Kind::Key.stored(), None);
+            usize::from(keys.any(|(_, k)| k["spec"]["secret"]["previous"] == true))
+        });
         let turned = usize::try_from(rotations(world).saturating_sub(before)).unwrap_or(usize::MAX);
         let writes = world.counts.api_writes.len();
-        // Five a rotation; one for each key that is disabled or deleted, and for each suspect that is gone by now.
+        // Five a rotation, and one more where the previous credential is taken out; one for each key that is disabled or
+        // deleted, and for each suspect that is gone by now; two for a Secret of a former name.
         let ended = world
             .counts
             .iam_calls
             .iter()
             .filter(|c| c.contains("disable-key") || c.contains("delete-key"))
             .count();
-        let planned = turned * 5 + ended + suspected.saturating_sub(suspects(world));
+        let former = world.counts.api_writes.iter().filter(|w| w.starts_with("delete Secret key-")).count();
+        let planned =
+            turned * (5 + previous) + former * 2 + ended + suspected.saturating_sub(suspects(world));
         (writes > planned).then(|| {
             format!(
                 "Convergence: {writes} writes in a day of rest, {planned} of them planned: {:?}",

@@ -216,7 +216,13 @@ pub fn put_right(world: &mut World) {
         .filter(|s| !s.staging)
         .filter(|s| {
             let frozen = world.object(&s.place).is_some_and(|o| o["immutable"] == true);
-            let orphaned = s.owner_uid.as_ref().is_some_and(|uid| View::of(&world.api).key(uid).is_none());
+            // One that the operator left behind is not ours to clear away.
+            let by_hand =
+                |uid: &str| world.oracle.is_let_go(uid) || world.oracle.is_let_go(&s.place.to_string());
+            let orphaned = s
+                .owner_uid
+                .as_ref()
+                .is_some_and(|uid| View::of(&world.api).key(uid).is_none() && by_hand(uid));
             s.place.namespace == NAMESPACE && (frozen || orphaned)
         })
         .map(|s| s.place.name)

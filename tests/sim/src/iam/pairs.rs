@@ -1,6 +1,8 @@
 //! Fixed key pairs: the same in every run and on every machine, put together when they are first needed. They are made
 //! of known primes and must protect nothing.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use keywheel::credential::{RsaKeyPair, SecretBytes};
@@ -31,11 +33,19 @@ pub fn private_pem(number: usize) -> &'static str {
     })
 }
 
-/// Fingerprint of a pair, for the numbers above and for those that were uploaded.
+/// Fingerprint of a pair. Each is read once.
 pub fn fingerprint(private_pem: &str) -> String {
-    RsaKeyPair::from_pkcs8_pem(&SecretBytes::from(private_pem.to_owned()))
+    thread_local! {
+        static KNOWN: RefCell<HashMap<String, String>> = RefCell::new(HashMap::new());
+    }
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(private_pem).cloned()) {
+        return known;
+    }
+    let found = RsaKeyPair::from_pkcs8_pem(&SecretBytes::from(private_pem.to_owned()))
         .map(|pair| pair.public_key_sha256())
-        .unwrap_or_default()
+        .unwrap_or_default();
+    KNOWN.with_borrow_mut(|known| known.insert(private_pem.to_owned(), found.clone()));
+    found
 }
 
 /// The two primes of a number.

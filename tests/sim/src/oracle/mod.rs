@@ -122,11 +122,14 @@ impl Oracle {
         self.let_go.contains(what)
     }
 
-    /// Whether the object that made a key is gone and was to leave its keys.
+    /// Whether the object that made a key is gone and was to leave it.
     pub fn is_retained(&self, key: &iam::Key) -> bool {
         let Maker::Attempt(nonce) = &key.made_by else { return false };
         let object = self.attempts.get(nonce).and_then(|uid| self.gone.get(uid));
-        object.and_then(|o| o.pointer("/spec/deletionPolicy")).is_some_and(|p| p == "Retain")
+        object.is_some_and(|o| {
+            let active = o.pointer("/status/activeKeyId").is_some_and(|id| *id == key.id.as_str());
+            active && o.pointer("/spec/deletionPolicy").is_some_and(|p| p == "Retain")
+        })
     }
 
     /// An object that is gone, as it was last.
@@ -418,7 +421,7 @@ impl Oracle {
                 continue;
             }
             let Maker::Attempt(nonce) = &key.made_by else { continue };
-            if is_covered(view, key, nonce) {
+            if is_covered(view, key, nonce) || self.is_retained(key) {
                 continue;
             }
             if actor.is_none() {
@@ -438,7 +441,19 @@ impl Oracle {
     fn publications(&mut self, view: &View, now: Timestamp) {
         let mut current = BTreeMap::new();
         for secret in view.consumers() {
-            for id in secret.credentials.keys() {
+            // A Secret of a former name is on notice once that of the new name is there.
+            let owner = secret.owner_uid.as_deref().and_then(|uid| view.key(uid));
+            let successor = owner.filter(|o| o.secret_name() != secret.place.name).and_then(|o| {
+                view.consumers().find(|s| {
+                    s.place.name == o.secret_name() && s.owner_uid.as_deref() == Some(o.uid.as_str())
+                })
+            });
+            if successor.is_some_and(|s| !s.credentials.is_empty()) {
+                continue;
+            }
+            // What stands there as the previous one is none that workloads are told to read.
+            let marked = secret.key_id.as_ref().filter(|id| secret.credentials.contains_key(*id));
+            for id in secret.credentials.keys().filter(|id| marked.is_none_or(|m| m == *id)) {
                 current.insert(id.clone(), secret.owner_uid.clone().unwrap_or_default());
             }
         }
