@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::controller::Action;
 use tracing::Instrument as _;
 
+use super::lease::reading;
 use super::{Context, Error};
 use crate::domain::{Event, Reason};
 
@@ -30,7 +31,7 @@ where
     let name = about.name.clone().unwrap_or_default();
     let object = format!("{kind}/{namespace}/{name}");
     // Rule 1.
-    if ctx.leadership.term(ctx.clock.since_boot()).is_none() {
+    if ctx.leadership.term(reading(ctx.clock.as_ref())).is_none() {
         return Ok(Action::requeue(STANDBY));
     }
     let span = tracing::info_span!("reconcile", kind, namespace, name);

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::{Api, ResourceExt as _};
 
 use super::Clock;
+use crate::defect;
 use crate::domain::lease::{Decision, Found, Seen, acts_until, decide, renew_every, see};
 use crate::kube_io::{Io, KubeIoError};
 
@@ -93,13 +94,21 @@ enum Look {
     Standby { wait: Duration, holder: String },
 }
 
+/// The clock that terms are counted on.
+pub(super) fn reading(clock: &dyn Clock) -> Duration {
+    if defect!(LeaseByWallClock) {
+        return Duration::from_secs(u64::try_from(clock.now().as_second()).unwrap_or_default());
+    }
+    clock.since_boot()
+}
+
 /// Gains the Lease and renews it, until another process has it.
 pub async fn keep(io: &Io, clock: &dyn Clock, options: &LeaseOptions, leadership: &Leadership) -> Deposed {
     let mut seen = None;
     let mut led = false;
     let retry = renew_every(options.duration);
     loop {
-        let sent = clock.since_boot();
+        let sent = reading(clock);
         let wait = match look(io, clock, options, &mut seen).await {
             Ok(Look::Held) => {
                 leadership.renewed(sent, options.duration);
@@ -145,7 +154,7 @@ async fn look(
         };
     };
     let found = found(&lease);
-    let now = clock.since_boot();
+    let now = reading(clock);
     let before = seen.take();
     let memory = seen.insert(see(before, &found, now));
     let holder = found.holder.clone().unwrap_or_default();

@@ -22,6 +22,6 @@ pub use backend::{BackendObject, reconcile as reconcile_backend};
 pub use context::{Clock, Context, Entropy, Parts, SystemClock, SystemEntropy};
 pub use error::Error;
 pub use key::reconcile as reconcile_key;
-pub use lease::{Leadership, LeaseOptions};
+pub use lease::{Deposed, Leadership, LeaseOptions, keep as keep_lease};
 pub use registry::{Connector, NetworkConnector, Registry};
 pub use run::{Options, RunError, control, owner_of, run};

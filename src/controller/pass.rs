@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::lease::reading;
 use super::{Context, Error};
 
 /// When a pass began to read, and in which term of the Lease.
@@ -14,14 +15,14 @@ pub struct Pass {
 impl Pass {
     /// Begins, before the first read. Rule 1: without the Lease there is no pass.
     pub fn begin(ctx: &Context) -> Result<Self, Error> {
-        let began = ctx.clock.since_boot();
+        let began = reading(ctx.clock.as_ref());
         let term = ctx.leadership.term(began).ok_or(Error::NotLeading)?;
         Ok(Self { began, term })
     }
 
     /// Whether an unguarded request may leave now.
     pub fn may_send(&self, ctx: &Context, step: &'static str) -> Result<(), Error> {
-        let now = ctx.clock.since_boot();
+        let now = reading(ctx.clock.as_ref());
         if ctx.leadership.term(now) != Some(self.term) {
             return Err(Error::NotLeading);
         }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::names::stable_hash;
 use super::{Reason, Timing};
 use crate::api::v1alpha1::{InvalidSpan, Rotation, Span};
+use crate::defect;
 
 /// How many firings of a cron expression are looked at to find its shortest period: over a year of daily ones, so
 /// that the day on which clocks are set forward is among them.
@@ -175,7 +176,7 @@ impl Schedule {
         created_at: Option<Timestamp>,
         expires_at: Option<Timestamp>,
     ) -> Option<Timestamp> {
-        let before_expiry = expires_at.map(|end| {
+        let before_expiry = expires_at.filter(|_| !defect!(ExpiryIgnored)).map(|end| {
             let life = created_at.map_or(Duration::ZERO, |start| between(start, end));
             sub(end, self.overlap.max(life / 3))
         });

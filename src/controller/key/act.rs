@@ -10,6 +10,7 @@ use crate::api::v1alpha1::meta;
 use crate::backend::MintedKey;
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
+use crate::defect;
 use crate::domain::Class;
 use crate::domain::key::{Account, Plan, Publication, Refusal, Step};
 
@@ -35,7 +36,12 @@ pub async fn act(
             ctx.io.set_finalizers(&world.objects, &world.object, &finalizers).await?;
             return Ok(());
         }
-        Step::WriteStatus => {}
+        Step::WriteStatus => {
+            let intent = plan.status.pending.as_ref().filter(|p| p.nonce == world.observation.fresh_nonce);
+            if let Some(intent) = intent.filter(|p| defect!(NoIntent) && p.public_key_sha256.is_none()) {
+                create(ctx, world, &intent.nonce, memory).await?;
+            }
+        }
         Step::Create { nonce } => return create(ctx, world, nonce, memory).await,
         Step::StagePair { nonce } => return upload::stage_pair(ctx, world, nonce, memory).await,
         Step::Upload { nonce } => {
@@ -64,7 +70,9 @@ pub async fn act(
         }
         Step::Fence { mark } => {
             let secret = world.secret.as_ref().ok_or(missing("fence", "the Secret"))?;
-            ctx.io.replace(&world.secrets, &consumer::fenced(ctx, secret, mark), false).await?;
+            if !defect!(FenceOnPaper) {
+                ctx.io.replace(&world.secrets, &consumer::fenced(ctx, secret, mark), false).await?;
+            }
         }
         Step::EnableKey { id } => {
             let (login, account) = in_time(ctx, world, "enable")?;
@@ -111,6 +119,10 @@ pub async fn write_status(ctx: &Context, world: &World, plan: &Plan) -> Result<(
     }
     let mut after = world.object.clone();
     after.status = Some(plan.status.clone());
+    if defect!(BlindStatus) {
+        let newest = ctx.io.get(&world.objects, &world.observation.name).await?;
+        after.metadata.resource_version = newest.and_then(|o| o.resource_version());
+    }
     ctx.io.replace_status(&world.objects, &after).await?;
     Ok(())
 }
@@ -135,6 +147,7 @@ fn in_time<'w>(
 fn done_or_gone(outcome: Result<(), crate::backend::BackendError>) -> Result<(), Error> {
     match outcome {
         Err(error) if error.class() == Class::NotFound => Ok(()),
+        Err(error) if defect!(Denied404) && error.class() == Class::Forbidden => Ok(()),
         other => Ok(other?),
     }
 }
@@ -150,7 +163,7 @@ async fn create(ctx: &Context, world: &World, nonce: &str, memory: &mut Memory) 
         Err(error) => {
             tracing::warn!(%error, nonce, "no key was handed out");
             let trouble = error.trouble();
-            if trouble.class.is_definite_refusal() {
+            if trouble.class.is_definite_refusal() || defect!(UnknownIsRefusal) {
                 memory.refused = Some(Refusal::ByBackend(trouble));
             }
         }
@@ -238,9 +251,14 @@ async fn publish(ctx: &Context, world: &World, publication: &Publication) -> Res
         None => published(world).ok_or(missing("publish", "the published private half"))?,
     };
     let previous = publication.previous.as_ref().and_then(|id| previous(world, id));
-    let secret = consumer::build(world, publication, material, previous)?;
+    let mut secret = consumer::build(world, publication, material, previous)?;
     // Guarded or not: the overlap of the key before counts from the time that is written now.
-    in_time(ctx, world, "publish")?;
+    if !defect!(PostWithoutLease) {
+        in_time(ctx, world, "publish")?;
+    }
+    if defect!(BlindPublish) {
+        secret.metadata.resource_version = None;
+    }
     let outcome = if world.secret.is_some() {
         ctx.io.replace(&world.secrets, &secret, false).await
     } else {

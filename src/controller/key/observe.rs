@@ -14,6 +14,7 @@ use crate::api::v1alpha1::{ServiceAccount, ServiceAccountKey, meta};
 use crate::controller::pass::Pass;
 use crate::controller::registry::{BackendId, Login};
 use crate::controller::{Context, Error};
+use crate::defect;
 use crate::domain::conditions::{self, READY};
 use crate::domain::key::{Account, AccountView, Former, Observation, Proof, Secret, Upload};
 use crate::domain::{Reason, names};
@@ -32,6 +33,10 @@ pub async fn observe(
     // shows other names: then all is read again.
     let mut names = SecretNames::of(hint);
     let (secret, renamed, former, object) = loop {
+        let mut early = None;
+        if defect!(ReadOrder) {
+            early = ctx.io.get(&objects, name).await?;
+        }
         let secret = ctx.io.get(&secrets, &names.current).await?;
         let mut renamed = None;
         if let Some(name) = &names.renamed {
@@ -41,7 +46,8 @@ pub async fn observe(
         for name in &names.former {
             former.extend(ctx.io.get(&secrets, name).await?);
         }
-        let Some(object) = ctx.io.get(&objects, name).await? else { return Ok(None) };
+        let object = if early.is_some() { early } else { ctx.io.get(&objects, name).await? };
+        let Some(object) = object else { return Ok(None) };
         let now = SecretNames::of(&object);
         if now == names {
             break (secret, renamed, former, object);

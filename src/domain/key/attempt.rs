@@ -95,7 +95,9 @@ impl Table<'_> {
         let nonce = pending.nonce.clone();
         let first = obs.staged_here.as_ref() == Some(&pending.nonce);
         match &obs.upload {
-            None if first => Plan::act("8c", Step::Upload { nonce }, status.clone()),
+            None if first || defect!(UploadBlindly) => {
+                Plan::act("8c", Step::Upload { nonce }, status.clone())
+            }
             None | Some(Upload::There { .. }) => Plan::need("8c", Need::Find { nonce }, status),
             Some(Upload::NotThere) => Plan::act("8c", Step::Upload { nonce }, status.clone()),
             // Nothing of it was ever sent before.

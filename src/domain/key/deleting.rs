@@ -129,7 +129,8 @@ fn must_end(obs: &Observation, key: &LedgerKey) -> bool {
             || key.public_key_sha256.as_deref().is_some_and(|sha| secret.credential.is(Some(sha)))
     });
     let all = obs.spec.deletion_policy == DeletionPolicy::Delete || defect!(RetainedKeyEnds);
-    !published && (all || key.phase != KeyPhase::Active)
+    let active = key.phase == KeyPhase::Active && !defect!(RetainedActiveEnds);
+    !published && (all || !active)
 }
 
 fn end(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> Plan {

@@ -174,7 +174,7 @@ pub fn drop_key(status: &mut ServiceAccountKeyStatus, key: &LedgerKey, now: Time
     if status.active_key_id.as_ref() == Some(&key.id) {
         status.active_key_id = None;
     }
-    if let Some(until) = key.surfaces_until.filter(|until| *until > now) {
+    if let Some(until) = key.surfaces_until.filter(|until| *until > now && !defect!(FingerprintDropped)) {
         status.lost.push(LostAttempt {
             attempt: key.attempt,
             nonce: format!("ended-{}", key.id),

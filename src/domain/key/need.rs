@@ -7,6 +7,7 @@ use super::publish::holds;
 use super::table::Table;
 use super::{ListedKey, Need, ledger, requests, retire};
 use crate::api::v1alpha1::{KeyReason, KeySeen, KeySource, ServiceAccountKeyStatus};
+use crate::defect;
 use crate::domain::schedule::{Schedule, add};
 use crate::domain::{Reason, Timing};
 
@@ -120,7 +121,8 @@ pub(super) fn gate(
         }
         Some(KeyList::Listed { keys, backend_time }) => (keys, *backend_time),
     };
-    if crate::domain::schedule::between(now.min(backend_time), now.max(backend_time)) > timing.max_skew {
+    let skew = crate::domain::schedule::between(now.min(backend_time), now.max(backend_time));
+    if skew > timing.max_skew && !defect!(SkewIgnored) {
         return Gate::Failed { reason: Reason::ClockSkew, message: clock_message(now, backend_time) };
     }
     if let Some(full) = slots(table, status, account, listed) {
@@ -170,7 +172,8 @@ fn waits(
         return Some(Gate::BackOff { until, message });
     }
     let (repairs, last) = ledger::drift_streak(status);
-    if let (true, Some(last)) = (same_spec && why.is_drift() && repairs > 0, last) {
+    let fought = same_spec && why.is_drift() && repairs > 0 && !defect!(DriftWithoutPause);
+    if let (true, Some(last)) = (fought, last) {
         let until = add(last, timing.drift_wait(repairs));
         if until > now {
             let message = format!(
@@ -192,7 +195,8 @@ fn slots(
 ) -> Option<Gate> {
     let obs = table.obs;
     let limit = usize::try_from(account.key_limit?).unwrap_or(usize::MAX);
-    if listed.len() + status.lost.len() < limit {
+    let lost = if defect!(LostNotCounted) { 0 } else { status.lost.len() };
+    if listed.len() + lost < limit || defect!(FullAccountTried) {
         return None;
     }
     let suspended = obs.spec.rotation.as_ref().is_some_and(|r| r.suspend);

@@ -76,12 +76,13 @@ impl Table<'_> {
         }
         let main = self
             .record(&status, &schedule, account) // 7
+            .or_else(|| self.note_former(&status, &schedule)) // 11, before all that writes the Secret
             .or_else(|| self.revoke_attempt(&status)) // 8, revoked
             .or_else(|| self.revoke_old(&status, account)) // 13, revoked
             .or_else(|| self.attempt(&status, &schedule, account)) // 8
             .or_else(|| self.staged_by_none(&status, &schedule)) // 9
             .or_else(|| self.mint(&status, &schedule, account)) // 10
-            .or_else(|| self.rename(&status, &schedule, account)) // 11
+            .or_else(|| self.rename(&status, account)) // 11
             .or_else(|| self.rewrite(&status, &schedule, account)) // 11
             .or_else(|| self.end_former(&status, &schedule)) // 11b
             .or_else(|| self.fence(&status)) // 12
@@ -133,7 +134,9 @@ impl Table<'_> {
                 return Err(Mood::Broken(*reason, message.clone()));
             }
         };
-        if let Some(skew) = account.clock_skew.filter(|skew| *skew > self.timing.max_skew) {
+        if let Some(skew) =
+            account.clock_skew.filter(|skew| *skew > self.timing.max_skew && !defect!(SkewIgnored))
+        {
             let message = format!(
                 "The backend's clock and ours differ by {}s: set the wrong one right",
                 skew.as_secs()
@@ -175,7 +178,8 @@ impl Table<'_> {
             if let Some(unfinished) = self.unfinished_rollout(&waiting.status) {
                 return Some(self.held_by_rollout(waiting, id, &unfinished));
             }
-            if let Some(dropped) = self.drop_previous(&waiting.status, account, id) {
+            let dropped = self.drop_previous(&waiting.status, account, id);
+            if let Some(dropped) = dropped.filter(|_| !defect!(PreviousKept)) {
                 return Some(dropped);
             }
         }

@@ -58,7 +58,7 @@ impl Table<'_> {
         let active = ledger::active(status)?;
         let previous = self.kept_previous(status, secret);
         if secret.as_specified && previous == secret.previous_key_id {
-            return self.renamed(status, secret);
+            return self.renamed(status, schedule, secret);
         }
         if let Some(until) = self.obs.rewrites_resume.filter(|until| *until > self.exact) {
             let message =
@@ -94,27 +94,28 @@ impl Table<'_> {
         Some(Plan::act("13p", step, status.clone()))
     }
 
-    /// The name in the spec was changed: the same credential is published under the new one. The old Secret is written
-    /// down first, so that it is not forgotten.
-    pub(super) fn rename(
-        &self,
-        status: &ServiceAccountKeyStatus,
-        schedule: &Schedule,
-        account: &Account,
-    ) -> Option<Plan> {
+    /// The name in the spec was changed: the Secret of the old one is written down before anything is written under the
+    /// new one, be it the same key or the next. Otherwise nobody would know that it goes on publishing its key.
+    pub(super) fn note_former(&self, status: &ServiceAccountKeyStatus, schedule: &Schedule) -> Option<Plan> {
+        let old = self.obs.renamed_from.as_ref().filter(|_| !defect!(RenameForgotten))?;
+        let name = status.secret_name.clone()?;
+        if status.former_secrets.iter().any(|f| f.uid == old.uid) {
+            return None;
+        }
+        let mut after = status.clone();
+        after.former_secrets.retain(|f| f.name != name);
+        after.former_secrets.push(FormerSecret {
+            name,
+            uid: old.uid.clone(),
+            delete_at: if defect!(FormerGoesAtOnce) { self.now } else { add(self.now, schedule.overlap) },
+        });
+        Some(Plan::act("11", Step::WriteStatus, after))
+    }
+
+    /// The same credential is published under the new name.
+    pub(super) fn rename(&self, status: &ServiceAccountKeyStatus, account: &Account) -> Option<Plan> {
         let old = self.obs.renamed_from.as_ref()?;
         let active = ledger::active(status)?;
-        let name = status.secret_name.clone()?;
-        if !status.former_secrets.iter().any(|f| f.uid == old.uid) {
-            let mut after = status.clone();
-            after.former_secrets.retain(|f| f.name != name);
-            after.former_secrets.push(FormerSecret {
-                name,
-                uid: old.uid.clone(),
-                delete_at: add(self.now, schedule.overlap),
-            });
-            return Some(Plan::act("11", Step::WriteStatus, after));
-        }
         if self.obs.secret != Secret::Absent || !holds(old, active) {
             return None; // rules 7 and 11 see to a Secret that is there, rule 10 to a credential that is lost
         }
@@ -128,23 +129,39 @@ impl Table<'_> {
     }
 
     /// The Secret of the new name publishes the key: the status names it.
-    fn renamed(&self, status: &ServiceAccountKeyStatus, secret: &Published) -> Option<Plan> {
+    fn renamed(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        secret: &Published,
+    ) -> Option<Plan> {
         let name = story::secret_name(self.obs);
         if status.secret_name.as_ref() == Some(&name) || secret.key_id != status.active_key_id {
             return None;
         }
         let mut after = status.clone();
-        // Renamed back: it is not to be deleted any more.
-        after.former_secrets.retain(|f| f.name != name);
-        after.secret_name = Some(name);
+        self.named(&mut after, schedule);
         after.secret_resource_version = Some(secret.resource_version.clone());
         story::tell(self.obs, &mut after, &Mood::Settled, self.now);
         Some(Plan::act("11", Step::WriteStatus, after))
     }
 
+    /// The Secret of the name in the spec publishes a key: the overlap of the one before begins now.
+    pub(super) fn named(&self, after: &mut ServiceAccountKeyStatus, schedule: &Schedule) {
+        let name = story::secret_name(self.obs);
+        // Renamed back: it is not to be deleted any more.
+        after.former_secrets.retain(|f| f.name != name);
+        let before = after.secret_name.replace(name.clone()).filter(|before| *before != name);
+        let former = after.former_secrets.iter_mut().find(|f| Some(&f.name) == before.as_ref());
+        if let Some(former) = former.filter(|_| !defect!(FormerGoesAtOnce)) {
+            former.delete_at = former.delete_at.max(add(self.now, schedule.overlap));
+        }
+    }
+
     /// Rule 11b: a Secret of a former name whose overlap is over.
     pub(super) fn end_former(&self, status: &ServiceAccountKeyStatus, schedule: &Schedule) -> Option<Plan> {
-        if schedule.suspend || !story::publishes(self.obs, status) {
+        // As long as the new Secret is not there, the old one is all that workloads have.
+        if schedule.suspend || self.obs.secret.ours().is_none() || !story::publishes(self.obs, status) {
             return None;
         }
         self.drop_former(status, |former| former.delete_at <= self.now)

@@ -203,7 +203,7 @@ impl Table<'_> {
             after.keys.retain(|k| k.id == id || k.phase != KeyPhase::Overlap);
         }
         after.active_key_id = Some(id.to_owned());
-        after.secret_name = Some(story::secret_name(obs));
+        self.named(&mut after, schedule);
         after.secret_resource_version = Some(secret.resource_version.clone());
         after.account_unique_id = Some(account.unique_id.clone());
         if pending.is_some() {
@@ -222,6 +222,9 @@ impl Table<'_> {
         after.next_rotation_time = after
             .last_rotation_time
             .and_then(|last| schedule.next_rotation(last, &obs.uid, created_at, expires_at));
+        if let Some(due) = status.next_rotation_time.filter(|_| defect!(MissedTurnsRepeated)) {
+            after.next_rotation_time = schedule.next_rotation(due, &obs.uid, created_at, expires_at);
+        }
         if pending.is_some() {
             let (is, reason, message) = match obs.spec.verification.mode {
                 VerificationMode::TokenExchange => {

@@ -8,6 +8,7 @@ use super::story;
 use super::table::Table;
 use super::{Account, ledger, retire};
 use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LedgerKey, ServiceAccountKeyStatus};
+use crate::defect;
 use crate::domain::schedule::add;
 use crate::domain::{Event, Reason};
 
@@ -25,6 +26,10 @@ pub(super) fn rotation(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> O
 
 /// Whether a key was made before a revocation. One whose making nobody remembers was.
 pub(super) fn is_revoked(key: &LedgerKey, at: Timestamp) -> bool {
+    if defect!(RevokedSurvives) {
+        // What is out of use already is left to its overlap.
+        return key.phase == KeyPhase::Active && key.minted_at.is_none_or(|minted| minted < at);
+    }
     key.minted_at.is_none_or(|minted| minted < at)
 }
 
@@ -73,6 +78,9 @@ impl Table<'_> {
         }
         if let Some(dropped) = self.drop_previous(status, account, &key.id) {
             return Some(dropped);
+        }
+        if defect!(RevokeWaitsForRollout) && self.unfinished_rollout(status).is_some() {
+            return None;
         }
         if !self.obs.confirmed {
             return Some(Plan::need("13r", Need::Confirm, status));

@@ -9,6 +9,7 @@ use super::observation::Observation;
 use super::step::{Next, Plan, Step};
 use super::story::{self, Mood};
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeyStatus};
+use crate::defect;
 use crate::domain::conditions::{self, Is};
 use crate::domain::schedule::{Schedule, add, audit_wait, between};
 use crate::domain::{Reason, Timing};
@@ -54,6 +55,7 @@ impl Table<'_> {
         let changed = status.observed_generation != obs.generation || status.next_rotation_time.is_none();
         if let (true, Some(last), Some(active)) = (changed, status.last_rotation_time, ledger::active(status))
         {
+            let last = if defect!(CountedFromNow) { self.now } else { last };
             status.next_rotation_time =
                 schedule.next_rotation(last, &obs.uid, active.created_at, active.expires_at);
         }

@@ -6,6 +6,7 @@ use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, Credential};
 use crate::api::v1alpha1::{ServiceAccountKeyStatus, VerificationMode};
+use crate::defect;
 use crate::domain::{Event, Reason, names};
 
 impl Table<'_> {
@@ -26,7 +27,7 @@ impl Table<'_> {
         Some(match &self.obs.proof {
             None => Plan::need("6", Need::SecretProof, status),
             Some(Proof::Accepted { .. }) => self.taken(status, secret, true),
-            Some(Proof::Refused { .. }) => self.taken(status, secret, false),
+            Some(Proof::Refused { .. }) => self.taken(status, secret, defect!(TakenUnproved)),
             Some(Proof::Unavailable(trouble)) => {
                 let mood = Mood::Waiting(trouble.class.reason(), trouble.message.clone());
                 let plan = self.hold("6", status.clone(), &mood);

@@ -27,6 +27,18 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// The invariant that is broken.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leak => "Covered",
+            Self::Outage | Self::Unproved => "No outage",
+            Self::EndedWhilePublished | Self::EndedTooEarly => "No premature end",
+            Self::Theft => "No theft",
+            Self::Burn => "No burn",
+            Self::NoConvergence => "Convergence",
+        }
+    }
+
     /// In words.
     pub fn text(self) -> &'static str {
         match self {

@@ -44,35 +44,31 @@ fn check(filter: &str) -> std::io::Result<ExitCode> {
     Ok(if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Tries every wrong variant, and fails if one survives.
+/// Tries every wrong variant that is the model's to catch, and fails if one survives. With a name: shows the trace.
 #[cfg(feature = "defects")]
 fn variants(filter: &str) -> std::io::Result<ExitCode> {
-    use keywheel::domain::defect::Defect;
-    let mut survivors = 0;
-    for defect in Defect::ALL.iter().filter(|d| d.name().contains(filter)) {
+    use keywheel::domain::defect::{Defect, Layer};
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:20} {:10} {:52} {:16} steps", "variant", "caught by", "scenario", "invariant")?;
+    let (mut tried, mut survivors) = (0, 0);
+    for defect in Defect::of(Layer::Model).filter(|d| d.name().contains(filter)) {
+        tried += 1;
         let bounds = Bounds { states: MOST_STATES, threads: threads() };
-        let verdict = keywheel_model::variants::try_out(*defect, bounds);
-        let mut out = std::io::stdout().lock();
-        write!(out, "{:24} {:66} ", defect.name(), defect.text())?;
-        match &verdict.caught {
-            Some((scenario, Report { found: Some(found), .. })) => {
-                let word = found.violation.text().split(':').next().unwrap_or_default();
-                writeln!(
-                    out,
-                    "model {:>3} steps, {word} in {scenario:?}, {} states",
-                    found.steps(),
-                    verdict.states
-                )?;
-                if !filter.is_empty() {
-                    show(&mut out, found)?;
-                }
-            }
-            _ => {
-                survivors += 1;
-                writeln!(out, "SURVIVES {} states", verdict.states)?;
-            }
+        let verdict = keywheel_model::variants::try_out(defect, bounds);
+        let Some((scenario, Report { found: Some(found), .. })) = &verdict.caught else {
+            survivors += 1;
+            writeln!(out, "{:20} SURVIVES   {} states", defect.name(), verdict.states)?;
+            continue;
+        };
+        let (layer, invariant) = (defect.layer().name(), found.violation.name());
+        writeln!(out, "{:20} {layer:10} {scenario:52} {invariant:16} {:>5}", defect.name(), found.steps())?;
+        if !filter.is_empty() {
+            writeln!(out, "  {}; {} states", defect.text(), verdict.states)?;
+            show(&mut out, found)?;
         }
+        out.flush()?;
     }
+    writeln!(out, "{tried} variants, {survivors} survive")?;
     Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

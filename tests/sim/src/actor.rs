@@ -7,7 +7,9 @@ use std::task::{Context as Poller, Poll, Waker};
 use std::time::Duration;
 
 use keywheel::api::v1alpha1::{ClusterIamBackend, IamBackend, ServiceAccount, ServiceAccountKey};
-use keywheel::controller::{Context, reconcile_account, reconcile_backend, reconcile_key};
+use keywheel::controller::{
+    Context, LeaseOptions, keep_lease, reconcile_account, reconcile_backend, reconcile_key,
+};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use serde_json::Value;
@@ -66,6 +68,16 @@ impl std::fmt::Display for ObjectKey {
     }
 }
 
+/// Where the Lease is.
+pub const LEASE_NAMESPACE: &str = "keywheel-system";
+/// Its name.
+pub const LEASE_NAME: &str = "keywheel";
+
+/// The name that a process writes into the Lease.
+pub fn identity(process: usize) -> String {
+    format!("operator-{process}")
+}
+
 /// A process of the operator.
 pub struct Actor {
     /// Its number.
@@ -78,8 +90,11 @@ pub struct Actor {
     pub due: BTreeMap<ObjectKey, Instant>,
     /// What it is looking at.
     pub running: BTreeMap<ObjectKey, JoinHandle<()>>,
-    /// Calls that were answered.
+    /// Calls that were answered, those about the Lease left out.
     pub answered: u64,
+    /// Whether its controllers run: they start when it gains the Lease for the first time, and never stop.
+    pub controls: bool,
+    lease: Option<JoinHandle<()>>,
     gate: Arc<Gate>,
     wire: Wire,
 }
@@ -94,6 +109,8 @@ impl Actor {
             due: BTreeMap::new(),
             running: BTreeMap::new(),
             answered: 0,
+            controls: false,
+            lease: None,
             gate: Arc::default(),
             wire,
         }
@@ -133,7 +150,35 @@ impl Actor {
     pub fn die(&mut self) {
         self.memory = None;
         self.due.clear();
-        std::mem::take(&mut self.running).into_values().for_each(|task| task.abort());
+        std::mem::take(&mut self.running)
+            .into_values()
+            .chain(self.lease.take())
+            .for_each(|task| task.abort());
+    }
+
+    /// From now on it tries to gain and to keep the Lease, as the process itself does.
+    pub fn keep_lease(&mut self, duration: Duration) {
+        let Some(memory) = self.memory.clone() else { return };
+        let options = LeaseOptions {
+            namespace: LEASE_NAMESPACE.to_owned(),
+            name: LEASE_NAME.to_owned(),
+            identity: identity(self.id),
+            duration,
+        };
+        let (gate, wire) = (self.gate.clone(), self.wire.clone());
+        let pass = Box::pin(async move {
+            keep_lease(&memory.io, memory.clock.as_ref(), &options, &memory.leadership).await;
+        });
+        self.lease = Some(tokio::spawn(async move {
+            Gated { gate, pass }.await;
+            // Nobody listens any more once the run is over.
+            drop(wire.outbox.send(Message::Deposed { actor: wire.actor }));
+        }));
+    }
+
+    /// Whether it holds the Lease by its own clock.
+    pub fn leads(&self) -> bool {
+        self.memory.as_ref().is_some_and(|m| m.leadership.term(m.clock.since_boot()).is_some())
     }
 
     /// It shall look at an object, not later than this.
@@ -235,15 +280,15 @@ impl Gate {
 }
 
 /// A pass that gets no time while its process is frozen: neither answers nor timeouts reach it.
-struct Gated {
+struct Gated<T> {
     gate: Arc<Gate>,
-    pass: Pin<Box<dyn Future<Output = Action> + Send>>,
+    pass: Pin<Box<dyn Future<Output = T> + Send>>,
 }
 
-impl Future for Gated {
-    type Output = Action;
+impl<T> Future for Gated<T> {
+    type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Action> {
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<T> {
         {
             let mut state = self.gate.locked();
             if state.frozen {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use keywheel::domain::Timing;
 
 use crate::fate::{Calm, Director, Fate, Offer};
@@ -10,6 +11,8 @@ use crate::flows::Flow;
 use crate::oracle::unrest;
 use crate::world::{Setup, World};
 
+/// How long the Lease lasts that two processes compete for.
+const LEASE: Duration = Duration::from_secs(15);
 /// How long a crashed process is away.
 const RESTART: Duration = Duration::from_secs(2);
 /// How long everything may take to come to rest once nothing goes wrong any more: the longest wait of the protocol
@@ -35,8 +38,10 @@ pub struct Script {
     mutations: u64,
     /// Every call that was made, if they are wanted.
     pub seen: Vec<Offer>,
-    /// How many calls of others a frozen process sleeps through.
+    /// How many calls of others a frozen process sleeps through. There is a Lease then, and a second process.
     pub wake_after: Option<u64>,
+    /// By how many changes the memory of the processes is out of date.
+    pub behind: usize,
 }
 
 impl Script {
@@ -66,6 +71,10 @@ impl Director for Script {
         }
         (self.calls, self.mutations) = (0, 0);
         self.faults.pop_front().map_or(Fate::Deliver, |(_, fate)| fate)
+    }
+
+    fn behind(&mut self) -> usize {
+        self.behind
     }
 }
 
@@ -100,32 +109,27 @@ pub fn in_own_time<T>(run: impl Future<Output = T>) -> T {
 /// Runs a flow with these faults.
 pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
     in_own_time(async move {
-        let setup = Setup { timing: timing(), ..Setup::new(seed) };
+        // Short where the flow is: a Lease is renewed all day long.
+        let lease = if flow.longest <= Duration::from_mins(1) { LEASE } else { LEASE * 20 };
+        let lease = script.wake_after.map(|_| lease);
+        let setup = Setup { timing: timing(), lease, ..Setup::new(seed) };
         let mut world = (flow.begin)(setup).await;
+        world.start_all();
         world.counts.reset();
-        let made_before = world.iam.keys.len();
+        let (wasted_before, faults_before) = (world.oracle.wasted(&world.iam), world.counts.faults);
+        let calm = script.is_over() && script.wake_after.is_none();
+        let begun = world.time.elapsed();
         (flow.act)(&mut world);
-        let calm = script.is_over();
-        let end = world.time.elapsed() + flow.longest + Duration::from_hours(u64::from(!calm));
-        let asleep_since = drive(&mut world, &mut script, end, flow).await;
+        let asleep = drive(&mut world, &mut script, begun, flow).await;
         let mut violations = Vec::new();
         if calm {
             if !(flow.is_done)(&world) {
                 violations.push(format!("{} is not done in {:?}", flow.name, flow.longest));
             }
-            if let Some(budget) = flow.budget {
-                let counts = &world.counts;
-                let spent = (counts.api_writes.len(), counts.without_audits());
-                if spent != (budget.api_writes, budget.iam_calls) {
-                    violations.push(format!(
-                        "{budget:?} is not kept: {:?} {:?}",
-                        counts.api_writes, counts.iam_calls
-                    ));
-                }
-            }
+            violations.extend(overspent(&world, flow));
         }
         let seen = std::mem::take(&mut script.seen);
-        if asleep_since {
+        if asleep {
             wake_all(&mut world);
         }
         violations.extend(come_to_rest(&mut world).await);
@@ -133,43 +137,64 @@ pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
             if !(flow.is_done)(&world) {
                 violations.push(format!("{} is never done", flow.name));
             }
-            violations.extend(burnt(&world, made_before));
+            let faults = usize::try_from(world.counts.faults - faults_before).unwrap_or(usize::MAX);
+            let wasted = world.oracle.wasted(&world.iam).saturating_sub(wasted_before);
+            if wasted > faults + flow.given_up {
+                violations.push(format!("No burn: {wasted} attempts led to nothing, with {faults} faults"));
+            }
         }
-        violations.extend(world.oracle.violations().iter().map(ToString::to_string));
+        // What the oracle says is the cause of all else.
+        let said: Vec<String> = world.oracle.violations().iter().map(ToString::to_string).collect();
+        violations.splice(0..0, said);
         Outcome { violations, seen, trace: world.trace.lines().to_vec(), digest: world.trace.digest() }
     })
 }
 
-/// Runs until the flow is done, with a process that is started again when it dies, and another one that takes over
-/// when it gets no time. Whether somebody still sleeps.
-async fn drive(world: &mut World, script: &mut Script, end: Duration, flow: &Flow) -> bool {
-    let mut slept_through = 0;
+fn overspent(world: &World, flow: &Flow) -> Option<String> {
+    let budget = flow.budget?;
+    let counts = &world.counts;
+    let spent = (counts.api_writes.len(), counts.without_audits());
+    (spent != (budget.api_writes, budget.iam_calls))
+        .then(|| format!("Budget: {budget:?} is not kept: {:?} {:?}", counts.api_writes, counts.iam_calls))
+}
+
+/// Runs until the flow is done, with a process that is started again when it dies. Whether somebody still sleeps.
+async fn drive(world: &mut World, script: &mut Script, begun: Duration, flow: &Flow) -> bool {
+    let calm = script.is_over() && script.wake_after.is_none();
+    let end = begun + flow.longest + Duration::from_hours(u64::from(!calm));
+    let mut later = flow.later.map(|(after, act)| (begun + after, act));
     while world.time.elapsed() < end && world.oracle.violations().is_empty() {
-        if script.is_over() && (flow.is_done)(world) && world.is_quiet() {
+        if let Some((at, act)) = later
+            && at <= world.time.elapsed()
+        {
+            act(world);
+            later = None;
+        }
+        if later.is_none() && script.is_over() && world.is_quiet() && (flow.is_done)(world) {
             break;
         }
-        world.turn(end, script).await;
+        let until = later.map_or(end, |(at, _)| at.min(end));
+        world.turn(until, script).await;
         keep_alive(world, script).await;
         let sleeper = world.actors.iter().position(|a| a.is_alive() && a.is_frozen());
         if let (Some(sleeper), Some(wake_after)) = (sleeper, script.wake_after) {
-            slept_through = world.actors.iter().skip(sleeper + 1).map(|a| a.answered).sum();
+            let slept_through: u64 = world.actors.iter().skip(sleeper + 1).map(|a| a.answered).sum();
             if slept_through >= wake_after {
                 world.note(&format!("A{sleeper} wakes after {slept_through} calls of others"));
                 world.actors[sleeper].wake();
             }
         }
     }
-    let _ = slept_through;
     world.actors.iter().any(|a| a.is_alive() && a.is_frozen())
 }
 
-/// A process that died is started again; one that gets no time is replaced.
+/// A process that died is started again; with a Lease there are always two.
 pub async fn keep_alive(world: &mut World, director: &mut dyn Director) {
-    if !world.actors.iter().any(crate::actor::Actor::is_alive) {
+    if world.lease().is_some() {
+        world.start_all();
+    } else if !world.actors.iter().any(crate::actor::Actor::is_alive) {
         world.run_for(RESTART, director).await;
         world.start_operator();
-    } else if world.running().is_empty() {
-        world.take_over(director).await;
     }
 }
 
@@ -185,6 +210,9 @@ fn wake_all(world: &mut World) {
 /// With nothing going wrong any more everything comes to rest. What did not.
 pub async fn come_to_rest(world: &mut World) -> Vec<String> {
     let end = world.time.elapsed() + REST;
+    for actor in &world.actors {
+        actor.clock.set_error(SignedDuration::ZERO);
+    }
     loop {
         keep_alive(world, &mut Calm).await;
         world.run_for(LOOK, &mut Calm).await;
@@ -192,7 +220,7 @@ pub async fn come_to_rest(world: &mut World) -> Vec<String> {
             return Vec::new();
         }
         let oracle = &world.oracle;
-        let left = unrest(&world.api, &world.iam, |key| oracle.is_excused(key), world.time.now());
+        let left = unrest(&world.api, &world.iam, oracle, world.time.now());
         if left.is_empty() {
             return Vec::new();
         }
@@ -200,15 +228,4 @@ pub async fn come_to_rest(world: &mut World) -> Vec<String> {
             return left.into_iter().map(|u| format!("Convergence: {}", u.0)).collect();
         }
     }
-}
-
-/// No burn: a key that was never published cost a fault.
-fn burnt(world: &World, made_before: usize) -> Option<String> {
-    let made = world.iam.keys.len().saturating_sub(made_before);
-    let published = world.oracle.published_keys().filter(|id| world.iam.keys.contains_key(*id)).count();
-    let published_since = published.saturating_sub(made_before.min(published));
-    let faults = usize::try_from(world.counts.faults).unwrap_or(usize::MAX);
-    (made > published_since + faults).then(|| {
-        format!("No burn: {made} keys were made, {published_since} of them published, with {faults} faults")
-    })
 }

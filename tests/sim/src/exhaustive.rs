@@ -1,7 +1,6 @@
 //! Every flow with one fault at every call, with pairs of faults, and with an old process that wakes late.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::case::{At, Outcome, Script, run};
@@ -14,9 +13,11 @@ const SEED: u64 = 7;
 /// How much is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Crashes and lost answers at every call that changes something.
+    /// Crashes and a lost answer at every call that changes something.
+    Smoke,
+    /// The same with late calls, a refusal, old memories and late wakers.
     Quick,
-    /// Every kind of fault at every call; pairs and late wakers for create and rotate.
+    /// Every kind of fault at every call; pairs for create and rotate.
     Full,
 }
 
@@ -29,6 +30,8 @@ pub struct Case {
     pub faults: Vec<(At, Fate)>,
     /// How many calls of the new process a frozen one sleeps through.
     pub wake_after: Option<u64>,
+    /// By how many changes the memory of the processes is out of date.
+    pub behind: usize,
 }
 
 impl Case {
@@ -37,6 +40,7 @@ impl Case {
         let flow = flows::find(self.flow).expect("a case is of a flow");
         let mut script = Script::new(self.faults.clone());
         script.wake_after = self.wake_after;
+        script.behind = self.behind;
         run(&flow, SEED, script)
     }
 }
@@ -46,36 +50,37 @@ impl std::fmt::Display for Case {
         write!(f, "{} {:?}", self.flow, self.faults)?;
         match self.wake_after {
             Some(calls) => write!(f, ", wakes after {calls} calls of the new process"),
+            None if self.behind > 0 => write!(f, ", remembers {} changes too few", self.behind),
             None => Ok(()),
         }
     }
 }
 
-/// A case in which something did not hold.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// Its number: `keywheel-sim exhaustive --case N` runs it alone.
-    pub number: usize,
-    /// The case.
-    pub case: Case,
-    /// What came of it.
-    pub outcome: Outcome,
-}
-
 /// All cases of a depth, in an order that does not change.
 pub fn cases(depth: Depth, only: Option<&str>) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for flow in flows::all().into_iter().filter(|f| only.is_none_or(|name| name == f.name)) {
-        let calm = run(&flow, SEED, Script::default());
-        cases.push(Case { flow: flow.name, faults: Vec::new(), wake_after: None });
-        cases.extend(single(&flow, &calm.seen, depth));
-        if matches!(flow.name, "create" | "rotate") && depth == Depth::Full {
-            cases.extend(pairs(&flow, &calm.seen));
-        }
-        let every = if depth == Depth::Full { 1 } else { 6 };
-        if matches!(flow.name, "create" | "rotate" | "delete" | "retire") {
-            cases.extend(late_wakers(&flow, &calm.seen, every));
-        }
+    let flows = flows::all().into_iter().filter(|f| only.is_none_or(|name| name == f.name));
+    flows.flat_map(|flow| cases_of(&flow, depth)).collect()
+}
+
+/// All cases of a flow.
+pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
+    let calm = run(flow, SEED, Script::default());
+    let nothing = Case { flow: flow.name, faults: Vec::new(), wake_after: None, behind: 0 };
+    let mut cases = vec![nothing.clone()];
+    if depth != Depth::Smoke {
+        cases.extend([1, 3, 9].map(|behind| Case { behind, ..nothing.clone() }));
+    }
+    cases.extend(single(flow, &calm.seen, depth));
+    if matches!(flow.name, "create" | "rotate") && depth == Depth::Full {
+        cases.extend(pairs(flow, &calm.seen));
+    }
+    if matches!(flow.name, "create" | "rotate" | "delete" | "retire" | "local-create") {
+        let every = match depth {
+            Depth::Smoke => 12,
+            Depth::Quick => 6,
+            Depth::Full => 2,
+        };
+        cases.extend(late_wakers(flow, &calm.seen, every));
     }
     cases
 }
@@ -83,24 +88,42 @@ pub fn cases(depth: Depth, only: Option<&str>) -> Vec<Case> {
 fn single(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
     let mut cases = Vec::new();
     for (at, offer) in (1..).zip(seen) {
-        let fates = if depth == Depth::Quick { quick(offer) } else { full(offer) };
+        let fates = match depth {
+            Depth::Smoke => smoke(offer),
+            Depth::Quick => quick(offer),
+            Depth::Full => full(offer),
+        };
         cases.extend(fates.into_iter().map(|fate| Case {
             flow: flow.name,
             faults: vec![(At::Call(at), fate)],
             wake_after: None,
+            behind: 0,
         }));
     }
     cases
 }
 
 /// What a call that changes something must survive at least.
-fn quick(offer: &Offer) -> Vec<Fate> {
+fn smoke(offer: &Offer) -> Vec<Fate> {
     if !offer.mutating {
         return Vec::new();
     }
-    vec![Fate::CrashBefore, Fate::CrashAfter, Fate::LoseAnswer(Loss::Reset), Fate::LoseCall(Loss::Silence)]
+    vec![Fate::CrashBefore, Fate::CrashAfter, Fate::LoseAnswer(Loss::Reset)]
 }
 
+/// What finds most.
+fn quick(offer: &Offer) -> Vec<Fate> {
+    let mut fates = smoke(offer);
+    if offer.mutating {
+        let after = Duration::from_secs(if offer.to_iam { 3500 } else { 40 });
+        let no = if offer.to_iam { No::Iam(1) } else { No::Api(403, "Forbidden") };
+        fates.extend([Fate::LoseCall(Loss::Silence), Fate::Late(Loss::Silence, after), Fate::Refuse(no)]);
+    }
+    fates
+}
+
+/// Everything that can become of a call. A silence lasts until the caller's own timeout; of the losses that are known
+/// at once, one stands for both where nothing was changed.
 fn full(offer: &Offer) -> Vec<Fate> {
     let mut fates = vec![Fate::LoseCall(Loss::Reset), Fate::LoseCall(Loss::Silence)];
     if offer.mutating {
@@ -113,10 +136,14 @@ fn full(offer: &Offer) -> Vec<Fate> {
             Fate::LoseCall(Loss::Failure),
         ]);
         // The API server gives up a request after a minute; the protocol gives the backend an hour.
-        let late: &[u64] = if offer.to_iam { &[5, 90, 1500, 3500] } else { &[5, 40] };
+        let late: &[u64] = if offer.to_iam { &[90, 3500] } else { &[5, 40] };
         for seconds in late {
             let after = Duration::from_secs(*seconds);
-            fates.extend([Fate::Late(Loss::Reset, after), Fate::CrashLate(after)]);
+            fates.extend([
+                Fate::Late(Loss::Reset, after),
+                Fate::Late(Loss::Silence, after),
+                Fate::CrashLate(after),
+            ]);
         }
     }
     let refusals = if offer.to_iam {
@@ -134,7 +161,6 @@ fn pairs(flow: &Flow, seen: &[Offer]) -> Vec<Case> {
     let kinds = [
         Fate::CrashBefore,
         Fate::CrashAfter,
-        Fate::CrashLate(Duration::from_secs(20)),
         Fate::LoseAnswer(Loss::Reset),
         Fate::LoseCall(Loss::Silence),
         Fate::Late(Loss::Reset, Duration::from_secs(30)),
@@ -146,7 +172,7 @@ fn pairs(flow: &Flow, seen: &[Offer]) -> Vec<Case> {
                 for other in &kinds {
                     let faults =
                         vec![(At::Mutation(first), one.clone()), (At::Mutation(second), other.clone())];
-                    cases.push(Case { flow: flow.name, faults, wake_after: None });
+                    cases.push(Case { flow: flow.name, faults, wake_after: None, behind: 0 });
                 }
             }
         }
@@ -158,35 +184,30 @@ fn late_wakers(flow: &Flow, seen: &[Offer], every: usize) -> Vec<Case> {
     let calls = u64::try_from(seen.len()).expect("few calls");
     let mut cases = Vec::new();
     for at in (1..=calls).step_by(every) {
-        for wake_after in (0..calls + 20).step_by(every * 2) {
+        for wake_after in (0..calls + 12).step_by(every * 2) {
             let faults = vec![(At::Call(at), Fate::Freeze)];
-            cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after) });
+            cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after), behind: 0 });
         }
     }
     cases
 }
 
-/// Runs cases on so many threads; the failures, by number.
-pub fn run_all(cases: &[Case], threads: usize, told: impl Fn(usize) + Sync) -> Vec<Failure> {
+/// Runs cases on so many threads, until `told` says that it is enough; it hears of each with what came of it.
+pub fn run_all(cases: &[Case], threads: usize, told: impl Fn(usize, &Case, &Outcome) -> bool + Sync) {
     let next = AtomicUsize::new(0);
-    let failures = Mutex::new(Vec::new());
+    let enough = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                loop {
+                while !enough.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(case) = cases.get(number) else { break };
                     let outcome = case.run();
-                    if !outcome.violations.is_empty() {
-                        let failure = Failure { number, case: case.clone(), outcome };
-                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+                    if told(number, case, &outcome) {
+                        enough.store(true, Ordering::Relaxed);
                     }
-                    told(number);
                 }
             });
         }
     });
-    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failures.sort_by_key(|f| f.number);
-    failures
 }

@@ -61,7 +61,7 @@ pub enum Fate {
     CrashAfter,
     /// Its process dies, and it is applied so much later.
     CrashLate(Duration),
-    /// It is applied and answered, and then its process gets no time; another process takes over.
+    /// It is applied and answered, and then its process gets no time until it is woken.
     Freeze,
     /// It is answered from an older state of the world.
     Stale(usize),
@@ -85,6 +85,8 @@ pub struct Offer {
     pub mutating: bool,
     /// Whether it goes to the IAM system.
     pub to_iam: bool,
+    /// Whether it is about the Lease: these have fates of their own.
+    pub lease: bool,
     /// For people.
     pub summary: String,
 }
@@ -99,6 +101,17 @@ pub trait Director {
 
     /// What becomes of it.
     fn fate(&mut self, offer: &Offer) -> Fate;
+
+    /// What becomes of a call about the Lease.
+    fn lease_fate(&mut self, offer: &Offer) -> Fate {
+        let _ = offer;
+        Fate::Deliver
+    }
+
+    /// By how many changes a process's memory of an object is out of date when it looks at it.
+    fn behind(&mut self) -> usize {
+        0
+    }
 
     /// Whether a process hears of a change; if not, its own next look must show it.
     fn hears(&mut self, actor: usize) -> bool {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde_json::json;
 
 use crate::actor::Actor;
 use crate::case::{come_to_rest, in_own_time, keep_alive, timing};
@@ -16,7 +15,7 @@ use crate::stage::NAMESPACE;
 use crate::world::{Setup, World};
 
 /// How long a history lasts before everything calms down.
-const LENGTH: Duration = Duration::from_hours(60);
+const LENGTH: Duration = Duration::from_hours(46);
 
 /// Something that happens in a history.
 #[derive(Clone, Debug)]
@@ -27,8 +26,10 @@ pub enum Happening {
     Fault(Duration, bool, Fate),
     /// A process misses what it would have heard for so long.
     Deaf(Duration, Duration),
-    /// A process gets no time for so long, and another one takes over.
+    /// The process that works gets no time for so long. With a Lease another one takes over.
     Sleep(Duration, Duration),
+    /// Calls of one process about the Lease are lost for so long: it goes on working until it must stop.
+    CutOff(Duration, Duration),
     /// The clock of the running process is wrong by so much from now on.
     Clock(Duration, SignedDuration),
     /// The backend shows new keys this much later from now on.
@@ -43,6 +44,7 @@ impl Happening {
             | Self::Fault(at, ..)
             | Self::Deaf(at, _)
             | Self::Sleep(at, _)
+            | Self::CutOff(at, _)
             | Self::Clock(at, _)
             | Self::Lag(at, ..) => *at,
         }
@@ -56,6 +58,8 @@ pub struct History {
     pub seed: u64,
     /// How many keys there are at the beginning.
     pub keys: usize,
+    /// How long the Lease lasts that two processes compete for, if they do.
+    pub lease: Option<Duration>,
     /// What happens, in order.
     pub happenings: Vec<Happening>,
 }
@@ -83,7 +87,9 @@ impl History {
         let count = 6 + dice.below(20);
         let mut happenings: Vec<Happening> = (0..count).map(|_| happening(&mut dice, keys)).collect();
         happenings.sort_by_key(Happening::at);
-        Self { seed, keys, happenings }
+        // Shorter ones are renewed so often that little else can be simulated.
+        let lease = (!dice.one_in(2)).then(|| Duration::from_secs(*dice.pick(&[240, 600])));
+        Self { seed, keys, lease, happenings }
     }
 
     /// The same with only these of its happenings.
@@ -100,7 +106,8 @@ impl History {
     }
 
     async fn play(self) -> Judgement {
-        let mut world = World::with_backend(Setup { timing: timing(), ..Setup::new(self.seed) });
+        let mut world =
+            World::with_backend(Setup { timing: timing(), lease: self.lease, ..Setup::new(self.seed) });
         let clocks_move = self.happenings.iter().any(|h| matches!(h, Happening::Clock(..)));
         if clocks_move {
             // Two clocks may differ by as much before anything is held back, at both ends of an overlap.
@@ -110,10 +117,10 @@ impl History {
             world.create_account(&people::account_name(account));
         }
         for key in 0..self.keys {
-            let spec = json!({ "rotation": { "every": "20h", "overlap": "2h", "deleteAfter": "3h" } });
+            let spec = people::spec(self.seed, key);
             world.create_key(&people::key_name(key), &people::account_name(key / 3), &spec);
         }
-        world.start_operator();
+        world.start_all();
         let mut director = Chaos::new(self.seed);
         for happening in &self.happenings {
             let at = happening.at();
@@ -142,10 +149,18 @@ impl History {
         world.iam.lag = crate::iam::Lag::default();
         people::put_right(&mut world);
         let mut violations = come_to_rest(&mut world).await;
+        // Whatever happens can cost an attempt, and no more than one for each key.
+        let wasted = world.oracle.wasted(&world.iam);
+        let happened = usize::try_from(world.counts.faults).unwrap_or(usize::MAX) + self.happenings.len();
+        if violations.is_empty() && wasted > happened * self.keys {
+            violations.push(format!("No burn: {wasted} attempts led to nothing, {happened} things happened"));
+        }
         if violations.is_empty() && world.oracle.violations().is_empty() {
             violations.extend(self.rest_is_quiet(&mut world).await);
         }
-        violations.extend(world.oracle.violations().iter().map(ToString::to_string));
+        // What the oracle says is the cause of all else.
+        let said: Vec<String> = world.oracle.violations().iter().map(ToString::to_string).collect();
+        violations.splice(0..0, said);
         Judgement {
             violations,
             trace: world.trace.lines().to_vec(),
@@ -172,16 +187,23 @@ impl History {
         let (before, suspected) = (rotations(world), suspects(world));
         world.counts.reset();
         world.run_for(Duration::from_hours(24), &mut Calm).await;
+        let previous = world.api.with(|s| {
+            let mut keys = s.store.list(crate::actor::Kind::Key.stored(), None);
+            usize::from(keys.any(|(_, k)| k["spec"]["secret"]["previous"] == true))
+        });
         let turned = usize::try_from(rotations(world).saturating_sub(before)).unwrap_or(usize::MAX);
         let writes = world.counts.api_writes.len();
-        // Five a rotation; one for each key that is disabled or deleted, and for each suspect that is gone by now.
+        // Five a rotation, and one more where the previous credential is taken out; one for each key that is disabled or
+        // deleted, and for each suspect that is gone by now; two for a Secret of a former name.
         let ended = world
             .counts
             .iam_calls
             .iter()
             .filter(|c| c.contains("disable-key") || c.contains("delete-key"))
             .count();
-        let planned = turned * 5 + ended + suspected.saturating_sub(suspects(world));
+        let former = world.counts.api_writes.iter().filter(|w| w.starts_with("delete Secret key-")).count();
+        let planned =
+            turned * (5 + previous) + former * 2 + ended + suspected.saturating_sub(suspects(world));
         (writes > planned).then(|| {
             format!(
                 "Convergence: {writes} writes in a day of rest, {planned} of them planned: {:?}",
@@ -204,15 +226,19 @@ fn happening(dice: &mut Dice, keys: usize) -> Happening {
         Duration::from_secs(dice.below(LENGTH.as_secs()))
     };
     let seconds = |n: u64| Duration::from_secs(n);
-    match dice.below(20) {
+    match dice.below(22) {
         0..=6 => Happening::Deed(at, people::deed(dice, keys)),
         7 => Happening::Deaf(at, seconds(1 + dice.below(4000))),
         8 | 9 => Happening::Sleep(at, seconds(16 + dice.below(900))),
         10 => {
-            let error = i64::try_from(dice.below(540)).expect("a small number") - 270;
+            // Half of the steps are too small to be noticed, half are hours.
+            let small = i64::try_from(dice.below(540)).expect("a small number") - 270;
+            let great = i64::try_from(dice.below(5)).expect("a small number") * 3600 - 7200;
+            let error = if dice.one_in(2) { small } else { great };
             Happening::Clock(at, SignedDuration::from_secs(error))
         }
         11 => Happening::Lag(at, seconds(dice.below(600)), seconds(dice.below(90))),
+        12 | 13 => Happening::CutOff(at, seconds(1 + dice.below(1800))),
         _ => Happening::Fault(at, !dice.one_in(4), fate(dice)),
     }
 }
@@ -236,8 +262,16 @@ fn happen(world: &mut World, director: &mut Chaos, happening: &Happening) {
         Happening::Deed(_, deed) => people::act(world, deed),
         Happening::Fault(_, mutating, fate) => director.pending.push((*mutating, fate.clone())),
         Happening::Deaf(_, length) => director.deaf_until = world.time.elapsed() + *length,
+        Happening::CutOff(_, length) => {
+            let leader = world.actors.iter().find(|a| a.is_running() && a.leads()).map(|a| a.id);
+            if let Some(leader) = leader.filter(|_| world.lease().is_some()) {
+                world.note(&format!("A{leader} is cut off from the Lease for {length:?}"));
+                director.cut_off = Some((leader, world.time.elapsed() + *length));
+            }
+        }
         Happening::Sleep(_, length) => {
-            if let Some(actor) = world.running().first().copied() {
+            let works = |a: &&Actor| a.is_running() && a.controls;
+            if let Some(actor) = world.actors.iter().find(works).map(|a| a.id) {
                 world.note(&format!("A{actor} gets no time for {length:?}"));
                 world.actors[actor].freeze();
                 director.wake_at = Some(world.time.elapsed() + *length);
@@ -273,6 +307,7 @@ struct Chaos {
     pending: Vec<(bool, Fate)>,
     deaf_until: Duration,
     wake_at: Option<Duration>,
+    cut_off: Option<(usize, Duration)>,
     now: Duration,
 }
 
@@ -283,6 +318,7 @@ impl Chaos {
             pending: Vec::new(),
             deaf_until: Duration::ZERO,
             wake_at: None,
+            cut_off: None,
             now: Duration::ZERO,
         }
     }
@@ -312,6 +348,17 @@ impl Director for Chaos {
             }
             fate => fate,
         }
+    }
+
+    fn lease_fate(&mut self, offer: &Offer) -> Fate {
+        match self.cut_off {
+            Some((actor, until)) if actor == offer.actor && self.now < until => Fate::LoseCall(Loss::Reset),
+            _ => Fate::Deliver,
+        }
+    }
+
+    fn behind(&mut self) -> usize {
+        if self.dice.one_in(8) { index(self.dice.below(6)) } else { 0 }
     }
 
     fn hears(&mut self, _: usize) -> bool {

@@ -36,6 +36,8 @@ pub mod service;
 pub mod shrink;
 pub mod stage;
 pub mod trace;
+#[cfg(feature = "defects")]
+pub mod variants;
 pub mod wire;
 pub mod wiring;
 pub mod world;

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use keywheel_sim::exhaustive::{self, Depth};
+use keywheel_sim::flows;
 use keywheel_sim::history::{History, Judgement};
 use keywheel_sim::shrink::shrink;
 
@@ -66,6 +67,18 @@ enum Command {
         #[arg(long, value_delimiter = ',', num_args = 0..)]
         only: Option<Vec<usize>>,
     },
+    /// Each wrong variant of the protocol that the simulation must catch: a build with the feature `defects`.
+    #[cfg(feature = "defects")]
+    Variants {
+        /// One of them only, whatever layer must catch it.
+        name: Option<String>,
+        /// Histories that are tried where no flow shows it.
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// How many run at once.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -76,11 +89,15 @@ fn main() -> ExitCode {
         }
         Command::Random { seeds, first, threads } => random(first, seeds, threads),
         Command::Replay { seed, only } => replay(seed, only),
+        #[cfg(feature = "defects")]
+        Command::Variants { name, seeds, threads } => variants(name.as_deref(), seeds, threads),
     }
 }
 
+/// At once, so that a run that is ended early has told what it found.
 fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").expect("stdout takes lines");
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("stdout takes lines");
 }
 
 fn ended(failed: usize) -> ExitCode {
@@ -89,29 +106,41 @@ fn ended(failed: usize) -> ExitCode {
 
 fn exhaustive(depth: Depth, flow: Option<&str>, only: Option<usize>, threads: usize) -> ExitCode {
     let begun = Instant::now();
-    let cases = exhaustive::cases(depth, flow);
     if let Some(number) = only {
+        let cases = exhaustive::cases(depth, flow);
         let outcome = cases[number].run();
         say(&outcome.trace.join("\n"));
         say(&format!("{}\n{:#?}", cases[number], outcome.violations));
         return ended(outcome.violations.len());
     }
-    let done = AtomicUsize::new(0);
-    let total = cases.len();
-    let failures = exhaustive::run_all(&cases, threads, |_| {
-        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done.is_multiple_of(1000) {
-            drop(writeln!(std::io::stderr(), "{done} of {total}"));
-        }
-    });
-    for failure in &failures {
-        say(&format!("case {}: {}: {:?}", failure.number, failure.case, failure.outcome.violations));
-        let flow = flow.map_or_else(String::new, |f| format!(" --flow {f}"));
-        let quick = if depth == Depth::Quick { " --quick" } else { "" };
-        say(&format!("replay: keywheel-sim exhaustive{quick}{flow} --case {}", failure.number));
+    let (runs, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let names: Vec<&str> = flows::all().iter().map(|f| f.name).collect();
+    for name in names.into_iter().filter(|name| flow.is_none_or(|only| only == *name)) {
+        let flow_begun = Instant::now();
+        let cases = exhaustive::cases(depth, Some(name));
+        let failed_before = failed.load(Ordering::Relaxed);
+        exhaustive::run_all(&cases, threads, |number, case, outcome| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            if !outcome.violations.is_empty() {
+                failed.fetch_add(1, Ordering::Relaxed);
+                let quick = if depth == Depth::Quick { " --quick" } else { "" };
+                say(&format!(
+                    "keywheel-sim exhaustive{quick} --flow {name} --case {number} # {case}: {:?}",
+                    outcome.violations
+                ));
+            }
+            false
+        });
+        say(&format!(
+            "{name}: {} runs, {} failed ({} s)",
+            cases.len(),
+            failed.load(Ordering::Relaxed) - failed_before,
+            flow_begun.elapsed().as_secs()
+        ));
     }
-    say(&format!("exhaustive: {total} runs, {} failed ({} s)", failures.len(), begun.elapsed().as_secs()));
-    ended(failures.len())
+    let (runs, failed) = (runs.into_inner(), failed.into_inner());
+    say(&format!("exhaustive: {runs} runs, {failed} failed ({} s)", begun.elapsed().as_secs()));
+    ended(failed)
 }
 
 fn random(first: u64, seeds: u64, threads: usize) -> ExitCode {
@@ -132,7 +161,7 @@ fn random(first: u64, seeds: u64, threads: usize) -> ExitCode {
                     calls.fetch_add(judgement.calls, Ordering::Relaxed);
                     keys.fetch_add(judgement.keys_made, Ordering::Relaxed);
                     if !judgement.violations.is_empty() {
-                        say(&format!("seed {seed}: {:?}", judgement.violations));
+                        say(&format!("keywheel-sim replay --seed {seed} # {:?}", judgement.violations));
                         failures.lock().expect("nobody panics with it").push((seed, judgement));
                     }
                 }
@@ -140,16 +169,16 @@ fn random(first: u64, seeds: u64, threads: usize) -> ExitCode {
         }
     });
     let failures = failures.into_inner().expect("nobody panicked with it");
-    // A few of them, made small, are enough to see what is wrong.
-    for (seed, judgement) in failures.iter().take(3) {
-        tell_shrunk(*seed, judgement);
-    }
     let (calls, keys) = (calls.into_inner(), keys.into_inner());
     let seconds = begun.elapsed().as_secs();
     say(&format!(
         "random: {seeds} seeds, {calls} calls, {keys} keys, {} failed ({seconds} s)",
         failures.len()
     ));
+    // A few of them, made small, are enough to see what is wrong.
+    for (seed, judgement) in failures.iter().take(3) {
+        tell_shrunk(*seed, judgement);
+    }
     ended(failures.len())
 }
 
@@ -182,4 +211,33 @@ fn replay(seed: u64, only: Option<Vec<usize>>) -> ExitCode {
     }
     say(&format!("digest {}\n{:#?}", judgement.digest, judgement.violations));
     ended(judgement.violations.len())
+}
+
+#[cfg(feature = "defects")]
+fn variants(name: Option<&str>, seeds: u64, threads: usize) -> ExitCode {
+    let chosen = keywheel_sim::variants::chosen(name);
+    if chosen.is_empty() {
+        say("there is no such variant");
+        return ExitCode::FAILURE;
+    }
+    let mut survivors = 0;
+    say("| variant | layer | caught in | invariant | trace |");
+    say("|---|---|---|---|---|");
+    for defect in chosen {
+        match keywheel_sim::variants::catch(defect, seeds, threads) {
+            Some(caught) => {
+                let keywheel_sim::variants::Caught { place, violation, length } = &caught;
+                let invariant = violation.split(':').next().unwrap_or(violation);
+                say(&format!("| {} | simulation | {place} | {invariant} | {length} |", defect.name()));
+                if name.is_some() {
+                    say(violation);
+                }
+            }
+            None => {
+                survivors += 1;
+                say(&format!("| {} | **survives** | - | - | - |", defect.name()));
+            }
+        }
+    }
+    ended(survivors)
 }

@@ -46,6 +46,18 @@ pub enum Deed {
     MakeKey(usize),
     /// Disables the published key at the backend.
     DisableKey(usize),
+    /// Deletes the published key at the backend.
+    DeleteKeyAtBackend(usize),
+    /// Asks for a rotation now.
+    RotateNow(usize),
+    /// Asks for a revocation now.
+    RevokeNow(usize),
+    /// Gives the Secret another name, or the first one again.
+    Rename(usize, bool),
+    /// Wants the pair to be made by the backend, or by the operator.
+    ChangeSource(usize, &'static str),
+    /// Wants the previous credential to be kept in the Secret, or not.
+    KeepPrevious(usize, bool),
     /// Makes the account unusable at the backend, or usable again.
     DisableAccount(usize, bool),
     /// Lets the namespace hold no more Secrets than there are, or any number again.
@@ -64,11 +76,25 @@ pub fn account_name(number: usize) -> String {
     format!("account-{number}")
 }
 
+/// What a key of a history asks for: most the same, some of each kind.
+pub fn spec(seed: u64, key: usize) -> Value {
+    let mut spec = json!({ "rotation": { "every": "20h", "overlap": "2h", "deleteAfter": "3h" } });
+    let kind = (usize::try_from(seed % 97).unwrap_or_default() * 7 + key * 3) % 8;
+    let more = match kind {
+        0 => json!({ "keySource": "Local", "validity": "30d" }),
+        1 => json!({ "secret": { "previous": true } }),
+        2 => json!({ "deletionPolicy": "Retain", "secret": { "deletionPolicy": "Retain" } }),
+        _ => json!({}),
+    };
+    json_patch::merge(&mut spec, &more);
+    spec
+}
+
 /// A deed at random.
 pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
     let key = usize::try_from(dice.below(u64::try_from(keys).expect("few keys"))).expect("few keys");
     let yes = !dice.one_in(3);
-    match dice.below(20) {
+    match dice.below(30) {
         0 | 1 => Deed::ApplyKey(key),
         2 | 3 => Deed::DeleteKey(key),
         4 => Deed::ForceDelete(key),
@@ -85,6 +111,13 @@ pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
         16 => Deed::DisableAccount(key / 3, yes),
         17 => Deed::Quota(yes),
         18 => Deed::Login(!yes),
+        19 => Deed::DisableKey(key),
+        20 => Deed::DeleteKeyAtBackend(key),
+        21 | 22 => Deed::RotateNow(key),
+        23 | 24 => Deed::RevokeNow(key),
+        25 | 26 => Deed::Rename(key, yes),
+        27 => Deed::ChangeSource(key, dice.pick::<&str>(&["Backend", "Local"])),
+        28 => Deed::KeepPrevious(key, yes),
         _ => Deed::FreezeSecret(key),
     }
 }
@@ -143,8 +176,23 @@ pub fn act(world: &mut World, deed: &Deed) {
         Deed::Suspend(key, suspend) => {
             world.patch(KEY, &key_name(*key), json!({ "spec": { "rotation": { "suspend": suspend } } }));
         }
+        Deed::RotateNow(key) => ask(world, *key, "rotate-at"),
+        Deed::RevokeNow(key) => ask(world, *key, "revoke-at"),
+        Deed::Rename(key, renamed) => {
+            let name = if *renamed { json!(format!("{}-new", key_name(*key))) } else { Value::Null };
+            world.patch(KEY, &key_name(*key), json!({ "spec": { "secret": { "name": name } } }));
+        }
+        Deed::ChangeSource(key, source) => {
+            let validity = if *source == "Local" { json!("30d") } else { Value::Null };
+            let spec = json!({ "keySource": source, "validity": validity });
+            world.patch(KEY, &key_name(*key), json!({ "spec": spec }));
+        }
+        Deed::KeepPrevious(key, keep) => {
+            world.patch(KEY, &key_name(*key), json!({ "spec": { "secret": { "previous": keep } } }));
+        }
+        Deed::DeleteKeyAtBackend(key) => end_key(world, *key, true),
         Deed::MakeKey(account) => make_key(world, *account),
-        Deed::DisableKey(key) => disable_key(world, *key),
+        Deed::DisableKey(key) => end_key(world, *key, false),
         Deed::DisableAccount(account, disabled) => disable_account(world, *account, *disabled),
         Deed::Quota(tight) => quota(world, *tight),
         Deed::Login(there) => login(world, *there),
@@ -168,7 +216,13 @@ pub fn put_right(world: &mut World) {
         .filter(|s| !s.staging)
         .filter(|s| {
             let frozen = world.object(&s.place).is_some_and(|o| o["immutable"] == true);
-            let orphaned = s.owner_uid.as_ref().is_some_and(|uid| View::of(&world.api).key(uid).is_none());
+            // One that the operator left behind is not ours to clear away.
+            let by_hand =
+                |uid: &str| world.oracle.is_let_go(uid) || world.oracle.is_let_go(&s.place.to_string());
+            let orphaned = s
+                .owner_uid
+                .as_ref()
+                .is_some_and(|uid| View::of(&world.api).key(uid).is_none() && by_hand(uid));
             s.place.namespace == NAMESPACE && (frozen || orphaned)
         })
         .map(|s| s.place.name)
@@ -180,7 +234,7 @@ pub fn put_right(world: &mut World) {
 
 fn apply_key(world: &mut World, key: usize) {
     if world.key(&key_name(key)).is_none() {
-        let spec = json!({ "rotation": { "every": "20h", "overlap": "2h", "deleteAfter": "3h" } });
+        let spec = spec(0, key);
         world.create_key(&key_name(key), &account_name(key / 3), &spec);
     }
 }
@@ -214,16 +268,24 @@ fn make_key(world: &mut World, account: usize) {
     });
 }
 
-fn disable_key(world: &mut World, key: usize) {
+fn end_key(world: &mut World, key: usize, delete: bool) {
     let active = world.object(&key_place(&key_name(key)));
     let active = active.and_then(|k| k["status"]["activeKeyId"].as_str().map(str::to_owned));
     let Some(id) = active else { return };
-    world.person("disables a key at the backend", |_, iam, _| {
+    let what = if delete { "deletes" } else { "disables" };
+    world.person(&format!("{what} key {} at the backend", crate::iam::short(&id)), |_, iam, _| {
         if let Some(key) = iam.keys.get_mut(&id) {
             key.disabled = true;
+            key.deleted = key.deleted || delete;
             key.ended_by_person = true;
         }
     });
+}
+
+fn ask(world: &mut World, key: usize, what: &str) {
+    let annotation = format!("keywheel.dev/{what}");
+    let at = format!("{:.0}", world.time.now());
+    world.patch(KEY, &key_name(key), json!({ "metadata": { "annotations": { annotation: at } } }));
 }
 
 fn disable_account(world: &mut World, account: usize, disabled: bool) {

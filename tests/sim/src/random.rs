@@ -1,13 +1,14 @@
 //! Randomness that follows from a seed, the same on every machine.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use keywheel::controller::{Entropy, Error};
 use keywheel::credential::{RsaKeyPair, SecretBytes};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
-use crate::iam::private_pem;
+use crate::iam::{POOL, private_pem};
 
 /// Choices of a run.
 #[derive(Clone)]
@@ -38,29 +39,31 @@ impl Dice {
     }
 }
 
-/// Randomness for the operator.
-pub struct SeededEntropy(Mutex<ChaCha8Rng>);
+/// Randomness for the operator. Of the fixed pairs it takes those from the end, each once in a world: the IAM system
+/// takes those from the beginning.
+pub struct SeededEntropy {
+    random: Mutex<ChaCha8Rng>,
+    pairs: Arc<AtomicUsize>,
+}
 
 impl SeededEntropy {
-    /// Of a seed and a process.
-    pub fn new(seed: u64, process: u64) -> Self {
+    /// Of a seed and a process; `pairs` counts those that the processes of a world took.
+    pub fn new(seed: u64, process: u64, pairs: Arc<AtomicUsize>) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
         random.set_stream(process);
-        Self(Mutex::new(random))
+        Self { random: Mutex::new(random), pairs }
     }
 }
 
 impl Entropy for SeededEntropy {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), Error> {
-        self.0.lock().expect("nobody panics with it").fill_bytes(buffer);
+        self.random.lock().expect("nobody panics with it").fill_bytes(buffer);
         Ok(())
     }
 
-    /// One of the fixed pairs: those of the IAM system itself come first, so these are counted from the end.
     fn rsa_pair(&self) -> Result<RsaKeyPair, Error> {
-        let mut byte = [0_u8];
-        self.fill(&mut byte)?;
-        let pem = private_pem(usize::from(byte[0]));
+        let taken = self.pairs.fetch_add(1, Ordering::Relaxed);
+        let pem = private_pem(POOL - 1 - taken);
         Ok(RsaKeyPair::from_pkcs8_pem(&SecretBytes::from(pem.to_owned()))?)
     }
 }

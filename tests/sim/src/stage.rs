@@ -18,7 +18,10 @@ const API: &str = "keywheel.dev/v1alpha1";
 
 /// The kind of our objects, or of a built-in one.
 pub fn resource(kind: &str) -> &'static std::sync::Arc<Resource> {
-    of_kind(API, kind).or_else(|| of_kind("v1", kind)).expect("the kind is served")
+    of_kind(API, kind)
+        .or_else(|| of_kind("v1", kind))
+        .or_else(|| of_kind("apps/v1", kind))
+        .expect("the kind is served")
 }
 
 /// The place of a key.
@@ -58,7 +61,7 @@ impl World {
     pub async fn with_account(setup: Setup) -> Self {
         let mut world = Self::with_backend(setup);
         world.create_account(ACCOUNT);
-        world.start_operator();
+        world.start_all();
         world.run_for(Duration::from_secs(5), &mut Calm).await;
         world
     }

@@ -14,10 +14,15 @@ pub struct Trace {
 impl Trace {
     /// One more thing happened. `body` goes into the digest only.
     pub fn note(&mut self, at: Duration, line: String, body: &str) {
+        self.note_silently(at, &line, body);
+        self.lines.push(format!("{:>14} {line}", shown(at)));
+    }
+
+    /// Something happened that is of no interest to people.
+    pub fn note_silently(&mut self, at: Duration, line: &str, body: &str) {
         self.digest.update(at.as_nanos().to_be_bytes());
         self.digest.update(line.as_bytes());
         self.digest.update(body.as_bytes());
-        self.lines.push(format!("{:>14} {line}", shown(at)));
     }
 
     /// The lines so far.

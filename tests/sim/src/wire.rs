@@ -34,6 +34,11 @@ impl Call {
         matches!(self, Self::Api(request) if request.is_event())
     }
 
+    /// Whether it is about the Lease.
+    pub fn is_about_lease(&self) -> bool {
+        matches!(self, Self::Api(request) if request.resource.kind == "Lease")
+    }
+
     /// For people.
     pub fn summary(&self) -> String {
         match self {
@@ -66,6 +71,11 @@ pub struct InFlight {
 pub enum Message {
     /// It made a call.
     Call(InFlight),
+    /// It found that another process has the Lease that it had, and ends.
+    Deposed {
+        /// The process.
+        actor: usize,
+    },
     /// A reconcile ended.
     Done {
         /// The process.

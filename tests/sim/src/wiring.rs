@@ -80,8 +80,8 @@ impl Cluster {
         let ctx = Arc::new(Context::new(Parts {
             client: client(self.api.clone(), Arc::new(exchange)),
             timing: Timing::default(),
-            clock: Arc::new(WallClock::new(time)),
-            entropy: Arc::new(SeededEntropy::new(1, process)),
+            clock: Arc::new(WallClock::new(time, u32::try_from(process).expect("few processes"))),
+            entropy: Arc::new(SeededEntropy::new(1, process, Arc::default())),
             leadership: Leadership::unlimited(),
             backends: Registry::new(
                 Arc::new(SimConnector(Arc::new(line))),

@@ -1,6 +1,7 @@
 //! The world: both servers, the operator's processes, and the scheduler that says which of them does what when.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::actor::{Actor, Kind, ObjectKey, requeue_after};
 use crate::api_server::watch::Shared;
-use crate::api_server::{Change, ChangeKind, Place, Refusal, Request, Server, Verb};
+use crate::api_server::{Change, ChangeKind, Place, Refusal, Request, Server, Store};
 use crate::clock::{TrueTime, WallClock};
 use crate::counts::Counts;
 use crate::fate::{Director, Fate, Loss, No, Offer};
@@ -26,8 +27,6 @@ use crate::wire::{Call, InFlight, Message, Reply, Wire};
 
 /// How long the calls of everybody may take to get to where they wait, in simulated time.
 const TICK: Duration = Duration::from_millis(1);
-/// How long a Lease lasts: a process that takes over begins this long after the last sign of the other one.
-const LEASE: Duration = Duration::from_secs(15);
 
 /// How a world is set up.
 #[derive(Clone, Debug)]
@@ -38,12 +37,14 @@ pub struct Setup {
     pub timing: Timing,
     /// When it begins; `None`: when every world does.
     pub begin: Option<Timestamp>,
+    /// How long the Lease lasts that two processes compete for. `None`: one process alone, without a Lease.
+    pub lease: Option<Duration>,
 }
 
 impl Setup {
     /// With the waits of production.
     pub fn new(seed: u64) -> Self {
-        Self { seed, timing: Timing::default(), begin: None }
+        Self { seed, timing: Timing::default(), begin: None, lease: None }
     }
 }
 
@@ -84,6 +85,7 @@ pub struct World {
     calls: u64,
     changes_seen: u64,
     most_at_once: usize,
+    pairs: Arc<AtomicUsize>,
 }
 
 impl World {
@@ -110,6 +112,7 @@ impl World {
             calls: 0,
             changes_seen,
             most_at_once: 1,
+            pairs: Arc::default(),
         }
     }
 
@@ -118,19 +121,28 @@ impl World {
         &self.setup.timing
     }
 
-    /// A process of the operator starts and lists everything.
+    /// How long the Lease lasts, where there is one.
+    pub fn lease(&self) -> Option<Duration> {
+        self.setup.lease
+    }
+
+    /// A process of the operator starts. Without a Lease it begins to work at once.
     pub fn start_operator(&mut self) -> usize {
         let id = self.actors.len();
         let wire = Wire { actor: id, outbox: self.outbox.clone() };
-        let clock = WallClock::new(self.time);
+        let clock = WallClock::new(self.time, u32::try_from(id).expect("few processes"));
         let exchange = Arc::new(wire.clone());
         let process = u64::try_from(id).expect("few processes");
+        let leadership = match self.setup.lease {
+            None => Leadership::unlimited(),
+            Some(_) => Leadership::default(),
+        };
         let memory = Arc::new(Context::new(Parts {
             client: service::client(self.api.clone(), exchange),
             timing: self.setup.timing.clone(),
             clock: Arc::new(clock.clone()),
-            entropy: Arc::new(SeededEntropy::new(self.setup.seed, process)),
-            leadership: Leadership::unlimited(),
+            entropy: Arc::new(SeededEntropy::new(self.setup.seed, process, self.pairs.clone())),
+            leadership,
             backends: Registry::new(
                 Arc::new(SimConnector(Arc::new(wire.clone()))),
                 "keywheel-system".to_owned(),
@@ -138,10 +150,34 @@ impl World {
             ),
             cluster_id: "sim".to_owned(),
         }));
-        let mut actor = Actor::new(wire, memory.clone(), clock);
+        let mut actor = Actor::new(wire, memory, clock);
+        if let Some(duration) = self.setup.lease {
+            actor.keep_lease(duration);
+        }
+        self.note(&format!("A{id} starts"));
+        self.actors.push(actor);
+        if self.setup.lease.is_none() {
+            self.start_controllers(id);
+        }
+        id
+    }
+
+    /// A second process where there is a Lease, so that one stands by.
+    pub fn start_all(&mut self) {
+        let wanted = if self.setup.lease.is_some() { 2 } else { 1 };
+        while self.actors.iter().filter(|a| a.is_alive()).count() < wanted {
+            self.start_operator();
+        }
+    }
+
+    /// The controllers of a process start and list everything.
+    fn start_controllers(&mut self, id: usize) {
+        let Some(memory) = self.actors[id].memory.clone() else { return };
         let now = Instant::now();
         let objects: Vec<(Place, Arc<Value>)> =
             self.api.with(|s| s.store.all().map(|(p, o)| (p.clone(), o.clone())).collect());
+        let actor = &mut self.actors[id];
+        actor.controls = true;
         for (place, object) in objects {
             if let Some(kind) = Kind::of_stored(&place.kind) {
                 actor.look(ObjectKey { kind, namespace: place.namespace, name: place.name }, now);
@@ -149,9 +185,16 @@ impl World {
                 actor.look(owner, now);
             }
         }
-        self.note(&format!("A{id} starts"));
-        self.actors.push(actor);
-        id
+    }
+
+    /// Who leads for the first time starts its controllers.
+    fn start_leaders(&mut self) {
+        let gained = |a: &&Actor| a.is_running() && !a.controls && a.leads();
+        let leaders: Vec<usize> = self.actors.iter().filter(gained).map(|a| a.id).collect();
+        for id in leaders {
+            self.note(&format!("A{id} leads"));
+            self.start_controllers(id);
+        }
     }
 
     /// A process dies.
@@ -193,7 +236,8 @@ impl World {
 
     /// Waits until something is due, or somebody does something.
     async fn wait(&mut self, end: Duration) {
-        let idle = self.actors.iter().filter(|a| a.is_running() && a.running.len() < self.most_at_once);
+        let free = |a: &&Actor| a.is_running() && a.controls && a.running.len() < self.most_at_once;
+        let idle = self.actors.iter().filter(free);
         let looks = idle.filter_map(|a| a.next().map(|(_, at)| at));
         let arrivals = self.underway.iter().map(|u| self.time.instant(u.at));
         let next = looks.chain(arrivals).min().unwrap_or_else(|| self.time.instant(end));
@@ -215,7 +259,7 @@ impl World {
             let offers: Vec<Offer> = self.waiting.iter().map(|w| w.offer.clone()).collect();
             let chosen = director.choose(&offers).min(offers.len() - 1);
             let Waiting { offer, flight } = self.waiting.remove(chosen);
-            let fate = director.fate(&offer);
+            let fate = if offer.lease { director.lease_fate(&offer) } else { director.fate(&offer) };
             self.perform(offer, flight, fate, director);
             return true;
         }
@@ -233,24 +277,26 @@ impl World {
                 drop(flight.reply.send(Reply::Api((201, request.body))));
             }
             Message::Call(flight) => {
-                if self.is_stopped_by_the_lease(&flight) {
-                    self.note(&format!(
-                        "A{} has lost the Lease: it stops before {}",
-                        flight.actor,
-                        flight.call.summary()
-                    ));
-                    self.kill(flight.actor);
-                    return;
+                if self.setup.lease.is_some() {
+                    self.oracle.sends(flight.actor, &flight.call, &self.api);
                 }
-                self.calls += 1;
+                let lease = flight.call.is_about_lease();
+                self.calls += u64::from(!lease);
                 let offer = Offer {
                     actor: flight.actor,
                     number: self.calls,
                     mutating: flight.call.is_mutating(),
                     to_iam: matches!(flight.call, Call::Iam(_)),
+                    lease,
                     summary: flight.call.summary(),
                 };
                 self.waiting.push(Waiting { offer, flight });
+            }
+            Message::Deposed { actor } => {
+                if self.actors[actor].is_alive() {
+                    self.note(&format!("A{actor} finds that the Lease is another's, and ends"));
+                    self.kill(actor);
+                }
             }
             Message::Done { actor, object, action } => self.done(actor, object, &action),
         }
@@ -264,22 +310,6 @@ impl World {
         }
     }
 
-    /// Unguarded requests leave only while the Lease is held (PROTOCOL.md, A1). This version of the operator has no
-    /// Lease; a process that was replaced is stopped where the check would stop it.
-    fn is_stopped_by_the_lease(&self, flight: &InFlight) -> bool {
-        let replaced = self.actors.iter().any(|a| a.id > flight.actor && a.is_alive());
-        let unguarded = match &flight.call {
-            Call::Iam(call) => call.is_mutating(),
-            Call::Api(request) => {
-                request.verb == Verb::Create
-                    && request.is_mutating()
-                    && request.resource.kind == "Secret"
-                    && request.body.pointer("/metadata/labels/keywheel.dev~1staging").is_none()
-            }
-        };
-        replaced && unguarded
-    }
-
     /// Requests that were on their way arrive.
     fn arrive(&mut self, director: &mut dyn Director) {
         let now = self.time.elapsed();
@@ -290,24 +320,12 @@ impl World {
         }
     }
 
-    /// A process that was replaced ends what it began and stops at its next check of the Lease.
-    fn stop_replaced(&mut self) {
-        let replaced = |a: &Actor| self.actors.iter().any(|b| b.id > a.id && b.is_alive());
-        let over = |a: &&Actor| a.is_running() && a.running.is_empty() && replaced(a);
-        let ended: Vec<usize> = self.actors.iter().filter(over).map(|a| a.id).collect();
-        for id in ended {
-            self.note(&format!("A{id} finds that the Lease is another's"));
-            self.kill(id);
-        }
-    }
-
     fn start_next(&mut self, director: &mut dyn Director) -> bool {
-        self.stop_replaced();
+        self.start_leaders();
         let now = Instant::now();
         let most = director.concurrency();
         self.most_at_once = most;
-        let newest = self.actors.iter().filter(|a| a.is_alive()).map(|a| a.id).max();
-        let may_start = |a: &&mut Actor| a.is_running() && Some(a.id) == newest && a.running.len() < most;
+        let may_start = |a: &&mut Actor| a.is_running() && a.controls && a.running.len() < most;
         for actor in self.actors.iter_mut().filter(may_start) {
             let Some((object, _)) = actor.next().filter(|(_, at)| *at <= now) else { continue };
             let object = object.clone();
@@ -316,7 +334,8 @@ impl World {
                 namespace: object.namespace.clone(),
                 name: object.name.clone(),
             };
-            match self.api.with(|s| s.store.get(&place).cloned()) {
+            let behind = director.behind();
+            match self.api.with(|s| s.store.get(&place).map(|o| remembered(&s.store, &place, o, behind))) {
                 Some(remembered) => actor.start(&object, &remembered),
                 // Gone from the cache, too.
                 None => {
@@ -331,10 +350,10 @@ impl World {
     fn perform(&mut self, offer: Offer, flight: InFlight, fate: Fate, director: &mut dyn Director) {
         let InFlight { actor, call, reply } = flight;
         if fate.is_fault() {
-            self.counts.faults += 1;
+            self.counts.faults += u64::from(!offer.lease);
             self.note(&format!("A{actor} #{} {} FATE {fate:?}", offer.number, offer.summary));
         }
-        self.actors[actor].answered += 1;
+        self.actors[actor].answered += u64::from(!offer.lease);
         match fate {
             Fate::Deliver => {
                 let answer = self.apply(&call, Some(actor), Some(director));
@@ -421,6 +440,12 @@ impl World {
                 (Reply::Iam(answer), outcome, String::new())
             }
         };
+        if call.is_about_lease() {
+            let line = format!("A{actor:?} {} -> {outcome}", call.summary());
+            self.trace.note_silently(self.time.elapsed(), &line, &body);
+            self.changes_seen = self.api.with(|s| s.store.version());
+            return reply;
+        }
         if !call.is_event()
             && let Some(actor) = actor
         {
@@ -429,7 +454,7 @@ impl World {
             self.trace.note(self.time.elapsed(), line, &body);
         }
         self.settle(actor, call.is_mutating(), director);
-        self.oracle.after_call(actor, call, &reply, &self.iam, now);
+        self.oracle.after_call(actor, call, &reply);
         reply
     }
 
@@ -447,7 +472,7 @@ impl World {
             return;
         }
         for change in &changes {
-            self.oracle.saw(actor, change, now);
+            self.oracle.saw(actor, change, &self.api, &self.iam, now);
         }
         self.tell(&changes, director);
         let report = self.oracle.check(&self.api, &self.iam, actor, now);
@@ -478,7 +503,8 @@ impl World {
         for change in changes {
             let referring = self.referring(change);
             for index in 0..self.actors.len() {
-                if !self.actors[index].is_alive() {
+                // One that stands by lists everything when it begins.
+                if !self.actors[index].is_alive() || !self.actors[index].controls {
                     continue;
                 }
                 if !director.as_mut().is_none_or(|d| d.hears(index)) {
@@ -546,12 +572,6 @@ impl World {
         }
     }
 
-    /// A new process takes over after the Lease of a silent one has run out.
-    pub async fn take_over(&mut self, director: &mut dyn Director) -> usize {
-        self.run_for(LEASE, director).await;
-        self.start_operator()
-    }
-
     /// Whether nobody is doing anything.
     pub fn is_quiet(&self) -> bool {
         self.waiting.is_empty()
@@ -578,6 +598,13 @@ fn owner(memory: &Context, place: &Place, object: &Value) -> Option<ObjectKey> {
     let partial = serde_json::from_value(metadata).ok()?;
     let found = owner_of(memory, &partial)?;
     Some(ObjectKey { kind: Kind::Key, namespace: found.namespace?, name: found.name })
+}
+
+/// An object as a process remembers it that did not hear of its last changes.
+fn remembered(store: &Store, place: &Place, now: &Arc<Value>, behind: usize) -> Arc<Value> {
+    let before = (1..=behind).rev().filter_map(|back| store.earlier(place, back));
+    let same = |o: &Arc<Value>| o["metadata"]["uid"] == now["metadata"]["uid"];
+    before.into_iter().find(same).unwrap_or_else(|| now.clone())
 }
 
 fn refused(call: &Call, no: No) -> Reply {

@@ -238,10 +238,35 @@ fn a_renamed_secret_is_written_down_then_copied_then_the_old_one_ends_after_the_
         key_ids: vec!["k1".to_owned()],
     }];
     let waiting = decide(&obs, 52);
-    assert_eq!((waiting.next, waiting.requeue.as_secs()), (Next::Wait, 598));
-    let plan = decide(&obs, 650);
+    assert_eq!((waiting.next, waiting.requeue.as_secs()), (Next::Wait, 599));
+    let plan = decide(&obs, 651);
     assert!(matches!(step(&plan), Step::DeleteFormer { name, .. } if name == "billing"));
     assert!(plan.status.former_secrets.is_empty());
+}
+
+/// The clocks disagree, the name is changed, the rotation becomes due: when the clocks agree again the next key goes
+/// straight into the new Secret, and the old one would be forgotten, with a key in it that ends.
+#[test]
+fn a_renamed_secret_is_written_down_before_the_next_key_is_made_or_published() {
+    let mut obs = renamed();
+    status(&mut obs).next_rotation_time = Some(at(10));
+    let first = decide(&obs, 50);
+    assert_eq!((step(&first), first.status.former_secrets.len()), (&Step::WriteStatus, 1));
+    assert_eq!(first.status.pending, None);
+    let mut obs = renamed();
+    status(&mut obs).pending = Some(pending("n2", 2, at(10)));
+    obs.staged = vec![staged("k2", "n2", 2)];
+    obs.proof = Some(Proof::Accepted { times: 1 });
+    let first = decide(&obs, 12);
+    assert_eq!((step(&first), first.status.former_secrets.len()), (&Step::WriteStatus, 1));
+    // Published under the new name later than the overlap: the old Secret stays until then, and an overlap longer.
+    obs.status = Some(first.status);
+    assert!(matches!(step(&decide(&obs, 5000)), Step::Publish(_)));
+    obs.secret =
+        Secret::Ours(Published { uid: "s-2".to_owned(), published_at: Some(at(5000)), ..published("k2", 2) });
+    let recorded = decide(&obs, 5001);
+    assert_eq!(recorded.status.active_key_id.as_deref(), Some("k2"));
+    assert_eq!(recorded.status.former_secrets[0].delete_at, at(5601));
 }
 
 #[test]

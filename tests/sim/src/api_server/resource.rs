@@ -90,6 +90,7 @@ pub fn all() -> &'static [Arc<Resource>] {
             Resource::built_in("", "v1", "resourcequotas", "ResourceQuota", Rules::Quota),
             Resource::built_in("", "v1", "events", "Event", Rules::Plain),
             Resource::built_in("events.k8s.io", "v1", "events", "Event", Rules::Plain),
+            Resource::built_in("apps", "v1", "deployments", "Deployment", Rules::Plain),
             Resource::built_in("coordination.k8s.io", "v1", "leases", "Lease", Rules::Plain),
         ];
         all.extend(crds().into_iter().map(|crd| {

@@ -8,4 +8,4 @@ mod pairs;
 pub use call::{Answer, Call, Refusal, short};
 pub use client::{Line, SimConnector};
 pub use model::{AccountRecord, Iam, KEY_LIMIT, Key, Lag, Maker, PROJECT};
-pub use pairs::private_pem;
+pub use pairs::{POOL, private_pem};

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keywheel::backend::{Description, NewAccount};
-use keywheel::credential::{GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes};
+use keywheel::credential::{GoogleCredentials, GoogleFileFields, SecretBytes};
 use keywheel::domain::account::Account;
 use keywheel::domain::key::ListedKey;
 use sha2::{Digest as _, Sha256};
 
 use super::call::{Answer, Call, Refusal};
-use super::pairs;
+use super::pairs::{self, fingerprint};
 
 /// The one project of this world.
 pub const PROJECT: &str = "sim-project";
@@ -63,6 +63,14 @@ impl Key {
     /// Whether the token endpoint would accept it, as far as the key itself goes.
     pub fn works(&self) -> bool {
         !self.disabled && !self.deleted
+    }
+
+    /// Whether this is its private half.
+    pub fn is_of(&self, private_pem: &str) -> bool {
+        match &self.uploaded {
+            Some(uploaded) => *uploaded == fingerprint(private_pem),
+            None => pairs::private_pem(self.pair) == private_pem,
+        }
     }
 }
 
@@ -243,10 +251,7 @@ impl Iam {
         if account.deleted || account.account.disabled {
             return Err(Refusal::account_unusable());
         }
-        let fits = match &key.uploaded {
-            Some(uploaded) => *uploaded == fingerprint(private_pem),
-            None => pairs::private_pem(key.pair) == private_pem,
-        };
+        let fits = key.is_of(private_pem);
         let expired = key.expires_at.is_some_and(|end| end <= now);
         if !key.works() || expired || key.accepted_from > now || !fits {
             return Err(Refusal::bad_signature());
@@ -310,12 +315,6 @@ impl Iam {
     fn identifier(&self, what: &str, number: usize) -> String {
         hex::encode(Sha256::digest(format!("{what}/{}/{number}", self.seed)))
     }
-}
-
-fn fingerprint(private_pem: &str) -> String {
-    RsaKeyPair::from_pkcs8_pem(&SecretBytes::from(private_pem.to_owned()))
-        .map(|pair| pair.public_key_sha256())
-        .unwrap_or_default()
 }
 
 /// The parts of a credential file that are not secret.

@@ -2,6 +2,8 @@
 //!
 //! What a person breaks is no violation: it is excused when it happens, and only that.
 
+mod ending;
+mod needs;
 mod rest;
 mod view;
 
@@ -17,10 +19,11 @@ use serde_json::{Map, Value};
 pub use rest::{Unrest, unrest};
 pub use view::{KeyObject, SecretObject, View, time};
 
-use crate::actor::Kind;
+use self::needs::Needs;
+use crate::actor::{Kind, LEASE_NAME, LEASE_NAMESPACE, identity};
 use crate::api_server::watch::Shared;
 use crate::api_server::{Change, ChangeKind, Place, Request, Verb};
-use crate::iam::{self, Iam, Maker, private_pem, short};
+use crate::iam::{self, Iam, Maker, short};
 use crate::wire::{Call, Reply};
 
 /// What does not hold.
@@ -59,6 +62,15 @@ pub struct Oracle {
     excused: BTreeSet<String>,
     tampered: BTreeMap<Place, u64>,
     reads: BTreeMap<(usize, Place), u64>,
+    needs: Needs,
+    /// Objects that are gone, as they were last.
+    gone: BTreeMap<String, Value>,
+    /// Objects and Secrets that a person took out of the operator's hands.
+    let_go: BTreeSet<String>,
+    /// When a spec last gave up the name of a Secret: by uid and name.
+    renamed: BTreeMap<(String, String), Timestamp>,
+    /// With which version a person last changed an object.
+    edited: BTreeMap<Place, u64>,
 }
 
 impl Default for Oracle {
@@ -72,6 +84,11 @@ impl Default for Oracle {
             excused: BTreeSet::new(),
             tampered: BTreeMap::new(),
             reads: BTreeMap::new(),
+            needs: Needs::default(),
+            gone: BTreeMap::new(),
+            let_go: BTreeSet::new(),
+            renamed: BTreeMap::new(),
+            edited: BTreeMap::new(),
         }
     }
 }
@@ -93,6 +110,31 @@ impl Oracle {
     /// Keys that a Secret publishes or published.
     pub fn published_keys(&self) -> impl Iterator<Item = &str> {
         self.published.keys().map(String::as_str)
+    }
+
+    /// Attempts that came to nothing.
+    pub fn wasted(&self, iam: &Iam) -> usize {
+        self.needs.wasted(iam, |id| self.published.contains_key(id))
+    }
+
+    /// Whether a person took an object, or a Secret by its place, out of the operator's hands.
+    pub fn is_let_go(&self, what: &str) -> bool {
+        self.let_go.contains(what)
+    }
+
+    /// Whether the object that made a key is gone and was to leave it.
+    pub fn is_retained(&self, key: &iam::Key) -> bool {
+        let Maker::Attempt(nonce) = &key.made_by else { return false };
+        let object = self.attempts.get(nonce).and_then(|uid| self.gone.get(uid));
+        object.is_some_and(|o| {
+            let active = o.pointer("/status/activeKeyId").is_some_and(|id| *id == key.id.as_str());
+            active && o.pointer("/spec/deletionPolicy").is_some_and(|p| p == "Retain")
+        })
+    }
+
+    /// An object that is gone, as it was last.
+    pub fn departed(&self, uid: &str) -> Option<&Value> {
+        self.gone.get(uid)
     }
 
     /// Whether a person's act left this key without anybody who remembers it.
@@ -156,60 +198,44 @@ impl Oracle {
         }
     }
 
-    /// The operator is about to end a key.
-    fn ending(&mut self, actor: usize, id: &str, api: &Shared, iam: &Iam, now: Timestamp) {
-        let Some(key) = iam.keys.get(id).filter(|k| !k.deleted) else { return };
-        let view = View::of(api);
-        match &key.made_by {
-            Maker::Person => {
-                self.report("No theft", format!("key {} was made by a person and is ended", short(id)));
+    /// A process sends a request. One that no version of what it read guards leaves only while it holds the Lease.
+    pub fn sends(&mut self, actor: usize, call: &Call, api: &Shared) {
+        let unguarded = match call {
+            Call::Iam(asked) => asked.is_mutating(),
+            Call::Api(request) => {
+                request.verb == Verb::Create
+                    && request.is_mutating()
+                    && request.resource.kind == "Secret"
+                    && request.body.pointer("/metadata/labels/keywheel.dev~1staging").is_none()
             }
-            Maker::Attempt(nonce) => {
-                let owner = self.attempts.get(nonce).cloned().unwrap_or_default();
-                let other = view.keys.iter().find(|k| k.uid != owner && k.active() == Some(id));
-                if let Some(other) = other.filter(|o| !o.deleting) {
-                    self.report(
-                        "No theft",
-                        format!("key {} of {} is ended by another object", short(id), other.place),
-                    );
-                }
-            }
+        };
+        if !unguarded {
+            return;
         }
-        for secret in view.consumers().filter(|s| s.credentials.contains_key(id)) {
-            // A person who puts a credential back after our last look cannot be seen.
-            let read = self.reads.get(&(actor, secret.place.clone())).copied().unwrap_or(0);
-            let unseen = self.tampered.get(&secret.place).is_some_and(|written| *written > read);
-            if !unseen && key.works() {
-                self.report(
-                    "No premature end",
-                    format!("key {} ends while {} publishes it", short(id), secret.place),
-                );
-            }
-        }
-        if let Some(published) = self.published.get(id).filter(|_| key.works())
-            && let Some(until) = published.until
-            && let Some(owner) = view.key(&published.owner).filter(|o| !o.deleting)
-        {
-            let revoked = owner.object.pointer("/metadata/annotations/keywheel.dev~1revoke-at").is_some();
-            let overlap = self.overlaps.get(&published.owner).copied().unwrap_or_default();
-            let over = SignedDuration::try_from(overlap.saturating_sub(self.slack)).unwrap_or_default();
-            if now < until + over && !revoked {
-                let what = format!(
-                    "key {} ends {:?} after its last publication, overlap {overlap:?}",
-                    short(id),
-                    now - until
-                );
-                self.report("No premature end", what);
-            }
+        let place = Place {
+            kind: "leases.coordination.k8s.io".to_owned(),
+            namespace: LEASE_NAMESPACE.to_owned(),
+            name: LEASE_NAME.to_owned(),
+        };
+        let lease = api.with(|s| s.store.get(&place).cloned());
+        let holder = lease.as_ref().and_then(|l| l["spec"]["holderIdentity"].as_str());
+        if holder != Some(&identity(actor)) {
+            let what = format!("A{actor} sends {} while {holder:?} holds the Lease", call.summary());
+            self.report("Send rule", what);
         }
     }
 
     /// A call was applied.
-    pub fn after_call(&mut self, actor: Option<usize>, call: &Call, reply: &Reply, _: &Iam, _: Timestamp) {
+    pub fn after_call(&mut self, actor: Option<usize>, call: &Call, reply: &Reply) {
         let (Some(actor), Call::Api(request), Reply::Api((200, body))) = (actor, call, reply) else { return };
-        if request.verb == Verb::Get && request.resource.kind == "Secret" {
+        let kind = match request.resource.kind.as_str() {
+            "Secret" => "secrets",
+            "ServiceAccountKey" => Kind::Key.stored(),
+            _ => return,
+        };
+        if request.verb == Verb::Get {
             let place = Place {
-                kind: "secrets".to_owned(),
+                kind: kind.to_owned(),
                 namespace: request.namespace.clone().unwrap_or_default(),
                 name: request.object_name(),
             };
@@ -219,10 +245,19 @@ impl Oracle {
         }
     }
 
+    /// Whether a person changed an object after a process last read it.
+    fn is_unseen(&self, actor: usize, place: &Place) -> bool {
+        let read = self.reads.get(&(actor, place.clone())).copied().unwrap_or(0);
+        self.edited.get(place).is_some_and(|written| *written > read)
+    }
+
     /// An object changed.
-    pub fn saw(&mut self, actor: Option<usize>, change: &Change, _: Timestamp) {
+    pub fn saw(&mut self, actor: Option<usize>, change: &Change, api: &Shared, iam: &Iam, now: Timestamp) {
+        if actor.is_none() {
+            self.edited.insert(change.place.clone(), change.version);
+        }
         if change.place.kind == Kind::Key.stored() {
-            self.learn(&change.object);
+            self.saw_key(actor, change, api, iam, now);
         }
         if change.place.kind != "secrets" {
             return;
@@ -230,15 +265,22 @@ impl Oracle {
         let data =
             |o: &Value| (o["data"].clone(), o["metadata"]["annotations"]["keywheel.dev/key-id"].clone());
         let content_changed = change.before.as_ref().is_none_or(|b| data(b) != data(&change.object));
+        let owner = change.object["metadata"]["annotations"]["keywheel.dev/owner-uid"].as_str();
         match actor {
-            None if change.kind == ChangeKind::Deleted => {
-                self.tampered.remove(&change.place);
+            None => {
+                if let Some(uid) = owner {
+                    self.needs.touched(uid);
+                    self.let_go.insert(format!("{}", change.place));
+                }
+                if change.kind == ChangeKind::Deleted {
+                    self.tampered.remove(&change.place);
+                } else if content_changed {
+                    self.tampered.insert(change.place.clone(), change.version);
+                }
             }
-            None if content_changed => {
-                self.tampered.insert(change.place.clone(), change.version);
-            }
-            None => {}
             Some(_) => {
+                self.let_go.remove(&format!("{}", change.place));
+                self.taken_over(change, iam);
                 if content_changed || change.kind == ChangeKind::Deleted {
                     self.tampered.remove(&change.place);
                 }
@@ -246,7 +288,102 @@ impl Oracle {
                 if change.before.as_ref().is_some_and(|before| !ours(before)) {
                     self.report("No theft", format!("{} is not ours and is changed", change.place));
                 }
+                if change.kind == ChangeKind::Deleted
+                    && let Some(owner) = owner.map(str::to_owned)
+                {
+                    self.secret_ends(&owner, change, api, now);
+                }
             }
+        }
+    }
+
+    /// A Secret that was left became another object's: what it goes on publishing must work.
+    fn taken_over(&mut self, change: &Change, iam: &Iam) {
+        let mark =
+            |o: &Value, name: &str| o["metadata"]["annotations"][format!("keywheel.dev/{name}")].clone();
+        let Some(before) = &change.before else { return };
+        let another = mark(before, "owner-uid") != mark(&change.object, "owner-uid");
+        let id = mark(&change.object, "key-id");
+        let key = id.as_str().and_then(|id| iam.keys.get(id));
+        if another && key.is_some_and(|k| !k.works()) {
+            let what = format!("{} is taken over with key {id}, which is ended", change.place);
+            self.report("No outage", what);
+        }
+    }
+
+    /// The operator deleted a consumer Secret: its object must be going, or must have had another name for it since an
+    /// overlap ago.
+    fn secret_ends(&mut self, owner: &str, change: &Change, api: &Shared, now: Timestamp) {
+        let staging = change.object["type"] == "keywheel.dev/staging";
+        let view = View::of(api);
+        let Some(owner) = view.key(owner).filter(|o| !o.deleting && !staging) else { return };
+        let since = self.renamed.get(&(owner.uid.clone(), change.place.name.clone()));
+        let overlap = self.overlaps.get(&owner.uid).copied().unwrap_or_default().saturating_sub(self.slack);
+        let overlap = SignedDuration::try_from(overlap).unwrap_or_default();
+        if owner.secret_name() == change.place.name || since.is_none_or(|at| now < *at + overlap) {
+            let age = since.map(|at| now - *at);
+            self.report(
+                "No outage",
+                format!("{} is deleted {age:?} after {} got another name for it", change.place, owner.place),
+            );
+        }
+    }
+
+    fn saw_key(&mut self, actor: Option<usize>, change: &Change, api: &Shared, iam: &Iam, now: Timestamp) {
+        self.learn(&change.object);
+        let uid = change.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let before = change.before.as_deref();
+        if change.kind == ChangeKind::Deleted {
+            self.gone.insert(uid.clone(), (*change.object).clone());
+        }
+        let name = |o: &Value| {
+            let given = o.pointer("/spec/secret/name").and_then(Value::as_str);
+            given.or_else(|| o["metadata"]["name"].as_str()).unwrap_or_default().to_owned()
+        };
+        if let Some(old) = before.map(name).filter(|old| *old != name(&change.object)) {
+            self.renamed.insert((uid.clone(), old), now);
+        }
+        if actor.is_none() {
+            let held = |o: &Value| o["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+            if before
+                .is_some_and(|b| held(b) && (!held(&change.object) || change.kind == ChangeKind::Deleted))
+            {
+                self.let_go.insert(uid.clone());
+            }
+            if before.is_some_and(|b| !b["status"].is_null()) && change.object["status"].is_null() {
+                self.needs.touched(&uid);
+            }
+            return;
+        }
+        let view = View::of(api);
+        let Some(object) = view.key(&uid).cloned() else { return };
+        if let Some(burnt) = self.needs.wrote(before, &object, iam, now, self.slack) {
+            self.report("No burn", burnt);
+        }
+        let handled = |o: &Value| o.pointer("/status/handled/revokeAt").and_then(time);
+        if let Some(at) = handled(&change.object).filter(|at| before.and_then(handled) != Some(*at)) {
+            self.revoked(&object, at, iam);
+        }
+    }
+
+    /// A revocation is said to be carried out.
+    fn revoked(&mut self, object: &KeyObject, at: Timestamp, iam: &Iam) {
+        let made = |nonce: &String| self.attempts.get(nonce) == Some(&object.uid);
+        let unknown = |key: &iam::Key| {
+            object.list("suspects").any(|s| s["id"] == key.id.as_str())
+                || object.list("lost").any(|l| is_in_window(l, key.created_at))
+                || self.excused.contains(&key.id)
+        };
+        let left = iam.keys.values().find(|key| {
+            key.works()
+                && key.created_at + SignedDuration::from_secs(1) < at
+                && matches!(&key.made_by, Maker::Attempt(nonce) if made(nonce))
+                && Some(&key.account) == object.account.as_ref()
+                && !unknown(key)
+        });
+        if let Some(key) = left {
+            let what = format!("key {} of {} survives its revocation", short(&key.id), object.place);
+            self.report("Convergence", what);
         }
     }
 
@@ -271,7 +408,8 @@ impl Oracle {
         let view = View::of(api);
         let mut lines = self.covered(&view, iam, actor);
         self.publications(&view, now);
-        self.outages(&view, iam);
+        self.needs.look(&view, now);
+        self.outages(&view, iam, now);
         lines.extend(self.violations[before..].iter().map(|v| format!("VIOLATION {v}")));
         lines
     }
@@ -283,7 +421,7 @@ impl Oracle {
                 continue;
             }
             let Maker::Attempt(nonce) = &key.made_by else { continue };
-            if is_covered(view, key, nonce) {
+            if is_covered(view, key, nonce) || self.is_retained(key) {
                 continue;
             }
             if actor.is_none() {
@@ -303,7 +441,19 @@ impl Oracle {
     fn publications(&mut self, view: &View, now: Timestamp) {
         let mut current = BTreeMap::new();
         for secret in view.consumers() {
-            for id in secret.credentials.keys() {
+            // A Secret of a former name is on notice once that of the new name is there.
+            let owner = secret.owner_uid.as_deref().and_then(|uid| view.key(uid));
+            let successor = owner.filter(|o| o.secret_name() != secret.place.name).and_then(|o| {
+                view.consumers().find(|s| {
+                    s.place.name == o.secret_name() && s.owner_uid.as_deref() == Some(o.uid.as_str())
+                })
+            });
+            if successor.is_some_and(|s| !s.credentials.is_empty()) {
+                continue;
+            }
+            // What stands there as the previous one is none that workloads are told to read.
+            let marked = secret.key_id.as_ref().filter(|id| secret.credentials.contains_key(*id));
+            for id in secret.credentials.keys().filter(|id| marked.is_none_or(|m| m == *id)) {
                 current.insert(id.clone(), secret.owner_uid.clone().unwrap_or_default());
             }
         }
@@ -313,19 +463,32 @@ impl Oracle {
             }
         }
         for (id, owner) in current {
+            if !self.published.contains_key(&id) {
+                self.needs.published(&owner, now);
+            }
             self.published.insert(id, Published { owner, until: None });
         }
     }
 
-    fn outages(&mut self, view: &View, iam: &Iam) {
+    fn outages(&mut self, view: &View, iam: &Iam, now: Timestamp) {
         for secret in view.consumers() {
-            let owner = secret.owner_uid.as_deref().and_then(|uid| view.key(uid));
-            let Some(owner) = owner.filter(|o| !o.deleting) else { continue };
+            let uid = secret.owner_uid.as_deref().unwrap_or_default();
+            let living = view.key(uid);
+            let object = living.map(|o| &*o.object).or_else(|| self.gone.get(uid));
+            let Some(object) = object else { continue };
+            let retained = object.pointer("/spec/secret/deletionPolicy").is_some_and(|p| p == "Retain");
+            if living.is_none_or(|o| o.deleting) && (!retained || self.let_go.contains(uid)) {
+                continue;
+            }
+            let owner = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let unproved_is_fine =
+                object.pointer("/spec/verification/mode").is_some_and(|mode| mode == "None");
             if self.tampered.contains_key(&secret.place) {
                 continue;
             }
-            let Some((id, pem)) = secret.credentials.iter().next() else {
-                self.report("No outage", format!("{} of {} holds no credential", secret.place, owner.place));
+            let marked = secret.key_id.as_ref().and_then(|id| secret.credentials.get_key_value(id));
+            let Some((id, pem)) = marked.or_else(|| secret.credentials.iter().next()) else {
+                self.report("No outage", format!("{} of {} holds no credential", secret.place, owner));
                 continue;
             };
             let Some(key) = iam.keys.get(id) else {
@@ -336,13 +499,14 @@ impl Oracle {
             if account.touched_by_person || key.ended_by_person {
                 continue;
             }
-            let proved = key.was_accepted
-                || owner.object.pointer("/spec/verification/mode").is_some_and(|mode| mode == "None");
+            let proved = key.was_accepted || unproved_is_fine;
             let why = if !key.works() {
                 "is ended"
+            } else if key.expires_at.is_some_and(|end| end <= now) {
+                "came to its own end"
             } else if !proved {
                 "was never proved"
-            } else if private_pem(key.pair) != pem {
+            } else if !key.is_of(pem) {
                 "is not the one that the Secret says"
             } else {
                 continue;

@@ -1,10 +1,14 @@
 //! What must hold once everybody has come to rest.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use keywheel::api::v1alpha1::Span;
+use serde_json::Value;
 
-use super::{KeyObject, View, time};
+use super::{KeyObject, Oracle, View, time};
 use crate::api_server::watch::Shared;
 use crate::iam::{Iam, Maker, short};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why a world is not at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +16,7 @@ pub struct Unrest(pub String);
 
 /// Everything that is not as it must be at rest: each Secret publishes the active, accepted key; no attempt is open,
 /// lost or staged; every key that we made is in a ledger or among the suspects.
-pub fn unrest(api: &Shared, iam: &Iam, excused: impl Fn(&str) -> bool, now: Timestamp) -> Vec<Unrest> {
+pub fn unrest(api: &Shared, iam: &Iam, oracle: &Oracle, now: Timestamp) -> Vec<Unrest> {
     let view = View::of(api);
     let mut found = Vec::new();
     for object in &view.keys {
@@ -24,6 +28,22 @@ pub fn unrest(api: &Shared, iam: &Iam, excused: impl Fn(&str) -> bool, now: Time
             );
         }
     }
+    for secret in view.consumers() {
+        let uid = secret.owner_uid.as_deref().unwrap_or_default();
+        let by_hand = oracle.is_let_go(uid) || oracle.is_let_go(&secret.place.to_string());
+        let retained = |o: &Value| o.pointer("/spec/secret/deletionPolicy").is_some_and(|p| p == "Retain");
+        let left = oracle.departed(uid).filter(|o| view.key(uid).is_none() && !retained(o));
+        if left.is_some() && !by_hand {
+            found.push(Unrest(format!("{} is left behind by an object that is gone", secret.place)));
+        }
+    }
+    for secret in view.consumers() {
+        let Some(owner) = secret.owner_uid.as_deref().and_then(|uid| view.key(uid)) else { continue };
+        let known = object_names(owner).any(|name| name == secret.place.name);
+        if !owner.deleting && !known && !oracle.is_let_go(&secret.place.to_string()) {
+            found.push(Unrest(format!("{} of {} is forgotten", secret.place, owner.place)));
+        }
+    }
     for secret in view.secrets.iter().filter(|s| s.staging) {
         found.push(Unrest(format!("{} is still staged", secret.place)));
     }
@@ -31,7 +51,9 @@ pub fn unrest(api: &Shared, iam: &Iam, excused: impl Fn(&str) -> bool, now: Time
         let recorded = view.keys.iter().any(|o| {
             o.ledger().any(|k| k == key.id) || o.list("suspects").any(|s| s["id"] == key.id.as_str())
         });
-        if !recorded && !excused(&key.id) {
+        let kept = view.consumers().any(|s| s.credentials.contains_key(&key.id));
+        let retained = oracle.is_retained(key);
+        if !recorded && !kept && !retained && !oracle.is_excused(&key.id) {
             found.push(Unrest(format!("key {} is in no ledger", short(&key.id))));
         }
     }
@@ -78,6 +100,10 @@ fn of_key(view: &View, object: &KeyObject, iam: &Iam, now: Timestamp) -> Vec<Str
     if object.list("lost").next().is_some() {
         found.push("an attempt is lost and not settled".to_owned());
     }
+    if object.list("formerSecrets").any(|f| time(&f["deleteAt"]).is_some_and(|at| at + HOUR < now)) {
+        found.push("a Secret of a former name is still there".to_owned());
+    }
+    found.extend(late(object, now));
     for key in object.list("keys") {
         let id = key["id"].as_str().unwrap_or_default();
         match iam.keys.get(id) {
@@ -93,4 +119,35 @@ fn of_key(view: &View, object: &KeyObject, iam: &Iam, now: Timestamp) -> Vec<Str
         }
     }
     found
+}
+
+/// The next rotation is so long after the last one as the spec says; what was asked for is done.
+fn late(object: &KeyObject, now: Timestamp) -> Vec<String> {
+    let mut found = Vec::new();
+    let spec = |name: &str| object.object.pointer(&format!("/spec/rotation/{name}"));
+    let every = spec("every").and_then(Value::as_str).and_then(|t| Span::new(t).to_duration().ok());
+    let last = object.status("/lastRotationTime").and_then(time);
+    let next = object.status("/nextRotationTime").and_then(time);
+    let expires = object.list("keys").any(|k| !k["expiresAt"].is_null());
+    let jitter = spec("jitter").and_then(Value::as_str).is_some_and(|j| j != "0s");
+    if let (Some(every), Some(last)) = (every.filter(|_| !expires && !jitter), last) {
+        let due = SignedDuration::try_from(every).ok().map(|every| last + every);
+        if next != due {
+            found.push(format!("the next rotation is {next:?}, {every:?} after {last} would be {due:?}"));
+        }
+    }
+    for (asked, done) in [("rotate-at", "rotateAt"), ("revoke-at", "revokeAt")] {
+        let wanted = time(&object.object["metadata"]["annotations"][format!("keywheel.dev/{asked}")]);
+        let handled = object.status("/handled").and_then(|h| time(&h[done]));
+        if let Some(wanted) = wanted.filter(|at| *at + HOUR < now && handled.is_none_or(|done| done < *at)) {
+            found.push(format!("{asked} {wanted} is not carried out"));
+        }
+    }
+    found
+}
+
+/// Names of the Secrets that an object knows of.
+fn object_names(object: &KeyObject) -> impl Iterator<Item = &str> {
+    let former = object.list("formerSecrets").filter_map(|f| f["name"].as_str());
+    former.chain([object.secret_name()])
 }

@@ -1,5 +1,6 @@
 //! What the oracle sees of the cluster: plain facts, read from the objects without the operator's own code.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -43,6 +44,12 @@ impl KeyObject {
     /// Ids of the keys in its ledger.
     pub fn ledger(&self) -> impl Iterator<Item = &str> {
         self.list("keys").filter_map(|k| k["id"].as_str())
+    }
+
+    /// Name of its Secret.
+    pub fn secret_name(&self) -> &str {
+        let given = self.object.pointer("/spec/secret/name").and_then(Value::as_str);
+        given.unwrap_or(&self.place.name)
     }
 
     /// The key that it says is active.
@@ -89,7 +96,7 @@ impl View {
             secrets: server
                 .store
                 .list("secrets", None)
-                .map(|(place, object)| secret(place, object))
+                .map(|(place, object)| read_once(place, object))
                 .collect(),
         })
     }
@@ -129,6 +136,21 @@ fn keys(store: &Store) -> Vec<KeyObject> {
             }
         })
         .collect()
+}
+
+/// The same object is read once: most of what there is does not change.
+fn read_once(place: &Place, object: &Arc<Value>) -> SecretObject {
+    thread_local! {
+        static READ: RefCell<BTreeMap<Place, (Arc<Value>, SecretObject)>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    READ.with_borrow_mut(|read| {
+        if let Some((_, known)) = read.get(place).filter(|(same, _)| Arc::ptr_eq(same, object)) {
+            return known.clone();
+        }
+        let found = secret(place, object);
+        read.insert(place.clone(), (object.clone(), found.clone()));
+        found
+    })
 }
 
 fn secret(place: &Place, object: &Value) -> SecretObject {

@@ -1,0 +1,112 @@
+//! Wrong variants of the protocol: each must break an invariant of the oracle, in a flow or in a history.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use keywheel::domain::defect::{Defect, Layer};
+
+use crate::exhaustive::{Depth, cases_of, run_all};
+use crate::flows;
+use crate::history::History;
+use crate::shrink::shrink;
+
+/// What the oracle holds. That a flow is not done in time, or costs too much, catches nothing.
+const INVARIANTS: [&str; 8] = [
+    "Covered",
+    "No outage",
+    "No premature end",
+    "No theft",
+    "No exposure",
+    "No burn",
+    "Convergence",
+    "Send rule",
+];
+
+/// Variants of the model check that have a place in the hands, too.
+const IN_THE_HANDS: [Defect; 9] = [
+    Defect::NoIntent,
+    Defect::BlindStatus,
+    Defect::BlindPublish,
+    Defect::ReadOrder,
+    Defect::PostWithoutLease,
+    Defect::NoConfirm,
+    Defect::Denied404,
+    Defect::UnknownIsRefusal,
+    Defect::FenceOnPaper,
+];
+
+/// How a variant was caught.
+#[derive(Clone, Debug)]
+pub struct Caught {
+    /// The flow with its faults, or the seed.
+    pub place: String,
+    /// What did not hold.
+    pub violation: String,
+    /// Lines of the trace.
+    pub length: usize,
+}
+
+/// The variants to be caught here, or the one of a name.
+pub fn chosen(name: Option<&str>) -> Vec<Defect> {
+    match name {
+        Some(name) => Defect::ALL.iter().copied().filter(|d| d.name() == name).collect(),
+        None => Defect::of(Layer::Simulation).chain(IN_THE_HANDS).collect(),
+    }
+}
+
+/// Looks for what a variant breaks. `None`: nothing.
+pub fn catch(defect: Defect, seeds: u64, threads: usize) -> Option<Caught> {
+    Defect::switch_on(Some(defect));
+    let caught = in_flows(threads).or_else(|| in_histories(seeds, threads));
+    Defect::switch_on(None);
+    caught
+}
+
+fn broken(violations: &[String]) -> Option<&String> {
+    violations.iter().find(|v| INVARIANTS.iter().any(|i| v.starts_with(i)))
+}
+
+/// The shortest trace of the first flow that shows it.
+fn in_flows(threads: usize) -> Option<Caught> {
+    for flow in flows::all() {
+        let best: Mutex<Option<Caught>> = Mutex::default();
+        run_all(&cases_of(&flow, Depth::Quick), threads, |_, case, outcome| {
+            let Some(violation) = broken(&outcome.violations) else { return false };
+            let length = outcome.trace.len();
+            let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
+            if best.as_ref().is_none_or(|b| length < b.length) {
+                *best = Some(Caught { place: case.to_string(), violation: violation.clone(), length });
+            }
+            true
+        });
+        if let Some(caught) = best.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Some(caught);
+        }
+    }
+    None
+}
+
+fn in_histories(seeds: u64, threads: usize) -> Option<Caught> {
+    let next = AtomicU64::new(1);
+    let found: Mutex<Option<u64>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while found.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > seeds {
+                        break;
+                    }
+                    if broken(&History::of(seed).run().violations).is_some() {
+                        *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(seed);
+                    }
+                }
+            });
+        }
+    });
+    let seed = found.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let history = History::of(seed);
+    let shrunk = shrink(&history, &history.run());
+    let violation = broken(&shrunk.judgement.violations)?.clone();
+    Some(Caught { place: format!("seed {seed}"), violation, length: shrunk.judgement.trace.len() })
+}
