@@ -110,6 +110,13 @@ defects! {
     FenceOnPaper Model "a fence is recorded without a write of the Secret",
     OverlapFromIntent Model "the overlap counts from the intent, not from the publication",
     RoomFromOverlap Model "a full account makes room by a key in its overlap",
+    NoSiblingCheck Model "unknown keys are taken for ours without a look at what other objects say",
+    SibIgnoresPending Model "siblings are asked for claims, not for open attempts",
+    SibIgnoresUnfenced Model "a sibling's lost attempt counts as fenced at once",
+    SibIgnoresWiped Model "a sibling without a status is taken for idle",
+    SibBeforeList Model "siblings are read before the list",
+    KnownIdsOnly Model "a lost attempt's key is told by known ids alone, not by time",
+    DeleteOnSharedAccount Model "the window decides whose a key is on an account that others use, too",
     RetainedKeyEnds Model "the key of a retained Secret ends with its object",
 }
 

@@ -8,7 +8,7 @@ use crate::faults::Fault;
 use crate::names::Key;
 use crate::shared::Shared;
 use crate::status::{Op, moments};
-use crate::time::{FAR, HORIZON, LAG, OVERLAP, Time};
+use crate::time::{self, HORIZON, LAG, LEAP, OVERLAP, Time};
 use crate::world::{Consumer, Life, World};
 
 /// Long enough to outlast every window.
@@ -67,13 +67,15 @@ impl Mover {
 
     /// The next moment at which anything changes. A request that was not applied by its time stops the clock.
     fn later(&mut self, world: &World) -> Option<World> {
+        let looks = self.planner.terms().looks;
         let statuses = || world.crs.iter().filter_map(|cr| cr.status.as_ref());
         // When a key that no list shows counts as gone.
         let staged = world.crs.iter().flat_map(|cr| &cr.staged).map(|s| s.created + LAG + 1);
-        let next: Option<Time> = statuses().flat_map(|s| moments(s)).chain(staged.filter(|at| *at > 0)).min();
+        let next: Option<Time> =
+            statuses().flat_map(|s| moments(s, looks)).chain(staged.filter(|at| *at > 0)).min();
         let units = match next {
             Some(units) => units,
-            None if statuses().any(|s| !s.unpublished_attempts.is_empty()) => FAR,
+            None if statuses().any(|s| !s.unpublished_attempts.is_empty()) => LEAP,
             None => return None,
         };
         let requests = world.wire.iter().all(|w| w.since - units >= -HORIZON);
@@ -115,7 +117,7 @@ impl Mover {
             add(Fault::Slow, label("FAULT a step takes long: time passes", None), after);
         }
         processes(world, &mut add);
-        at_backend(world, &mut add);
+        at_backend(world, self.planner.terms().exclusive, &mut add);
         for cr in (0..2).filter(|cr| world.crs[*cr].exists()) {
             secrets(world, cr, &mut add);
             self.objects(world, cr, &mut add);
@@ -197,7 +199,7 @@ fn processes(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
     }
 }
 
-fn at_backend(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
+fn at_backend(world: &World, exclusive: bool, add: &mut impl FnMut(Fault, Label, World)) {
     if world.budget.allows(Fault::Revoke) {
         let ours = world.keys.iter().filter(|k| k.enabled && k.key.cr().is_some());
         let held = ours.filter(|k| {
@@ -210,16 +212,34 @@ fn at_backend(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
             add(Fault::Revoke, label("FAULT somebody deletes", Some(key)), after);
         }
     }
-    if world.budget.allows(Fault::Person) && world.key(Key::PERSON).is_none() {
+    let comes = world.budget.allows(Fault::Person) && world.key(Key::PERSON).is_none();
+    if comes && !exclusive {
         let mut after = world.clone();
         after.mint(Key::PERSON, false);
         add(Fault::Person, label("USER makes a", Some(Key::PERSON)), after);
+    }
+    // On an account that is ours alone, what appears while an answer is lost is taken for ours: that is what exclusive
+    // means. What a person made before is theirs also there, however late the lists show it.
+    if comes && exclusive && !is_owed(world, -1) {
+        let mut after = world.clone();
+        after.mint(Key::PERSON, false);
+        after.key_mut(Key::PERSON).expect("made").created = -1;
+        add(Fault::Person, label("USER made, an hour ago, a", Some(Key::PERSON)), after);
     }
     if world.budget.allows(Fault::Deny) && !world.is_denied() {
         let mut after = world.clone();
         after.denied = LONGEST_DENIAL;
         add(Fault::Deny, label("FAULT the backend answers 403", None), after);
     }
+}
+
+/// Whether some attempt accounts for a key that was made at this time, or a process is about to open one.
+fn is_owed(world: &World, at: Time) -> bool {
+    let open = world.crs.iter().filter_map(|cr| cr.status.as_ref()).any(|status| {
+        let pending = status.pending.iter().any(|p| time::of(p.backend_time) <= at);
+        pending || status.lost.iter().any(|l| time::of(l.backend_time) <= at && at <= time::of(l.until))
+    });
+    open || world.actors.iter().any(Actor::is_busy)
 }
 
 /// What users do to the Secrets of a CR.
