@@ -117,6 +117,7 @@ defects! {
     SibBeforeList Model "siblings are read before the list",
     KnownIdsOnly Model "a lost attempt's key is told by known ids alone, not by time",
     DeleteOnSharedAccount Model "the window decides whose a key is on an account that others use, too",
+    RebuiltProves Model "the window of a rebuilt status decides whose a key is",
     RetainedKeyEnds Model "the key of a retained Secret ends with its object",
 }
 

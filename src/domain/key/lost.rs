@@ -193,7 +193,8 @@ impl Table<'_> {
             let in_window = defect!(KnownIdsOnly)
                 || key.created_at.is_none_or(|at| sub(lost.backend_time, SECOND) <= at && at <= lost.until);
             let possible = key.made_by_backend && in_window && !lost.known_key_ids.contains(&key.id);
-            let proof = if lost.nonce == ledger::REBUILT { Proof::Unknown } else { Proof::Unproved };
+            let rebuilt = lost.nonce == ledger::REBUILT && !defect!(RebuiltProves);
+            let proof = if rebuilt { Proof::Unknown } else { Proof::Unproved };
             possible.then_some((lost, proof))
         })
     }

@@ -64,6 +64,9 @@ pub struct Terms {
     pub exclusive: bool,
     /// Whether every pass may look for the keys of lost attempts: none has looked before.
     pub looks: bool,
+    /// The objects that users and failures strike; a process works on the others undisturbed, but may be cut short with
+    /// the rest of it.
+    pub struck: [bool; 2],
     /// Whether the Secret outlives everything that can go wrong: then no key that it published is ever a mere suspect.
     pub secret_stays: bool,
 }

@@ -51,6 +51,7 @@ const DELETES: Terms = Terms {
     lists_lag: false,
     exclusive: false,
     looks: false,
+    struck: [true; 2],
     secret_stays: false,
 };
 const DISABLES: Terms = Terms { can_disable: true, ..DELETES };
@@ -94,6 +95,12 @@ fn scenario(name: &'static str, terms: Terms, starts: [Start; 2], budget: Budget
 /// The deposed leader begins another pass before it notices.
 fn runs_on(mut scenario: Scenario) -> Scenario {
     scenario.world.blind_passes = 1;
+    scenario
+}
+
+/// Users and failures strike one of the two objects.
+fn strikes(cr: usize, mut scenario: Scenario) -> Scenario {
+    scenario.terms.struck = [cr == 0, cr == 1];
     scenario
 }
 
@@ -200,6 +207,7 @@ pub fn all() -> Vec<Scenario> {
     use Start::{Absent, Due, New, Owing};
     let only = |kinds: &[Fault]| Budget::new(u8::try_from(kinds.len()).expect("few"), kinds);
     let any = |left, kinds: &[Fault]| Budget::new(left, kinds);
+    let but_leaders: Vec<Fault> = ALL.into_iter().filter(|f| *f != Lease).collect();
     let instant = Terms { overlaps: false, ..DELETES };
     let lagging = Terms { lists_lag: true, ..DELETES };
     let full = Terms { key_limit: Some(2), ..DISABLES };
@@ -213,6 +221,10 @@ pub fn all() -> Vec<Scenario> {
         scenario("calm: create, rotate", DISABLES, [New, Due], only(&[])),
         one("create: crash, lost, leaders", DELETES, New, only(&[Crash, Lost, Lease])),
         one("rotate: crash, lost, leaders", DELETES, Due, only(&[Crash, Lost, Lease])),
+        one("create: any three but leaders", DELETES, New, any(3, &but_leaders)),
+        one("rotate: any three but leaders", DELETES, Due, any(3, &but_leaders)),
+        one("create: leaders, staging, status lost", DELETES, New, only(&[Lease, StagingGone, Wipe])),
+        one("rotate: leaders, staging, status lost", DELETES, Due, only(&[Lease, StagingGone, Wipe])),
         one("create: any two", DELETES, New, any(2, &ALL)),
         one("rotate: any two", DELETES, Due, any(2, &ALL)),
         one(
@@ -258,24 +270,42 @@ pub fn all() -> Vec<Scenario> {
         ),
         one("exclusive: a person's key of before, lost, crash", ours, Due, any(2, &[Person, Lost, Crash])),
         one("exclusive: a person's key of before, status lost", ours, Due, only(&[Person, Wipe])),
-        scenario("exclusive: one owes, one is made: crash, lost", ours, [Owing, New], any(2, &[Crash, Lost])),
-        scenario(
-            "exclusive: one owes, one rotates: staging, leaders, status lost",
-            ours,
-            [Owing, Due],
-            any(2, &[StagingGone, Lease, Wipe]),
+        scenario("exclusive: two are made: lost, lost", ours, [New, New], only(&[Lost, Lost])),
+        strikes(
+            1,
+            scenario(
+                "exclusive: one owes, one is made: crash, lost",
+                ours,
+                [Owing, New],
+                only(&[Crash, Lost]),
+            ),
         ),
-        scenario(
-            "exclusive: one owes, one rotates: deleted, lost",
-            ours,
-            [Owing, Due],
-            only(&[DeleteCr, Lost]),
+        strikes(
+            1,
+            scenario(
+                "exclusive: one owes, one rotates: staging, leaders, status lost",
+                ours,
+                [Owing, Due],
+                any(2, &[StagingGone, Lease, Wipe]),
+            ),
         ),
-        scenario(
-            "exclusive: two are made: lost, lost, crash",
-            ours,
-            [New, New],
-            any(2, &[Lost, Lost, Crash]),
+        strikes(
+            1,
+            scenario(
+                "exclusive: one owes, one rotates: deleted, lost",
+                ours,
+                [Owing, Due],
+                only(&[DeleteCr, Lost]),
+            ),
+        ),
+        strikes(
+            0,
+            scenario(
+                "exclusive: one owes, one is made: status lost, deleted, leaders",
+                ours,
+                [Owing, New],
+                any(2, &[Wipe, DeleteCr, Lease]),
+            ),
         ),
         scenario(
             "shared: one owes, one rotates: person, lost, status lost",

@@ -48,6 +48,7 @@ fn likely(defect: Defect) -> Vec<Scenario> {
         Defect::NoSiblingCheck | Defect::SibIgnoresPending => &["one is made"],
         Defect::SibBeforeList => &["one rotates: deleted"],
         Defect::SibIgnoresUnfenced | Defect::SibIgnoresWiped => &["one rotates: staging"],
+        Defect::RebuiltProves => &["key of before, status lost"],
         Defect::KnownIdsOnly => &["key of before, lost"],
         Defect::DeleteOnSharedAccount => &["shared: one owes"],
         _ => &["calm", "create: any two", "rotate: any two", "no overlap", "put back", "lists lag"],

@@ -30,7 +30,8 @@ pub(super) fn spend(world: &mut World, fault: Fault) {
 }
 
 impl Mover {
-    pub(super) fn environment(&mut self, world: &World, out: &mut Vec<Move>) {
+    /// What happens by itself; the states after it are not in their canonical form yet.
+    pub fn environment(&mut self, world: &World, out: &mut Vec<Move>) {
         let mut add = |kind, label, world| out.push(Move { label, kind, world, violation: None });
         // A late request is seen in a list, or by its age: it arrives right before one or the other.
         let seen = self.calm || !at_work(world) || world.actors.iter().any(Actor::is_listing);
@@ -116,9 +117,10 @@ impl Mover {
         {
             add(Fault::Slow, label("FAULT a step takes long: time passes", None), after);
         }
-        processes(world, &mut add);
+        let struck = self.planner.terms().struck;
+        processes(world, struck, &mut add);
         at_backend(world, self.planner.terms().exclusive, &mut add);
-        for cr in (0..2).filter(|cr| world.crs[*cr].exists()) {
+        for cr in (0..2).filter(|cr| world.crs[*cr].exists() && struck[*cr]) {
             secrets(world, cr, &mut add);
             self.objects(world, cr, &mut add);
         }
@@ -174,11 +176,11 @@ fn sweep(world: &World, add: &mut impl FnMut(Kind, Label, World)) {
     }
 }
 
-fn processes(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
+fn processes(world: &World, struck: [bool; 2], add: &mut impl FnMut(Fault, Label, World)) {
     if world.budget.allows(Fault::Crash) {
         for (i, actor) in world.actors.iter().enumerate() {
             // The end of a deposed one is no fault.
-            if !actor.is_busy() || (world.deposed && actor.who == Who::Old) {
+            if !actor.is_busy() || !struck[actor.cr] || (world.deposed && actor.who == Who::Old) {
                 continue;
             }
             let mut after = world.clone();
@@ -195,6 +197,7 @@ fn processes(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
     if world.budget.allows(Fault::Lease) && !world.deposed {
         let mut after = world.clone();
         after.deposed = true;
+        after.actors.retain(|a| a.who == Who::New || struck[a.cr]);
         add(Fault::Lease, label("FAULT the leader is paused past its Lease", None), after);
     }
 }

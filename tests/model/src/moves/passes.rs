@@ -17,6 +17,8 @@ pub(super) struct Stepping<'a> {
     pub(super) i: usize,
     /// Whether lists may miss a key that was just made.
     pub(super) lists_lag: bool,
+    /// Whether anything fails at this object.
+    pub(super) struck: bool,
     /// Whether a replaced key is owed an overlap.
     pub(super) overlaps: bool,
     pub(super) out: &'a mut Vec<Move>,
@@ -43,8 +45,9 @@ impl Stepping<'_> {
 
 impl Mover {
     pub(super) fn single_step(&mut self, world: &World, i: usize, out: &mut Vec<Move>) {
-        let Terms { lists_lag, overlaps, .. } = self.planner.terms();
-        let mut on = Stepping { world, i, lists_lag, overlaps, out };
+        let Terms { lists_lag, overlaps, struck, .. } = self.planner.terms();
+        let struck = struck[world.actors[i].cr];
+        let mut on = Stepping { world, i, lists_lag, struck, overlaps, out };
         match &world.actors[i].pc {
             Pc::Idle => begin(&mut on),
             Pc::HasSecret(read) => self.read_object(&mut on, read),
