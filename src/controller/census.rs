@@ -5,13 +5,13 @@ use kube::Api;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 
-use super::key::{add_claims, named_ids};
+use super::key::named_ids;
 use super::registry::Login;
 use super::{Context, Error};
 use crate::api::v1alpha1::{ServiceAccountKey, UnmanagedKey, meta};
 use crate::backend::BackendError;
 use crate::domain::account::{Census, Unclaimed};
-use crate::domain::key::{KeyList, Siblings, Window};
+use crate::domain::key::{KeyList, Siblings};
 use crate::domain::names;
 
 /// Lists the keys, then reads who owns them: whoever made a listed key had written its intent before.
@@ -38,16 +38,14 @@ pub async fn census(
     // Whose an uploaded key is, only its attempt can say.
     let mut uploading = false;
     for object in ctx.io.list(&objects, &selected).await? {
-        match object.0.ok().map(|o| o.status) {
-            Some(Some(status)) => {
-                add_claims(&mut claims, &status, false);
-                let pairs = status.pending.iter().map(|p| &p.public_key_sha256);
-                let pairs = pairs.chain(status.lost.iter().map(|l| &l.public_key_sha256));
-                uploading |= pairs.flatten().next().is_some();
-                suspected.extend(status.suspects.iter().map(|s| s.id.clone()));
-            }
-            // Nobody knows what it has under way.
-            Some(None) | None => claims.windows.push(Window { from: None, until: None }),
+        // One that cannot be read says no more than one without a status.
+        let status = object.0.ok().and_then(|o| o.status);
+        claims.add(status.as_ref(), false);
+        if let Some(status) = status {
+            let pairs = status.pending.iter().map(|p| &p.public_key_sha256);
+            let pairs = pairs.chain(status.lost.iter().map(|l| &l.public_key_sha256));
+            uploading |= pairs.flatten().next().is_some();
+            suspected.extend(status.suspects.iter().map(|s| s.id.clone()));
         }
     }
     let labelled = ListParams::default().labels(&format!("{}={}", meta::OWNED_LABEL, meta::OWNED_VALUE));

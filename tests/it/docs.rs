@@ -44,4 +44,12 @@ fn named_tests_exist() {
         })
         .collect();
     assert!(missing.is_empty(), "{missing:#?}");
+    let variants = std::fs::read_to_string(root.join("src/domain/defect.rs")).unwrap();
+    let holes = page.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 3);
+    let cells: Vec<&str> = holes.filter_map(|row| row.split(" | ").nth(2)?.strip_prefix('`')).collect();
+    let named: Vec<&str> = cells.iter().filter_map(|cell| cell.strip_suffix('`')).collect();
+    assert!(named.len() >= 20, "only {} variants are named", named.len());
+    let unknown: Vec<&&str> =
+        named.iter().filter(|name| !variants.contains(&format!("    {name} "))).collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
 }

@@ -20,7 +20,6 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
 pub(super) use self::consumer::named_ids;
-pub(super) use self::siblings::add_status as add_claims;
 pub(super) use self::staging::read as read_staging;
 use self::world::World;
 use super::guard::guarded;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::observation::{KeyList, Secret, Siblings};
+use super::observation::{KeyList, Secret};
+use super::siblings::Siblings;
 use super::step::{Need, Plan, Step};
 use super::story;
 use super::table::Table;
@@ -26,6 +27,8 @@ enum Proof {
     Proved,
     /// Nothing speaks against it being ours.
     Unproved,
+    /// It is as old as the object, or younger: that is all that a rebuilt status can tell.
+    Unknown,
 }
 
 impl Table<'_> {
@@ -67,6 +70,9 @@ impl Table<'_> {
             !k.made_by_backend && k.public_key_sha256.is_none() && ledger::find(status, &k.id).is_none()
         };
         let (keys, backend_time) = match &self.obs.keys {
+            None if defect!(SibBeforeList) && self.obs.siblings.is_none() => {
+                return Some(Plan::need("14", Need::Siblings, status));
+            }
             None if local => return Some(Plan::need("14", Need::Fingerprints, status)),
             None => return Some(Plan::need("14", Need::Keys, status)),
             Some(KeyList::Listed { keys, .. }) if local && keys.iter().any(unnamed) => {
@@ -82,7 +88,7 @@ impl Table<'_> {
             .iter()
             .filter_map(|key| self.candidate(key, status).map(|(lost, proof)| (key, lost, proof)))
             .collect();
-        let mut open = Vec::new();
+        let (mut open, mut unknown) = (Vec::new(), Vec::new());
         for (key, lost, proof) in candidates {
             match proof {
                 Proof::Proved => {
@@ -90,17 +96,24 @@ impl Table<'_> {
                     self.adopt_orphan(&mut after, key, lost, schedule);
                 }
                 Proof::Unproved => open.push((key, lost)),
+                Proof::Unknown => unknown.push((key, lost)),
             }
         }
         let mut undecided: Vec<&str> = Vec::new();
-        if !open.is_empty() || !after.suspects.is_empty() {
+        if !open.is_empty() || !unknown.is_empty() || !after.suspects.is_empty() {
             let Some(siblings) = &self.obs.siblings else {
                 return Some(Plan::need("14", Need::Siblings, status));
             };
+            let unasked = Siblings { fenced_attempts: usize::MAX, ..Siblings::default() };
+            let siblings = if defect!(NoSiblingCheck) { &unasked } else { siblings };
             after.suspects.retain(|s| !siblings.claimed.contains(&s.id));
             open.retain(|(key, _)| !siblings.claimed.contains(&key.id));
-            let presumed =
-                if account.exclusive { presume(status, siblings, &open) } else { Presumed::Suspects };
+            unknown.retain(|(key, _)| !siblings.claimed.contains(&key.id));
+            let presumed = if account.exclusive || defect!(DeleteOnSharedAccount) {
+                presume(status, siblings, &open)
+            } else {
+                Presumed::Suspects
+            };
             match presumed {
                 Presumed::Wait => undecided = open.drain(..).map(|(_, lost)| lost.nonce.as_str()).collect(),
                 Presumed::Ours => {
@@ -112,7 +125,7 @@ impl Table<'_> {
                 Presumed::Suspects => {}
             }
         }
-        for (key, lost) in open {
+        for (key, lost) in open.into_iter().chain(unknown) {
             // Only at the end of its window: until then the attempts of others may still claim it.
             if is_over(lost, backend_time, self.timing.list_lag)
                 && !after.suspects.iter().any(|s| s.id == key.id)
@@ -167,7 +180,9 @@ impl Table<'_> {
         if staged || published {
             return None;
         }
-        status.lost.iter().find_map(|lost| {
+        let attempts = status.lost.iter().filter(|l| l.nonce != ledger::REBUILT);
+        let windows = status.lost.iter().filter(|l| l.nonce == ledger::REBUILT);
+        attempts.chain(windows).find_map(|lost| {
             if let Some(sha) = &lost.public_key_sha256 {
                 let same = key.public_key_sha256.as_ref() == Some(sha);
                 return (same && !lost.known_key_ids.contains(&key.id)).then_some((lost, Proof::Proved));
@@ -175,10 +190,12 @@ impl Table<'_> {
             if let Some(nonce) = &key.nonce {
                 return (*nonce == lost.nonce).then_some((lost, Proof::Proved));
             }
-            let in_window =
-                key.created_at.is_none_or(|at| sub(lost.backend_time, SECOND) <= at && at <= lost.until);
+            let in_window = defect!(KnownIdsOnly)
+                || key.created_at.is_none_or(|at| sub(lost.backend_time, SECOND) <= at && at <= lost.until);
             let possible = key.made_by_backend && in_window && !lost.known_key_ids.contains(&key.id);
-            possible.then_some((lost, Proof::Unproved))
+            let rebuilt = lost.nonce == ledger::REBUILT && !defect!(RebuiltProves);
+            let proof = if rebuilt { Proof::Unknown } else { Proof::Unproved };
+            possible.then_some((lost, proof))
         })
     }
 

@@ -16,6 +16,7 @@
 //! | `audit` | what somebody else did to our keys |
 //! | `requests` | rotate, revoke, claim and disown, by annotation |
 //! | `takeover` | a Secret that an earlier object left; an account that was made again |
+//! | `siblings` | what other objects on the account say about keys |
 //! | `table` | what all rules share: ways to wait, to hold, to fail |
 //! | [`ledger`] | the ledger's own operations |
 //! | `story` | conditions that tell what a decision means |
@@ -34,6 +35,7 @@ mod record;
 mod requests;
 mod retire;
 mod rollout;
+mod siblings;
 mod step;
 mod story;
 mod table;
@@ -43,8 +45,9 @@ mod tests;
 
 pub use observation::{
     Account, AccountView, Credential, Former, KeyList, ListedKey, Observation, Preflight, Proof, Published,
-    Refusal, Requests, Rollout, RolloutState, Secret, Siblings, Staged, Upload, Window,
+    Refusal, Requests, Rollout, RolloutState, Secret, Staged, Upload,
 };
 pub use plan::plan;
+pub use siblings::{Siblings, Window};
 pub use step::{Need, Next, Plan, Publication, Step};
 pub use story::failed_step;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::siblings::Siblings;
 use crate::api::v1alpha1::{ServiceAccountKeySpec, ServiceAccountKeyStatus};
 use crate::domain::{Reason, Trouble};
 
@@ -295,33 +296,6 @@ pub struct Former {
     pub resource_version: String,
     /// Keys that it publishes, `.previous` included.
     pub key_ids: Vec<String>,
-}
-
-/// All that other objects say about keys of the account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Siblings {
-    /// Keys that some ledger, suspect list, staging Secret or consumer Secret names.
-    pub claimed: Vec<String>,
-    /// Windows of other objects in which a key of theirs may appear that nobody names yet.
-    pub windows: Vec<Window>,
-    /// Fenced lost attempts of all objects on the account, this one's included.
-    pub fenced_attempts: usize,
-}
-
-/// A time in which a key may be another object's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// From when; `None`: since ever.
-    pub from: Option<Timestamp>,
-    /// Until when; `None`: still open.
-    pub until: Option<Timestamp>,
-}
-
-impl Window {
-    /// Whether a key that was created at this time may be of this window.
-    pub fn covers(&self, created_at: Timestamp) -> bool {
-        self.from.is_none_or(|from| from <= created_at) && self.until.is_none_or(|until| created_at <= until)
-    }
 }
 
 /// A workload to restart.

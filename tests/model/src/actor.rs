@@ -5,7 +5,7 @@ use keywheel::api::v1alpha1::{LedgerKey, ServiceAccountKeyStatus as Status};
 use crate::names::Key;
 use crate::shared::Shared;
 use crate::status::{Op, Ops};
-use crate::time::{LAG, OVERLAP, Time};
+use crate::time::{ANCIENT, FAR, LAG, OVERLAP, Time};
 use crate::world::{Consumer, Life, Staging};
 
 /// The leader that was paused past its Lease, and its successor.
@@ -106,6 +106,8 @@ pub struct Pass {
     pub staged: Vec<Staging>,
     /// The list of keys.
     pub keys: Option<Listing>,
+    /// What other objects say about keys, read after the list.
+    pub told: Option<Told>,
     /// What came of the token exchange.
     pub proof: Option<Seen>,
     /// Whether the Secret was read again.
@@ -126,6 +128,19 @@ pub enum Listing {
     },
 }
 
+/// What other objects on the account say about keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Told {
+    /// Keys that they name.
+    pub claimed: Vec<Key>,
+    /// First and last moment of each window of theirs.
+    pub windows: Vec<(Time, Time)>,
+    /// Fenced lost attempts of all objects.
+    pub fenced: u8,
+    /// Whether their Secrets were read, too: that is a request of its own.
+    pub whole: bool,
+}
+
 /// An answer to a token exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
@@ -144,6 +159,8 @@ pub enum Need {
     Confirm,
     /// The keys at the backend.
     Keys,
+    /// What other objects say about keys.
+    Siblings,
     /// A token exchange with the staged key of an attempt.
     Proof(u8),
 }
@@ -330,8 +347,12 @@ impl Pass {
         if let Some(Listing::Keys { at, keys }) = &mut self.keys {
             *at -= units;
             for (_, created, _) in keys {
-                *created -= units;
+                *created = (*created - units).max(ANCIENT);
             }
+        }
+        for (from, until) in self.told.iter_mut().flat_map(|t| &mut t.windows) {
+            *from = (*from - units).max(ANCIENT);
+            *until = if *until == FAR { FAR } else { (*until - units).max(ANCIENT) };
         }
     }
 }

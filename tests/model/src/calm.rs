@@ -1,30 +1,28 @@
 //! Convergence: from any state, once nothing fails any more, a fair run ends in the settled world and stays there.
 
-use std::collections::HashSet;
-
 use crate::actor::Who;
 use crate::invariants::{Violation, is_settled};
 use crate::moves::{Kind, Label, Move, Mover, settle};
+use crate::prints::Prints;
 use crate::shared::{Fingerprint, fingerprint};
 use crate::world::World;
 
 /// A run with more steps than this goes in circles.
 const LONGEST: usize = 400;
 
-/// Runs without faults, and remembers the states from which they end well.
+/// Runs without faults.
 #[derive(Default)]
 pub struct Calm {
-    good: HashSet<Fingerprint>,
     moves: Vec<Move>,
 }
 
+/// What went wrong in a run, and how it went.
+type Failed = (Violation, Vec<(Label, World)>);
+
 impl Calm {
-    /// Whether the settled world follows. If not, how the run went, and where it ended.
-    pub fn converges(
-        &mut self,
-        from: &World,
-        mover: &mut Mover,
-    ) -> Result<(), (Violation, Vec<(Label, World)>)> {
+    /// Whether the settled world follows. If not, how the run went, and where it ended. The states of a run that ends well
+    /// are remembered in `good`.
+    pub fn converges(&mut self, from: &World, mover: &mut Mover, good: &Prints) -> Result<(), Failed> {
         let mut world = from.clone();
         world.budget.end();
         if world.deposed {
@@ -32,16 +30,16 @@ impl Calm {
         }
         settle(&mut world);
         mover.calm = true;
-        let ends = self.run(world, mover);
+        let ends = self.run(world, mover, good);
         mover.calm = false;
         ends
     }
 
-    fn run(&mut self, mut world: World, mover: &mut Mover) -> Result<(), (Violation, Vec<(Label, World)>)> {
+    fn run(&mut self, mut world: World, mover: &mut Mover, good: &Prints) -> Result<(), Failed> {
         let (mut way, mut steps) = (Vec::new(), Vec::new());
         loop {
             let here = fingerprint(&world);
-            if self.good.contains(&here) {
+            if good.contains(here) {
                 break;
             }
             way.push(here);
@@ -57,19 +55,41 @@ impl Calm {
             }
             world = after;
         }
-        self.good.extend(way);
+        for state in way {
+            good.insert(state);
+        }
         Ok(())
     }
 
     /// The first move that changes anything: the environment settles, then processes work, then time passes.
     fn next(&mut self, world: &World, here: Fingerprint, mover: &mut Mover) -> Option<Move> {
         let mut found = std::mem::take(&mut self.moves);
-        mover.moves(world, &mut found);
-        found.sort_by_key(|m| m.kind);
-        let mut useful = found.drain(..).filter(|m| m.kind != Kind::Fails && fingerprint(&m.world) != here);
-        let next = useful.next();
-        drop(useful);
+        let next = first_useful(world, here, mover, &mut found);
+        found.clear();
         self.moves = found;
         next
     }
+}
+
+fn first_useful(world: &World, here: Fingerprint, mover: &mut Mover, out: &mut Vec<Move>) -> Option<Move> {
+    let useful = |next: &mut Move| {
+        next.finish();
+        fingerprint(&next.world) != here
+    };
+    out.clear();
+    mover.environment(world, out);
+    let mut around: Vec<Move> = out.drain(..).collect();
+    around.sort_by_key(|next| next.kind);
+    let later = around.split_off(around.partition_point(|next| next.kind < Kind::Works));
+    if let Some(next) = around.into_iter().find_map(|mut next| useful(&mut next).then_some(next)) {
+        return Some(next);
+    }
+    for actor in 0..world.actors.len() {
+        mover.steps_of(world, actor, out);
+        let worked = out.drain(..).filter(|next| next.kind != Kind::Fails);
+        if let Some(next) = { worked }.find_map(|mut next| useful(&mut next).then_some(next)) {
+            return Some(next);
+        }
+    }
+    later.into_iter().find_map(|mut next| useful(&mut next).then_some(next))
 }

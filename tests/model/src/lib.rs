@@ -11,7 +11,7 @@
 //! | [`invariants`] | what must hold after every step |
 //! | [`calm`] | convergence once the faults are over |
 //! | [`status`], [`time`] | states with equal futures made equal |
-//! | [`search`] | breadth first, with fingerprints |
+//! | [`prints`], [`search`] | every state once, by its fingerprint |
 //! | [`scenarios`] | where searches begin |
 #![allow(
     clippy::unwrap_used,
@@ -29,6 +29,7 @@ pub mod invariants;
 pub mod moves;
 pub mod names;
 pub mod observe;
+pub mod prints;
 pub mod scenarios;
 pub mod search;
 pub mod shared;

@@ -4,10 +4,12 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use keywheel_model::scenarios::{self, Scenario};
-use keywheel_model::search::{Bounds, Counterexample, Report, search};
+use keywheel_model::search::{Bounds, Counterexample, Order, Report, search};
 
 /// More states than any scenario has.
-const MOST_STATES: usize = 40_000_000;
+const MOST_STATES: usize = 100_000_000;
+/// So many states fit into memory with the way to each.
+const MOST_WAYS: usize = 4_000_000;
 
 fn main() -> std::io::Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -32,13 +34,16 @@ fn check(filter: &str) -> std::io::Result<ExitCode> {
     let (mut states, mut violations) = (0, 0);
     let deep = scenarios::deep().into_iter().filter(|s| s.name == filter);
     for scenario in scenarios::all().into_iter().filter(|s| s.name.contains(filter)).chain(deep) {
-        let report = search(&scenario, Bounds { states: MOST_STATES, threads: threads() });
+        let bounds = Bounds { states: MOST_STATES, threads: threads(), order: Order::Depth };
+        let report = search(&scenario, bounds);
         states += report.states;
         tell(&mut out, &scenario, &report)?;
         if let Some(found) = &report.found {
-            show(&mut out, found)?;
+            let shortest = search(&scenario, Bounds { states: MOST_WAYS, order: Order::Breadth, ..bounds });
+            show(&mut out, shortest.found.as_ref().unwrap_or(found))?;
             violations += 1;
         }
+        out.flush()?;
     }
     writeln!(out, "{states} states, {violations} violations")?;
     Ok(if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -53,7 +58,7 @@ fn variants(filter: &str) -> std::io::Result<ExitCode> {
     let (mut tried, mut survivors) = (0, 0);
     for defect in Defect::of(Layer::Model).filter(|d| d.name().contains(filter)) {
         tried += 1;
-        let bounds = Bounds { states: MOST_STATES, threads: threads() };
+        let bounds = Bounds { states: MOST_WAYS, threads: threads(), order: Order::Breadth };
         let verdict = keywheel_model::variants::try_out(defect, bounds);
         let Some((scenario, Report { found: Some(found), .. })) = &verdict.caught else {
             survivors += 1;
@@ -77,11 +82,11 @@ fn threads() -> usize {
 }
 
 fn tell(out: &mut impl std::io::Write, scenario: &Scenario, report: &Report) -> std::io::Result<()> {
-    let Report { states, transitions, depth, decisions, complete, took, .. } = report;
+    let Report { states, transitions, decisions, complete, took, .. } = report;
     let whole = if *complete { "" } else { ", stopped" };
     writeln!(
         out,
-        "{:60} {states:>9} states {transitions:>10} transitions, depth {depth:>3}, {decisions:>6} decisions, {:.1} s{whole}",
+        "{:60} {states:>9} states {transitions:>10} transitions, {decisions:>7} decisions, {:.1} s{whole}",
         scenario.name,
         took.as_secs_f64()
     )

@@ -67,6 +67,16 @@ pub struct Move {
     pub violation: Option<Violation>,
 }
 
+impl Move {
+    /// Brings the state after it into its canonical form, and judges it.
+    pub fn finish(&mut self) {
+        settle(&mut self.world);
+        if self.violation.is_none() {
+            self.violation = invariants::broken(&self.world);
+        }
+    }
+}
+
 /// Computes moves; remembers decisions.
 pub struct Mover {
     /// The production plan.
@@ -88,19 +98,19 @@ impl Mover {
     pub fn moves(&mut self, world: &World, out: &mut Vec<Move>) {
         out.clear();
         for i in 0..world.actors.len() {
-            if can_run(world, i) {
-                self.step(world, i, out);
-            }
+            self.steps_of(world, i, out);
         }
         self.environment(world, out);
         if !world.budget.is_spent() {
             self.faults(world, out);
         }
-        for next in out.iter_mut() {
-            settle(&mut next.world);
-            if next.violation.is_none() {
-                next.violation = invariants::broken(&next.world);
-            }
+        out.iter_mut().for_each(Move::finish);
+    }
+
+    /// What a process can do next; the states after it are not in their canonical form yet.
+    pub fn steps_of(&mut self, world: &World, i: usize, out: &mut Vec<Move>) {
+        if can_run(world, i) {
+            self.step(world, i, out);
         }
     }
 
@@ -113,7 +123,8 @@ impl Mover {
         while at < out.len() {
             let next = &out[at];
             let quiet = next.kind == Kind::Works && next.violation.is_none();
-            if quiet && is_alone(&next.world, i) && self.is_certain(&next.world, i) {
+            let struck = next.world.actors.get(i).is_some_and(|a| self.planner.terms().struck[a.cr]);
+            if quiet && is_alone(&next.world, i, struck) && self.is_certain(&next.world, i) {
                 let Move { label, mut world, .. } = out.swap_remove(at);
                 settle(&mut world);
                 if let Some(violation) = invariants::broken(&world) {
@@ -142,7 +153,7 @@ fn can_run(world: &World, i: usize) -> bool {
 }
 
 /// Whether no other process and no user can touch the objects of this process's CR any more.
-fn is_alone(world: &World, i: usize) -> bool {
+fn is_alone(world: &World, i: usize, struck: bool) -> bool {
     let by_users = [
         Fault::SecretGone,
         Fault::SecretBroken,
@@ -153,13 +164,13 @@ fn is_alone(world: &World, i: usize) -> bool {
         Fault::DeleteCr,
         Fault::Due,
     ];
-    if by_users.iter().any(|fault| world.budget.allows(*fault)) {
+    if struck && by_users.iter().any(|fault| world.budget.allows(*fault)) {
         return false;
     }
     let cr = world.actors[i].cr;
     let other = world.actors.iter().enumerate().find(|(j, a)| *j != i && a.cr == cr).map(|(_, a)| a);
     match world.actors[i].who {
-        Who::Old => !world.deposed && (other.is_none() || !world.budget.allows(Fault::Lease)),
+        Who::Old => !world.deposed && (other.is_none() || !struck || !world.budget.allows(Fault::Lease)),
         // A create in hand, and its staging, touch neither the object nor the consumer Secret.
         Who::New => other.is_none_or(|old| {
             world.blind_passes == 0

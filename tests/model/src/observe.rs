@@ -4,6 +4,7 @@
 //! possible; every decision of the search is still one of the production plan.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use keywheel::api::v1alpha1::{
     DeletionPolicy, LedgerKey, LocalRef, Rotation, SecretTemplate, ServiceAccountKeySpec,
@@ -11,16 +12,17 @@ use keywheel::api::v1alpha1::{
 };
 use keywheel::domain::key::{
     Account, AccountView, Credential, KeyList, ListedKey, Next, Observation, Plan, Preflight, Proof,
-    Published, Refusal, Requests, Secret, Siblings, Staged, Step, plan,
+    Published, Refusal, Requests, Secret, Siblings, Staged, Step, Window, plan,
 };
+use keywheel::domain::schedule::add;
 use keywheel::domain::{Class, Timing, Trouble};
 
-use crate::actor::{Effect, Listing, Memory, Need, Pass, Publish, Seen};
+use crate::actor::{Effect, Listing, Memory, Need, Pass, Publish, Seen, Told};
 use crate::names::{self, ACCOUNT, Key};
 use crate::shared::{Fingerprint, Shared, fingerprint};
 use crate::status::{Statuses, canonical, canonical_key};
-use crate::time::{self, ANCIENT, DELETE_AFTER, FAR, OVERLAP};
-use crate::world::{Consumer, Life, Staging};
+use crate::time::{self, ANCIENT, DELETE_AFTER, FAR, OVERLAP, Time};
+use crate::world::{Consumer, Life, Staging, World};
 
 /// What the plan said.
 #[derive(Clone, Debug)]
@@ -58,6 +60,13 @@ pub struct Terms {
     pub overlaps: bool,
     /// Whether lists may miss a key that was just made.
     pub lists_lag: bool,
+    /// Whether nobody else makes keys on the account: then what nobody claims is ours.
+    pub exclusive: bool,
+    /// Whether every pass may look for the keys of lost attempts: none has looked before.
+    pub looks: bool,
+    /// The objects that users and failures strike; a process works on the others undisturbed, but may be cut short with
+    /// the rest of it.
+    pub struck: [bool; 2],
     /// Whether the Secret outlives everything that can go wrong: then no key that it published is ever a mere suspect.
     pub secret_stays: bool,
 }
@@ -90,7 +99,7 @@ impl Planner {
     /// Decides a pass of a CR.
     pub fn decide(&mut self, cr: usize, pass: &Pass, memory: &Memory, fresh_nonce: u8) -> Decision {
         let seen = (&pass.secret.view, pass.life, &pass.status, &pass.staged);
-        let asked = (&pass.keys, pass.proof, pass.confirmed);
+        let asked = (&pass.keys, &pass.told, pass.proof, pass.confirmed);
         let key = fingerprint(&(cr, seen, asked, memory, fresh_nonce));
         if let Some(decision) = self.remembered.get(&key) {
             return decision.clone();
@@ -173,9 +182,8 @@ impl Planner {
             keys: pass.keys.as_ref().map(listed),
             // No audit is due: what it would find is found by the lists of attempts.
             audited: None,
-            looked_at: time::at(FAR),
-            // The account is not ours alone: nothing is adopted without proof, whatever siblings say.
-            siblings: Some(Siblings::default()),
+            looked_at: time::at(if self.terms.looks { ANCIENT } else { FAR }),
+            siblings: pass.told.as_ref().filter(|told| told.whole).map(siblings),
             rollout: None,
             fresh_pair: None,
             staged_here: None,
@@ -199,8 +207,9 @@ fn wanted(need: &keywheel::domain::key::Need) -> Need {
     match need {
         Production::Confirm => Need::Confirm,
         Production::Keys => Need::Keys,
+        Production::Siblings => Need::Siblings,
         Production::Proof { nonce, .. } => Need::Proof(known_nonce(nonce)),
-        Production::Preflight | Production::Siblings => panic!("it was answered beforehand"),
+        Production::Preflight => panic!("it was answered beforehand"),
         Production::Fingerprints
         | Production::Audit
         | Production::Pair
@@ -284,6 +293,50 @@ fn listed(listing: &Listing) -> KeyList {
     }
 }
 
+/// What the other objects' statuses say, as the controller adds it up.
+pub fn objects(world: &World, cr: usize) -> Told {
+    let mut said = Siblings::default();
+    for (i, object) in world.crs.iter().enumerate().filter(|(_, cr)| cr.exists()) {
+        said.add(object.status.as_deref(), i == cr);
+    }
+    // Bounds are inclusive, and keys are made at whole units only.
+    let up = Duration::from_secs(3599);
+    let window =
+        |w: &Window| (w.from.map_or(ANCIENT, |at| time::of(add(at, up))), w.until.map_or(FAR, time::of));
+    Told {
+        claimed: said.claimed.iter().map(|id| Key::parse(id)).collect(),
+        windows: said.windows.iter().map(window).collect(),
+        fenced: u8::try_from(said.fenced_attempts).expect("few attempts"),
+        whole: false,
+    }
+}
+
+/// The same, with what their Secrets name.
+pub fn secrets(world: &World, cr: usize, told: &Told) -> Told {
+    let mut told = Told { whole: true, ..told.clone() };
+    for other in world.crs.iter().enumerate().filter(|(i, _)| *i != cr).map(|(_, other)| other) {
+        told.claimed.extend(other.staged.iter().map(|s| s.key));
+        if let Some(secret) = &other.secret {
+            told.claimed.push(secret.key);
+            told.claimed.extend(secret.ledger.iter().map(|k| Key::parse(&k.id)));
+        }
+    }
+    told.claimed.sort_unstable();
+    told.claimed.dedup();
+    told
+}
+
+fn siblings(told: &Told) -> Siblings {
+    let bound = |at: Time, none| (at != none).then(|| time::at(at));
+    let window =
+        |(from, until): &(Time, Time)| Window { from: bound(*from, ANCIENT), until: bound(*until, FAR) };
+    Siblings {
+        claimed: told.claimed.iter().map(|key| key.id()).collect(),
+        windows: told.windows.iter().map(window).collect(),
+        fenced_attempts: told.fenced.into(),
+    }
+}
+
 fn account(terms: Terms) -> Account {
     Account {
         project: "p".to_owned(),
@@ -291,7 +344,7 @@ fn account(terms: Terms) -> Account {
         unique_id: "100".to_owned(),
         can_disable: terms.can_disable,
         can_upload: true,
-        exclusive: false,
+        exclusive: terms.exclusive,
         algorithms: vec!["RSA_2048".to_owned()],
         key_limit: terms.key_limit,
         clock_skew: Some(std::time::Duration::ZERO),

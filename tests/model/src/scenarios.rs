@@ -1,7 +1,7 @@
 //! Where searches begin, and what may go wrong in them.
 
 use keywheel::api::v1alpha1::{
-    KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, ServiceAccountKeyStatus as Status,
+    KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, LostAttempt, ServiceAccountKeyStatus as Status,
 };
 
 use crate::actor::{Actor, Who};
@@ -10,8 +10,8 @@ use crate::names::{self, Key};
 use crate::observe::Terms;
 use crate::shared::Shared;
 use crate::status::canonical;
-use crate::time::{self, ANCIENT, FAR, OVERLAP};
-use crate::world::{BackendKey, Consumer, Cr, Life, World};
+use crate::time::{self, ANCIENT, FAR, HORIZON, OVERLAP};
+use crate::world::{BackendKey, Consumer, Cr, Life, OnWire, World};
 
 /// A place to begin, and what may go wrong from there.
 #[derive(Clone, Debug)]
@@ -49,6 +49,9 @@ const DELETES: Terms = Terms {
     retain: false,
     overlaps: true,
     lists_lag: false,
+    exclusive: false,
+    looks: false,
+    struck: [true; 2],
     secret_stays: false,
 };
 const DISABLES: Terms = Terms { can_disable: true, ..DELETES };
@@ -59,6 +62,8 @@ enum Start {
     Absent,
     New,
     Due,
+    /// At rest, but for an attempt whose answer was lost: its request is on the wire, the Secret was rewritten since.
+    Owing,
 }
 
 fn scenario(name: &'static str, terms: Terms, starts: [Start; 2], budget: Budget) -> Scenario {
@@ -93,6 +98,12 @@ fn runs_on(mut scenario: Scenario) -> Scenario {
     scenario
 }
 
+/// Users and failures strike one of the two objects.
+fn strikes(cr: usize, mut scenario: Scenario) -> Scenario {
+    scenario.terms.struck = [cr == 0, cr == 1];
+    scenario
+}
+
 /// The object as it is before the first step.
 fn begin(world: &mut World, i: usize, start: Start) {
     if start == Start::Absent {
@@ -102,7 +113,23 @@ fn begin(world: &mut World, i: usize, start: Start) {
     if start == Start::New {
         return;
     }
-    let key = Key::of(i, 1, 0);
+    let owing = start == Start::Owing;
+    let made = if owing { 3 } else { 1 };
+    let key = Key::of(i, made, 0);
+    let mut status = settled(i, key);
+    if owing {
+        status.next_rotation_time = Some(time::at(FAR));
+        status.lost.push(LostAttempt {
+            attempt: 2,
+            nonce: names::nonce(2),
+            backend_time: time::at(-HORIZON),
+            until: time::at(0),
+            known_key_ids: Vec::new(),
+            fenced: true,
+            public_key_sha256: None,
+        });
+        world.wire.push(OnWire { key: Key::of(i, 2, 0), since: -HORIZON });
+    }
     world.keys.push(BackendKey {
         key,
         enabled: true,
@@ -113,17 +140,18 @@ fn begin(world: &mut World, i: usize, start: Start) {
     });
     world.crs[i] = Cr {
         life: Life::Living,
-        status: Some(Shared::new(canonical(settled(i, key)))),
+        status: Some(Shared::new(canonical(status))),
         secret: Some(Consumer {
             key,
-            attempt: 1,
+            attempt: made,
             published: -OVERLAP,
             ledger: Shared::new(Vec::new()),
             readable: true,
             intact: true,
             put_back: false,
         }),
-        next: 2,
+        next: made + 1,
+        allowed: u8::from(!owing),
         ..world.crs[i].clone()
     };
 }
@@ -135,13 +163,13 @@ fn settled(cr: usize, key: Key) -> Status {
         account_unique_id: Some("100".to_owned()),
         active_key_id: Some(key.id()),
         secret_name: Some(names::object(cr)),
-        attempt: 1,
+        attempt: key.nonce().into(),
         keys: vec![LedgerKey {
             id: key.id(),
             phase: KeyPhase::Active,
             origin: KeyOrigin::Rotation,
             reason: Some(KeyReason::FirstKey),
-            attempt: 1,
+            attempt: key.nonce().into(),
             algorithm: Some("RSA_2048".to_owned()),
             minted_at: None,
             created_at: None,
@@ -176,19 +204,27 @@ pub fn all() -> Vec<Scenario> {
     use Fault::{
         Crash, DeleteCr, Deny, Due as DueAgain, Lease, Lost, Person, Restore, SecretGone, StagingGone, Wipe,
     };
-    use Start::{Absent, Due, New};
+    use Start::{Absent, Due, New, Owing};
     let only = |kinds: &[Fault]| Budget::new(u8::try_from(kinds.len()).expect("few"), kinds);
     let any = |left, kinds: &[Fault]| Budget::new(left, kinds);
+    let but_leaders: Vec<Fault> = ALL.into_iter().filter(|f| *f != Lease).collect();
     let instant = Terms { overlaps: false, ..DELETES };
     let lagging = Terms { lists_lag: true, ..DELETES };
     let full = Terms { key_limit: Some(2), ..DISABLES };
     let stays = Terms { secret_stays: true, ..DELETES };
+    // What is owed is looked for from its first moment on.
+    let shared = Terms { looks: true, ..DELETES };
+    let ours = Terms { exclusive: true, ..shared };
     let retained = Terms { retain: true, ..DISABLES };
     let one = |name, terms, start, budget| scenario(name, terms, [start, Absent], budget);
     vec![
         scenario("calm: create, rotate", DISABLES, [New, Due], only(&[])),
         one("create: crash, lost, leaders", DELETES, New, only(&[Crash, Lost, Lease])),
         one("rotate: crash, lost, leaders", DELETES, Due, only(&[Crash, Lost, Lease])),
+        one("create: any three but leaders", DELETES, New, any(3, &but_leaders)),
+        one("rotate: any three but leaders", DELETES, Due, any(3, &but_leaders)),
+        one("create: leaders, staging, status lost", DELETES, New, only(&[Lease, StagingGone, Wipe])),
+        one("rotate: leaders, staging, status lost", DELETES, Due, only(&[Lease, StagingGone, Wipe])),
         one("create: any two", DELETES, New, any(2, &ALL)),
         one("rotate: any two", DELETES, Due, any(2, &ALL)),
         one(
@@ -231,6 +267,51 @@ pub fn all() -> Vec<Scenario> {
             DELETES,
             [Due, New],
             any(2, &[Person, Deny, SecretGone]),
+        ),
+        one("exclusive: a person's key of before, lost, crash", ours, Due, any(2, &[Person, Lost, Crash])),
+        one("exclusive: a person's key of before, status lost", ours, Due, only(&[Person, Wipe])),
+        scenario("exclusive: two are made: lost, lost", ours, [New, New], only(&[Lost, Lost])),
+        strikes(
+            1,
+            scenario(
+                "exclusive: one owes, one is made: crash, lost",
+                ours,
+                [Owing, New],
+                only(&[Crash, Lost]),
+            ),
+        ),
+        strikes(
+            1,
+            scenario(
+                "exclusive: one owes, one rotates: staging, leaders, status lost",
+                ours,
+                [Owing, Due],
+                any(2, &[StagingGone, Lease, Wipe]),
+            ),
+        ),
+        strikes(
+            1,
+            scenario(
+                "exclusive: one owes, one rotates: deleted, lost",
+                ours,
+                [Owing, Due],
+                only(&[DeleteCr, Lost]),
+            ),
+        ),
+        strikes(
+            0,
+            scenario(
+                "exclusive: one owes, one is made: status lost, deleted, leaders",
+                ours,
+                [Owing, New],
+                any(2, &[Wipe, DeleteCr, Lease]),
+            ),
+        ),
+        scenario(
+            "shared: one owes, one rotates: person, lost, status lost",
+            shared,
+            [Owing, Due],
+            any(2, &[Person, Lost, Wipe]),
         ),
     ]
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keywheel::api::v1alpha1::{KeyPhase, LedgerKey, LostAttempt, ServiceAccountKeyStatus as Status};
 
 use crate::shared::{Fingerprint, Shared};
-use crate::time::{self, ANCIENT, BACKOFF, DRIFT, FAR, HORIZON, LAG, SETTLE, Time};
+use crate::time::{self, ANCIENT, BACKOFF, DRIFT, FAR, HORIZON, LAG, LEAP, SETTLE, Time};
 
 /// What happens to a status outside any plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +57,7 @@ fn applied(status: &Status, op: Op) -> Status {
         Op::Due => after.next_rotation_time = Some(time::at(0)),
         Op::Age(units) => {
             // So long a time ends every window there is.
-            if units >= FAR {
+            if units >= LEAP {
                 after.unpublished_attempts.clear();
             }
             for timestamp in timestamps(&mut after) {
@@ -182,8 +182,8 @@ pub fn reported(status: &Status) -> Option<Shared<Status>> {
     (!suspects.is_empty()).then(|| Shared::new(canonical(Status { suspects, ..Status::default() })))
 }
 
-/// The times to come at which something in this status changes, in units.
-pub fn moments(status: &Status) -> impl Iterator<Item = Time> + '_ {
+/// The times to come at which something in this status changes, in units; with `looks`, lost attempts are looked for.
+pub fn moments(status: &Status, looks: bool) -> impl Iterator<Item = Time> + '_ {
     let endings = status.keys.iter().filter_map(|k| match k.phase {
         KeyPhase::Overlap => k.disable_at.map(time::of),
         KeyPhase::Disabled => k.delete_at.map(time::of),
@@ -192,8 +192,10 @@ pub fn moments(status: &Status) -> impl Iterator<Item = Time> + '_ {
     let repairs = status.keys.iter().filter_map(|k| k.minted_at.map(|at| time::of(at) + DRIFT));
     let settled = status.pending.iter().map(|p| time::of(p.started_at) + SETTLE);
     let windows = status.lost.iter().map(|l| time::of(l.until) + LAG + 1);
+    let looked_for = status.lost.iter().filter(move |l| looks && l.fenced);
+    let looked_for = looked_for.map(|l| time::of(l.backend_time) + 2 * SETTLE);
     let backoff = status.last_failure_time.map(|at| time::of(at) + BACKOFF);
-    endings.chain(repairs).chain(settled).chain(windows).chain(backoff).filter(|at| *at > 0)
+    endings.chain(repairs).chain(settled).chain(windows).chain(looked_for).chain(backoff).filter(|at| *at > 0)
 }
 
 /// The end of the window of an attempt that listed at `backend_time`.

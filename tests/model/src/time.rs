@@ -19,6 +19,8 @@ const NOW: i64 = 1_800_000_000;
 pub const ANCIENT: Time = -100;
 /// A time that comes only by an event of its own: the next rotation.
 pub const FAR: Time = 100;
+/// Longer than every wait: so much later, every window is over.
+pub const LEAP: Time = 20;
 
 /// How long an open attempt of another process is given.
 pub const SETTLE: Time = 1;
@@ -62,6 +64,8 @@ pub fn timing() -> Timing {
         drift_base: length(DRIFT),
         drift_cap: length(DRIFT),
         burn_window: length(FAR),
+        // Longer than everything since the beginning.
+        audit: length(2 * FAR),
         ..Timing::default()
     }
 }

@@ -45,6 +45,12 @@ fn likely(defect: Defect) -> Vec<Scenario> {
             &["runs on: lost", "no overlap, the old", "rotate: any two"]
         }
         Defect::RetireBlindly => &["put back", "rotate: any two"],
+        Defect::NoSiblingCheck | Defect::SibIgnoresPending => &["one is made"],
+        Defect::SibBeforeList => &["one rotates: deleted"],
+        Defect::SibIgnoresUnfenced | Defect::SibIgnoresWiped => &["one rotates: staging"],
+        Defect::RebuiltProves => &["key of before, status lost"],
+        Defect::KnownIdsOnly => &["key of before, lost"],
+        Defect::DeleteOnSharedAccount => &["shared: one owes"],
         _ => &["calm", "create: any two", "rotate: any two", "no overlap", "put back", "lists lag"],
     };
     let all = scenarios::all();

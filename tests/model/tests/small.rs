@@ -1,7 +1,7 @@
 //! The smallest scenarios, searched whole; `make model` searches all.
 
 use keywheel_model::scenarios;
-use keywheel_model::search::{Bounds, search};
+use keywheel_model::search::{Bounds, Order, search};
 
 /// Words of the scenarios' names, and how many states they have at least: a search that reaches less has lost its way.
 const SMALL: [(&str, usize); 5] = [
@@ -16,7 +16,7 @@ const SMALL: [(&str, usize); 5] = [
 fn small_scenarios_have_no_violation() {
     for (words, least) in SMALL {
         let scenario = scenarios::all().into_iter().find(|s| s.name.contains(words)).expect(words);
-        let report = search(&scenario, Bounds { states: 1_000_000, threads: 2 });
+        let report = search(&scenario, Bounds { states: 1_000_000, threads: 2, order: Order::Depth });
         let found = report.found.map(|found| {
             let steps: Vec<String> = found.trace.iter().map(|(label, _)| label.to_string()).collect();
             format!("{}\n{}", steps.join("\n"), found.violation.text())
@@ -27,8 +27,10 @@ fn small_scenarios_have_no_violation() {
 }
 
 #[test]
-fn a_search_finds_the_same_states_with_one_thread_and_with_two() {
+fn a_search_finds_the_same_states_in_any_order_and_with_any_number_of_threads() {
     let scenario = scenarios::all().into_iter().find(|s| s.name.contains("put back")).unwrap();
-    let [one, two] = [1, 2].map(|threads| search(&scenario, Bounds { states: 1_000_000, threads }));
-    assert_eq!((one.states, one.transitions, one.depth), (two.states, two.transitions, two.depth));
+    let [one, two, deep] = [(1, Order::Breadth), (2, Order::Breadth), (2, Order::Depth)]
+        .map(|(threads, order)| search(&scenario, Bounds { states: 1_000_000, threads, order }));
+    assert_eq!((one.states, one.transitions), (two.states, two.transitions));
+    assert_eq!((one.states, one.transitions), (deep.states, deep.transitions));
 }

@@ -1,7 +1,7 @@
 //! Wrong variants that a short search catches; `make variants` tries all.
 
 use keywheel::domain::defect::{Defect, Layer};
-use keywheel_model::search::Bounds;
+use keywheel_model::search::{Bounds, Order};
 use keywheel_model::variants::try_out;
 
 /// Enough for most of them, and quick.
@@ -21,7 +21,7 @@ const DEEP: [Defect; 7] = [
 #[test]
 fn wrong_variants_are_caught() {
     for defect in Defect::of(Layer::Model).filter(|d| !DEEP.contains(d)) {
-        let verdict = try_out(defect, Bounds { states: STATES, threads: 2 });
+        let verdict = try_out(defect, Bounds { states: STATES, threads: 2, order: Order::Breadth });
         assert!(verdict.caught.is_some(), "{} survives {} states", defect.name(), verdict.states);
     }
 }

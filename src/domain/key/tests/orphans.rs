@@ -100,6 +100,21 @@ fn more_candidates_than_lost_attempts_are_all_suspects() {
 }
 
 #[test]
+fn a_rebuilt_status_tells_no_key_of_ours_from_one_that_a_person_made_long_ago() {
+    let mut obs = orphan();
+    status(&mut obs).lost = vec![lost(ledger::REBUILT, 5, at(-99_999), true)];
+    status(&mut obs).lost[0].until = at(3600);
+    assert!(adopted(&decide(&obs, 600)).is_none());
+    obs.keys = Some(listed(&["k1", "unknown"], at(5000)));
+    let plan = decide(&obs, 5000);
+    assert!(adopted(&plan).is_none() && plan.status.lost.is_empty());
+    assert_eq!(plan.status.suspects.len(), 1, "reported");
+    // In the window of an attempt that is remembered, it is told like any other.
+    status(&mut obs).lost.push(lost("n6", 6, at(0), true));
+    assert!(adopted(&decide(&obs, 5000)).is_some());
+}
+
+#[test]
 fn ids_and_times_exclude_what_was_there_before_or_came_after() {
     let outside = |change: fn(&mut ListedKey)| {
         let mut obs = orphan();

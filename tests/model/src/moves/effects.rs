@@ -147,7 +147,7 @@ fn create(on: &mut Stepping<'_>, decided: &Decided, nonce: u8) {
         let mut open = pending.chain(s.lost.iter().map(|l| (&l.nonce, l.backend_time)));
         open.find(|(n, _)| **n == crate::names::nonce(nonce)).map(|(_, at)| crate::time::of(at))
     });
-    if world.budget.allows(Fault::Lost) {
+    if world.budget.allows(Fault::Lost) && on.struck {
         let mut world = world.clone();
         world.wire.push(OnWire { key, since: since.unwrap_or(0) });
         world.actors[on.i].memory.refused = defect!(UnknownIsRefusal);

@@ -8,7 +8,7 @@ use crate::faults::Fault;
 use crate::names::Key;
 use crate::shared::Shared;
 use crate::status::{Op, moments};
-use crate::time::{FAR, HORIZON, LAG, OVERLAP, Time};
+use crate::time::{self, HORIZON, LAG, LEAP, OVERLAP, Time};
 use crate::world::{Consumer, Life, World};
 
 /// Long enough to outlast every window.
@@ -30,7 +30,8 @@ pub(super) fn spend(world: &mut World, fault: Fault) {
 }
 
 impl Mover {
-    pub(super) fn environment(&mut self, world: &World, out: &mut Vec<Move>) {
+    /// What happens by itself; the states after it are not in their canonical form yet.
+    pub fn environment(&mut self, world: &World, out: &mut Vec<Move>) {
         let mut add = |kind, label, world| out.push(Move { label, kind, world, violation: None });
         // A late request is seen in a list, or by its age: it arrives right before one or the other.
         let seen = self.calm || !at_work(world) || world.actors.iter().any(Actor::is_listing);
@@ -67,13 +68,15 @@ impl Mover {
 
     /// The next moment at which anything changes. A request that was not applied by its time stops the clock.
     fn later(&mut self, world: &World) -> Option<World> {
+        let looks = self.planner.terms().looks;
         let statuses = || world.crs.iter().filter_map(|cr| cr.status.as_ref());
         // When a key that no list shows counts as gone.
         let staged = world.crs.iter().flat_map(|cr| &cr.staged).map(|s| s.created + LAG + 1);
-        let next: Option<Time> = statuses().flat_map(|s| moments(s)).chain(staged.filter(|at| *at > 0)).min();
+        let next: Option<Time> =
+            statuses().flat_map(|s| moments(s, looks)).chain(staged.filter(|at| *at > 0)).min();
         let units = match next {
             Some(units) => units,
-            None if statuses().any(|s| !s.unpublished_attempts.is_empty()) => FAR,
+            None if statuses().any(|s| !s.unpublished_attempts.is_empty()) => LEAP,
             None => return None,
         };
         let requests = world.wire.iter().all(|w| w.since - units >= -HORIZON);
@@ -114,9 +117,10 @@ impl Mover {
         {
             add(Fault::Slow, label("FAULT a step takes long: time passes", None), after);
         }
-        processes(world, &mut add);
-        at_backend(world, &mut add);
-        for cr in (0..2).filter(|cr| world.crs[*cr].exists()) {
+        let struck = self.planner.terms().struck;
+        processes(world, struck, &mut add);
+        at_backend(world, self.planner.terms().exclusive, &mut add);
+        for cr in (0..2).filter(|cr| world.crs[*cr].exists() && struck[*cr]) {
             secrets(world, cr, &mut add);
             self.objects(world, cr, &mut add);
         }
@@ -172,11 +176,11 @@ fn sweep(world: &World, add: &mut impl FnMut(Kind, Label, World)) {
     }
 }
 
-fn processes(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
+fn processes(world: &World, struck: [bool; 2], add: &mut impl FnMut(Fault, Label, World)) {
     if world.budget.allows(Fault::Crash) {
         for (i, actor) in world.actors.iter().enumerate() {
             // The end of a deposed one is no fault.
-            if !actor.is_busy() || (world.deposed && actor.who == Who::Old) {
+            if !actor.is_busy() || !struck[actor.cr] || (world.deposed && actor.who == Who::Old) {
                 continue;
             }
             let mut after = world.clone();
@@ -193,11 +197,12 @@ fn processes(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
     if world.budget.allows(Fault::Lease) && !world.deposed {
         let mut after = world.clone();
         after.deposed = true;
+        after.actors.retain(|a| a.who == Who::New || struck[a.cr]);
         add(Fault::Lease, label("FAULT the leader is paused past its Lease", None), after);
     }
 }
 
-fn at_backend(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
+fn at_backend(world: &World, exclusive: bool, add: &mut impl FnMut(Fault, Label, World)) {
     if world.budget.allows(Fault::Revoke) {
         let ours = world.keys.iter().filter(|k| k.enabled && k.key.cr().is_some());
         let held = ours.filter(|k| {
@@ -210,16 +215,34 @@ fn at_backend(world: &World, add: &mut impl FnMut(Fault, Label, World)) {
             add(Fault::Revoke, label("FAULT somebody deletes", Some(key)), after);
         }
     }
-    if world.budget.allows(Fault::Person) && world.key(Key::PERSON).is_none() {
+    let comes = world.budget.allows(Fault::Person) && world.key(Key::PERSON).is_none();
+    if comes && !exclusive {
         let mut after = world.clone();
         after.mint(Key::PERSON, false);
         add(Fault::Person, label("USER makes a", Some(Key::PERSON)), after);
+    }
+    // On an account that is ours alone, what appears while an answer is lost is taken for ours: that is what exclusive
+    // means. What a person made before is theirs also there, however late the lists show it.
+    if comes && exclusive && !is_owed(world, -1) {
+        let mut after = world.clone();
+        after.mint(Key::PERSON, false);
+        after.key_mut(Key::PERSON).expect("made").created = -1;
+        add(Fault::Person, label("USER made, an hour ago, a", Some(Key::PERSON)), after);
     }
     if world.budget.allows(Fault::Deny) && !world.is_denied() {
         let mut after = world.clone();
         after.denied = LONGEST_DENIAL;
         add(Fault::Deny, label("FAULT the backend answers 403", None), after);
     }
+}
+
+/// Whether some attempt accounts for a key that was made at this time, or a process is about to open one.
+fn is_owed(world: &World, at: Time) -> bool {
+    let open = world.crs.iter().filter_map(|cr| cr.status.as_ref()).any(|status| {
+        let pending = status.pending.iter().any(|p| time::of(p.backend_time) <= at);
+        pending || status.lost.iter().any(|l| time::of(l.backend_time) <= at && at <= time::of(l.until))
+    });
+    open || world.actors.iter().any(Actor::is_busy)
 }
 
 /// What users do to the Secrets of a CR.

@@ -7,7 +7,7 @@ use super::{Kind, Label, Move, Mover};
 use crate::actor::{Actor, Decided, Effect, Listing, Memory, Need, Pass, Pc, Record, SecretRead, Seen, Who};
 use crate::faults::Fault;
 use crate::names::{self, Key};
-use crate::observe::{Terms, Wanted};
+use crate::observe::{self, Terms, Wanted};
 use crate::shared::Shared;
 use crate::world::{Cr, Life, World};
 
@@ -17,6 +17,8 @@ pub(super) struct Stepping<'a> {
     pub(super) i: usize,
     /// Whether lists may miss a key that was just made.
     pub(super) lists_lag: bool,
+    /// Whether anything fails at this object.
+    pub(super) struck: bool,
     /// Whether a replaced key is owed an overlap.
     pub(super) overlaps: bool,
     pub(super) out: &'a mut Vec<Move>,
@@ -43,8 +45,9 @@ impl Stepping<'_> {
 
 impl Mover {
     pub(super) fn single_step(&mut self, world: &World, i: usize, out: &mut Vec<Move>) {
-        let Terms { lists_lag, overlaps, .. } = self.planner.terms();
-        let mut on = Stepping { world, i, lists_lag, overlaps, out };
+        let Terms { lists_lag, overlaps, struck, .. } = self.planner.terms();
+        let struck = struck[world.actors[i].cr];
+        let mut on = Stepping { world, i, lists_lag, struck, overlaps, out };
         match &world.actors[i].pc {
             Pc::Idle => begin(&mut on),
             Pc::HasSecret(read) => self.read_object(&mut on, read),
@@ -65,6 +68,8 @@ impl Mover {
             Pc::Asked(_, Need::Keys) => {
                 self.calm || (!sibling && world.wire.is_empty() && world.keys.iter().all(|k| k.listed))
             }
+            // Whoever acts between the two reads moves its claims from one to the other.
+            Pc::Asked(_, Need::Siblings) => self.calm || !sibling,
             Pc::Asked(_, Need::Proof(_)) => !world.budget.allows(Fault::Refuse),
             Pc::Acting(decided) => matches!(
                 decided.effect,
@@ -112,6 +117,19 @@ impl Mover {
                 self.think(on, world, pass, "reads Secret again: unchanged");
             }
             Need::Keys => self.list(on, pass),
+            Need::Siblings => {
+                let (told, what) = match &pass.told {
+                    None => (observe::objects(&world, on.cr()), "reads the other objects"),
+                    Some(told) => (observe::secrets(&world, on.cr(), told), "reads the others' Secrets"),
+                };
+                let whole = told.whole;
+                let pass = Pass { told: Some(told), ..pass.clone() };
+                if whole {
+                    return self.think(on, world, pass, what);
+                }
+                world.actors[on.i].pc = Pc::Asked(Box::new(pass), need);
+                on.push(on.label(what, "", None), world);
+            }
             Need::Proof(nonce) => {
                 let Some(key) = pass.staged.iter().find(|s| s.nonce == nonce).map(|s| s.key) else {
                     panic!("a proof of what is not staged")
@@ -235,6 +253,7 @@ fn object_read(cr: &Cr, secret: SecretRead) -> Pass {
         cr_fresh: true,
         staged: cr.staged.clone(),
         keys: None,
+        told: None,
         proof: None,
         confirmed: false,
     }
