@@ -9,7 +9,7 @@ TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
 SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test model variants sim chaos verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test model variants sim chaos mutants verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ model: ## Search every state of the key's life, through the production plan; pri
 
 variants: ## Show that the search catches every wrong variant of the plan; NAME=name for one, with its trace
 	$(CARGO) run -p keywheel-model --features defects -- variants $(NAME)
+
+mutants: testbed ## Run the domain's tests against each of a thousand mutants of it; SHARD=3/16 for a part; about an hour
+	@$(TESTBED) mutants $(SHARD)
 
 verify: testbed ## Check format, lints, generated files, the chart, licences and advisories
 	@$(TESTBED) verify

@@ -177,8 +177,10 @@ impl Schedule {
         expires_at: Option<Timestamp>,
     ) -> Option<Timestamp> {
         let before_expiry = expires_at.filter(|_| !defect!(ExpiryIgnored)).map(|end| {
-            let life = created_at.map_or(Duration::ZERO, |start| between(start, end));
-            sub(end, self.overlap.max(life / 3))
+            let life = created_at.map_or(Duration::MAX, |start| between(start, end));
+            // Never within the first third of its life: where a key does not outlive its overlap, the wheel would not stop.
+            let margin = self.overlap.max(created_at.map_or(Duration::ZERO, |_| life / 3));
+            sub(end, margin.min(life / 3 * 2))
         });
         [self.next(last, uid), before_expiry].into_iter().flatten().min()
     }

@@ -74,6 +74,10 @@ pub struct ServiceAccountKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation_time: Option<Timestamp>,
 
+    /// The active key, while workloads of `rolloutRestart` may still have to be restarted for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_owed_for: Option<String>,
+
     /// When the next key will be made. Absent: no rotation is configured and the key does not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation_time: Option<Timestamp>,

@@ -55,7 +55,10 @@ pub async fn act(
         Step::DeleteFormer { name, uid, resource_version } => {
             ctx.io.delete(&world.secrets, name, uid, Some(resource_version)).await?;
         }
-        Step::Restart { workload, key_id } => rollout::restart(ctx, world, workload, key_id).await?,
+        Step::Restart { workload, key_id } => {
+            in_time(ctx, world, "restart")?;
+            rollout::restart(ctx, world, workload, key_id).await?;
+        }
         Step::Publish(publication) => {
             publish(ctx, world, publication).await?;
             if publication.staged_nonce.is_none() {

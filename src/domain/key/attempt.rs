@@ -8,7 +8,7 @@ use super::observation::{KeyList, Proof, Refusal, Staged, Upload};
 use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, ledger};
+use super::{Account, ledger, requests};
 use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeyReason, KeySource, PendingAttempt, ServiceAccountKeyStatus, VerificationMode,
 };
@@ -140,9 +140,16 @@ impl Table<'_> {
         account: &Account,
     ) -> Plan {
         let obs = self.obs;
-        if staged.ended {
+        let expired = staged.expires_at.is_some_and(|end| end <= self.now);
+        // A refused key need not wait for its turn any longer when another one was asked for since.
+        let overtaken = status.keys.iter().any(|k| k.phase == KeyPhase::Pending)
+            && requests::rotation(self, status).is_some_and(|at| pending.started_at < at);
+        if staged.ended || expired || overtaken {
             return self.give_up("8b", status);
         }
+        let revoked = requests::revocation(self, status)
+            .zip(ledger::active(status))
+            .is_some_and(|(at, active)| requests::is_revoked(active, at));
         let repairs = matches!(
             pending.reason,
             KeyReason::FirstKey
@@ -150,7 +157,8 @@ impl Table<'_> {
                 | KeyReason::SecretEdited
                 | KeyReason::KeyEnded
                 | KeyReason::Revoked
-        ) || !story::publishes(obs, status);
+        ) || revoked
+            || !story::publishes(obs, status);
         if schedule.suspend && !repairs {
             let mood = Mood::Waiting(
                 Reason::Suspended,

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::ListedKey;
 use super::observation::KeyList;
 use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
+use super::{ListedKey, ledger};
 use crate::api::v1alpha1::{KeyPhase, KeySeen, LedgerKey, ServiceAccountKeyStatus};
 use crate::domain::schedule::{Schedule, add, between};
 use crate::domain::{Event, Reason};
@@ -45,6 +45,12 @@ impl Table<'_> {
         if after.keys == status.keys {
             return None;
         }
+        let ends = |s: &ServiceAccountKeyStatus| ledger::active(s).map(|k| k.expires_at);
+        if ends(&after) != ends(status) {
+            // Nobody remembered when it ends.
+            after.next_rotation_time = None;
+            self.reschedule(&mut after, schedule);
+        }
         story::tell(self.obs, &mut after, &Mood::Working, self.now);
         Some((after, events))
     }
@@ -82,6 +88,8 @@ impl Table<'_> {
             key.seen = Some(KeySeen::Gone);
             return true;
         };
+        key.created_at = key.created_at.or(found.created_at);
+        key.expires_at = key.expires_at.or(found.expires_at);
         if found.extended_status != key.extended_status
             && let Some(told) = &found.extended_status
         {

@@ -95,6 +95,11 @@ fn secret_to_delete(obs: &Observation) -> Option<Step> {
 
 /// Secrets of former names go, too; a retained object keeps only the one of its name.
 fn former_to_delete(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
+    let retained = table.obs.spec.secret.deletion_policy == DeletionPolicy::Retain;
+    if retained && stays(table.obs).is_none_or(|secret| secret.key_id != status.active_key_id) {
+        // The one of its name does not hold the credential: the former one is what is retained.
+        return None;
+    }
     if let Some(old) = &table.obs.renamed_from {
         // Renamed and deleted before anything was published under the new name.
         let name = status.secret_name.clone()?;

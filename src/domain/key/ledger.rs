@@ -17,6 +17,9 @@ const KNOWN_IDS_WINDOW: Duration = Duration::from_hours(1);
 /// How late after its intent a create can leave, by the send rule.
 const SEND_MARGIN: Duration = Duration::from_secs(10);
 
+/// Before the id of a key, stands for the nonce of an upload of the same pair that may surface a second time.
+pub const SECOND: &str = "second-";
+
 /// Stands for the nonce of attempts that nobody remembers because the status was lost.
 pub const REBUILT: &str = "rebuilt";
 
@@ -68,10 +71,10 @@ pub fn put(status: &mut ServiceAccountKeyStatus, key: LedgerKey) {
     }
 }
 
-/// Moves a key into its overlap, which ends at `disable_at`.
+/// Moves a key into its overlap, which ends at `disable_at`, or with the key itself.
 pub fn to_overlap(key: &mut LedgerKey, disable_at: Timestamp) {
     key.phase = KeyPhase::Overlap;
-    key.disable_at = Some(disable_at);
+    key.disable_at = Some(key.expires_at.map_or(disable_at, |end| end.min(disable_at)));
     key.disabled_at = None;
     key.delete_at = None;
 }
@@ -174,17 +177,44 @@ pub fn drop_key(status: &mut ServiceAccountKeyStatus, key: &LedgerKey, now: Time
     if status.active_key_id.as_ref() == Some(&key.id) {
         status.active_key_id = None;
     }
-    if let Some(until) = key.surfaces_until.filter(|until| *until > now && !defect!(FingerprintDropped)) {
-        status.lost.push(LostAttempt {
-            attempt: key.attempt,
-            nonce: format!("ended-{}", key.id),
-            backend_time: key.minted_at.unwrap_or(now),
-            until,
-            known_key_ids: vec![key.id.clone()],
-            fenced: true,
-            public_key_sha256: key.public_key_sha256.clone(),
-        });
+    if let Some(until) = key.surfaces_until.filter(|until| *until > now) {
+        expect_second(status, key, key.minted_at.unwrap_or(now), until);
     }
+}
+
+/// An upload that may have been sent twice: until then a second key of the same pair may appear.
+pub fn expect_second(
+    status: &mut ServiceAccountKeyStatus,
+    key: &LedgerKey,
+    backend_time: Timestamp,
+    until: Timestamp,
+) {
+    let nonce = format!("{SECOND}{}", key.id);
+    if defect!(FingerprintDropped) || status.lost.iter().any(|l| l.nonce == nonce) {
+        return;
+    }
+    status.lost.push(LostAttempt {
+        attempt: key.attempt,
+        nonce,
+        backend_time,
+        until,
+        known_key_ids: vec![key.id.clone()],
+        fenced: true,
+        public_key_sha256: key.public_key_sha256.clone(),
+    });
+}
+
+/// Whether a lost entry belongs to an attempt of its own that ended without a key: not a time that was rebuilt, and not
+/// the second upload of a pair that was published.
+pub fn is_attempt(lost: &LostAttempt) -> bool {
+    lost.nonce != REBUILT && !lost.nonce.starts_with(SECOND)
+}
+
+/// Whether the one key that a lost attempt can have made is known already.
+pub fn is_answered(status: &ServiceAccountKeyStatus, lost: &LostAttempt) -> bool {
+    is_attempt(lost)
+        && lost.public_key_sha256.is_none()
+        && status.keys.iter().any(|k| k.attempt == lost.attempt)
 }
 
 /// Whether the attempt that made a key was given up and nobody can say yet that its key stays unpublished.

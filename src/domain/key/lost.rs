@@ -88,17 +88,24 @@ impl Table<'_> {
             .iter()
             .filter_map(|key| self.candidate(key, status).map(|(lost, proof)| (key, lost, proof)))
             .collect();
-        let (mut open, mut unknown) = (Vec::new(), Vec::new());
+        let (mut open, mut unknown, mut named) = (Vec::new(), Vec::new(), Vec::new());
         for (key, lost, proof) in candidates {
             match proof {
                 Proof::Proved => {
                     events.push(adopted(key, "its attempt is proved to be ours"));
                     self.adopt_orphan(&mut after, key, lost, schedule);
+                    if key.nonce.is_some() && lost.fenced {
+                        named.push(lost.nonce.as_str());
+                    }
                 }
                 Proof::Unproved => open.push((key, lost)),
                 Proof::Unknown => unknown.push((key, lost)),
             }
         }
+        // An attempt whose key the backend names has made no other.
+        open.retain(|(_, lost)| !named.contains(&lost.nonce.as_str()));
+        after.lost.retain(|l| !(l.fenced && named.contains(&l.nonce.as_str())));
+        let answered = named.len();
         let mut undecided: Vec<&str> = Vec::new();
         if !open.is_empty() || !unknown.is_empty() || !after.suspects.is_empty() {
             let Some(siblings) = &self.obs.siblings else {
@@ -110,7 +117,7 @@ impl Table<'_> {
             open.retain(|(key, _)| !siblings.claimed.contains(&key.id));
             unknown.retain(|(key, _)| !siblings.claimed.contains(&key.id));
             let presumed = if account.exclusive || defect!(DeleteOnSharedAccount) {
-                presume(status, siblings, &open)
+                presume(status, siblings, answered, &open)
             } else {
                 Presumed::Suspects
             };
@@ -119,6 +126,11 @@ impl Table<'_> {
                 Presumed::Ours => {
                     for (key, lost) in open.drain(..) {
                         events.push(adopted(key, "nobody else makes keys on this account"));
+                        // To each attempt its own key.
+                        let free = |l: &&LostAttempt| fits(key, l) && !ledger::is_answered(&after, l);
+                        let attempts = status.lost.iter().filter(|l| ledger::is_attempt(l));
+                        let lost =
+                            attempts.filter(|l| l.public_key_sha256.is_none()).find(free).unwrap_or(lost);
                         self.adopt_orphan(&mut after, key, lost, schedule);
                     }
                 }
@@ -190,9 +202,7 @@ impl Table<'_> {
             if let Some(nonce) = &key.nonce {
                 return (*nonce == lost.nonce).then_some((lost, Proof::Proved));
             }
-            let in_window = defect!(KnownIdsOnly)
-                || key.created_at.is_none_or(|at| sub(lost.backend_time, SECOND) <= at && at <= lost.until);
-            let possible = key.made_by_backend && in_window && !lost.known_key_ids.contains(&key.id);
+            let possible = fits(key, lost);
             let rebuilt = lost.nonce == ledger::REBUILT && !defect!(RebuiltProves);
             let proof = if rebuilt { Proof::Unknown } else { Proof::Unproved };
             possible.then_some((lost, proof))
@@ -225,6 +235,13 @@ impl Table<'_> {
     }
 }
 
+/// Whether an attempt can have made a key of which nothing but its time is known.
+fn fits(key: &ListedKey, lost: &LostAttempt) -> bool {
+    let in_window = defect!(KnownIdsOnly)
+        || key.created_at.is_none_or(|at| sub(lost.backend_time, SECOND) <= at && at <= lost.until);
+    key.made_by_backend && in_window && !lost.known_key_ids.contains(&key.id)
+}
+
 /// What the tests came to.
 enum Presumed {
     /// Another attempt may still claim one of them.
@@ -239,6 +256,7 @@ enum Presumed {
 fn presume(
     status: &ServiceAccountKeyStatus,
     siblings: &Siblings,
+    answered: usize,
     unclaimed: &[(&ListedKey, &LostAttempt)],
 ) -> Presumed {
     // The open attempt of our own may still name it itself.
@@ -251,7 +269,9 @@ fn presume(
     });
     if undecided {
         Presumed::Wait
-    } else if unclaimed.len() > siblings.fenced_attempts {
+    } else if unclaimed.len() > siblings.fenced_attempts.saturating_sub(answered)
+        || unclaimed.iter().any(|(key, _)| siblings.suspected.contains(&key.id))
+    {
         Presumed::Suspects
     } else {
         Presumed::Ours

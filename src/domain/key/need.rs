@@ -153,14 +153,16 @@ fn waits(
     let cap = usize::try_from(timing.burn_cap).unwrap_or(usize::MAX);
     // A spec that was changed since the failure may have removed its cause.
     let same_spec = status.observed_generation == obs.generation;
-    if let (true, Some(failed)) = (same_spec, status.last_failure_time) {
+    let patient = same_spec && why != KeyReason::Revoked;
+    if let (true, Some(failed)) = (patient, status.last_failure_time) {
         let until = add(failed, timing.backoff(status.failures));
         if until > now {
             return Some(Gate::NotBefore(until));
         }
     }
     // A window that is over cannot bring a key any more: it only waits to be looked at.
-    let open = status.lost.iter().map(|l| add(l.until, timing.list_lag)).filter(|end| *end > now);
+    let lost = status.lost.iter().filter(|l| ledger::is_attempt(l));
+    let open = lost.map(|l| add(l.until, timing.list_lag)).filter(|end| *end > now);
     if let (true, Some(until)) = (open.clone().count() >= cap, open.min()) {
         let message = format!("{cap} attempts to make a key ended without an answer");
         return Some(Gate::BackOff { until, message });

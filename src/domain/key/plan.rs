@@ -175,6 +175,9 @@ impl Table<'_> {
     fn retire(&self, waiting: &Plan, account: &Account, schedule: &Schedule) -> Option<Plan> {
         let ending = retire::due(self, &waiting.status, account, schedule)?;
         if let Step::DisableKey { id } | Step::DeleteKey { id } = &ending.step {
+            if self.is_awaited(&waiting.status) && self.obs.rollout.is_none() {
+                return Some(Plan::need("13", Need::Rollout, &waiting.status));
+            }
             if let Some(unfinished) = self.unfinished_rollout(&waiting.status) {
                 return Some(self.held_by_rollout(waiting, id, &unfinished));
             }

@@ -8,7 +8,7 @@ use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, Credential, attempt, ledger, requests};
 use crate::api::v1alpha1::{
-    KeyOrigin, KeyPhase, KeySeen, LostAttempt, ServiceAccountKeyStatus, VerificationMode,
+    KeyOrigin, KeyPhase, KeySeen, LedgerKey, LostAttempt, ServiceAccountKeyStatus, VerificationMode,
 };
 use crate::defect;
 use crate::domain::conditions::Is;
@@ -38,6 +38,8 @@ impl Table<'_> {
             if let Some(id) = &secret.key_id {
                 let mut key = ledger::entry(id, KeyPhase::Active, KeyOrigin::Rotation, secret.attempt);
                 key.published_at = secret.published_at;
+                // It is not older than a revocation that came after it was published, whoever remembers its making.
+                key.minted_at = secret.published_at;
                 if let Credential::Readable { public_key_sha256 } = &secret.credential {
                     key.public_key_sha256 = Some(public_key_sha256.clone());
                 }
@@ -96,7 +98,7 @@ impl Table<'_> {
         let id = secret.key_id.as_ref().filter(|id| Some(*id) != status.active_key_id.as_ref())?;
         let pending = status.pending.as_ref().filter(|p| p.attempt == secret.attempt);
         let known = ledger::find(status, id);
-        let lost = status.lost.iter().any(|l| l.attempt == secret.attempt);
+        let lost = status.lost.iter().any(|l| l.attempt == secret.attempt && ledger::is_attempt(l));
         let another = known.and_then(|k| k.public_key_sha256.as_ref()).is_some_and(|expected| {
             matches!(&secret.credential, Credential::Readable { public_key_sha256 } if public_key_sha256 != expected)
         });
@@ -108,7 +110,9 @@ impl Table<'_> {
         if pending.is_none() && !self.obs.confirmed {
             return Some(Plan::need("7", Need::Confirm, status));
         }
-        if let Some(disabled) = known.filter(|k| k.phase == KeyPhase::Disabled) {
+        let revoked =
+            |k: &LedgerKey| requests::revocation(self, status).is_some_and(|at| requests::is_revoked(k, at));
+        if let Some(disabled) = known.filter(|k| k.phase == KeyPhase::Disabled && !revoked(k)) {
             let mut after = status.clone();
             if let Some(key) = ledger::find_mut(&mut after, &disabled.id) {
                 ledger::to_overlap(key, add(self.now, schedule.overlap));
@@ -144,7 +148,7 @@ impl Table<'_> {
         });
         let restored = pending.is_none() && ledger::find(status, id).is_some();
 
-        let mut gone = None;
+        let (mut gone, mut second) = (None, false);
         if let Some(old) = status.active_key_id.as_deref().and_then(|old| ledger::find_mut(&mut after, old)) {
             // A credential that was put back was published long ago: what it replaced was read until now.
             let since = if restored { self.now.max(published_at) } else { published_at };
@@ -163,6 +167,7 @@ impl Table<'_> {
                 Some(KeySeen::Enabled) | None => ledger::to_overlap(old, add(since, overlap)),
             }
             after.rotations = after.rotations.saturating_add(1);
+            after.restart_owed_for = Some(id.to_owned()).filter(|_| !obs.spec.rollout_restart.is_empty());
         }
         after.keys.retain(|k| gone.as_ref() != Some(&k.id));
         let mut key = ledger::find(status, id)
@@ -184,20 +189,18 @@ impl Table<'_> {
             key.created_at = staged.created_at;
             key.expires_at = staged.expires_at;
             key.public_key_sha256.clone_from(&staged.public_key_sha256);
-            if staged.key_id.is_none() {
-                key.surfaces_until =
-                    pending.map(|p| add(p.started_at, self.timing.send_window + self.timing.horizon));
-            }
-            if let Some(Upload::There { created_at, expires_at, only, .. }) = &obs.upload {
+            let mut only = staged.key_id.is_some();
+            if let Some(Upload::There { created_at, expires_at, only: once, .. }) = &obs.upload {
                 key.created_at = *created_at;
                 key.expires_at = *expires_at;
-                key.surfaces_until = key.surfaces_until.filter(|_| !only);
+                only |= once;
             }
+            second = !only;
         } else if let Credential::Readable { public_key_sha256 } = &secret.credential {
             key.public_key_sha256 = Some(public_key_sha256.clone());
         }
         let (created_at, expires_at) = (key.created_at, key.expires_at);
-        ledger::put(&mut after, key);
+        ledger::put(&mut after, key.clone());
 
         if defect!(SupersededDropped) {
             after.keys.retain(|k| k.id == id || k.phase != KeyPhase::Overlap);
@@ -209,7 +212,13 @@ impl Table<'_> {
         if pending.is_some() {
             after.pending = None;
         }
-        after.lost.retain(|l| l.attempt != secret.attempt && !defect!(RecordClosesAll));
+        // A window that was rebuilt has a number like an attempt's, and is none.
+        let open = |l: &LostAttempt| l.attempt != secret.attempt || !ledger::is_attempt(l);
+        after.lost.retain(|l| open(l) && !defect!(RecordClosesAll));
+        if second {
+            let until = add(self.now, self.timing.send_window + self.timing.horizon);
+            ledger::expect_second(&mut after, &key, self.now, until);
+        }
         for older in after.lost.iter_mut().filter(|l| l.attempt < secret.attempt) {
             older.fenced = true;
         }

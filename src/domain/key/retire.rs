@@ -83,6 +83,8 @@ fn end(
         return delete(table, status, key);
     }
     let mut after = status.clone();
+    // Its end waited for the workloads.
+    after.restart_owed_for = None;
     if let Some(entry) = ledger::find_mut(&mut after, &key.id) {
         entry.phase = KeyPhase::Disabled;
         entry.disabled_at = Some(table.now);

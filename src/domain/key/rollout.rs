@@ -8,17 +8,27 @@ use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeyStatus};
 use crate::domain::{Event, Reason};
 
 impl Table<'_> {
-    /// Whether an older key that was published is still in service: only then somebody may hold its credential.
-    fn is_awaited(&self, status: &ServiceAccountKeyStatus) -> bool {
+    /// Whether an older key that was published is still in service: its end waits for the workloads.
+    pub(super) fn is_awaited(&self, status: &ServiceAccountKeyStatus) -> bool {
         !self.obs.spec.rollout_restart.is_empty()
             && status.keys.iter().any(|k| k.phase == KeyPhase::Overlap && k.published_at.is_some())
     }
 
-    /// Restarts what was not restarted for the active key.
+    /// Restarts what was not restarted for the active key: also where no older key is left to wait for it, because it
+    /// was revoked, or ended by somebody else.
     pub(super) fn restart(&self, status: &ServiceAccountKeyStatus) -> Option<Plan> {
-        let active = status.active_key_id.as_ref().filter(|_| self.is_awaited(status))?;
+        let active = status.active_key_id.as_ref()?;
+        let owed = status.restart_owed_for.as_ref() == Some(active);
+        if !owed && !self.is_awaited(status) {
+            return None;
+        }
         let Some(rollout) = &self.obs.rollout else { return Some(Plan::need("12a", Need::Rollout, status)) };
-        let due = rollout.iter().find(|r| r.state == RolloutState::Due)?;
+        let Some(due) = rollout.iter().find(|r| r.state == RolloutState::Due) else {
+            // Where an old key waits, its end is what records it.
+            let done = owed && !self.is_awaited(status);
+            let after = || ServiceAccountKeyStatus { restart_owed_for: None, ..status.clone() };
+            return done.then(|| Plan::act("12a", Step::WriteStatus, after()));
+        };
         let workload = due.workload.clone();
         let note = format!("{:?} {} is restarted to read key {active}", workload.kind, workload.name);
         let event = Event::normal(Reason::WorkloadRestarted, note);

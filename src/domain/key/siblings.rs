@@ -17,6 +17,8 @@ const SECOND: Duration = Duration::from_secs(1);
 pub struct Siblings {
     /// Keys that some ledger, staging Secret or consumer Secret names.
     pub claimed: Vec<String>,
+    /// Keys that another object suspects.
+    pub suspected: Vec<String>,
     /// Windows of other objects in which a key of theirs may appear that nobody names yet.
     pub windows: Vec<Window>,
     /// Fenced lost attempts of all objects on the account, this one's included.
@@ -50,13 +52,15 @@ impl Siblings {
             return;
         };
         let unproved = status.lost.iter().filter(|l| l.public_key_sha256.is_none());
-        // What was rebuilt is a time in which there may have been attempts, not one of them.
-        self.fenced_attempts +=
-            unproved.clone().filter(|l| l.fenced && l.nonce != super::ledger::REBUILT).count();
+        // What was rebuilt is a time in which there may have been attempts, not one of them; and an attempt whose key is
+        // known has made no other.
+        let candidates = unproved.clone().filter(|l| l.fenced && l.nonce != super::ledger::REBUILT);
+        self.fenced_attempts += candidates.filter(|l| !super::ledger::is_answered(status, l)).count();
         if own {
             return;
         }
         self.claimed.extend(status.keys.iter().map(|k| k.id.clone()));
+        self.suspected.extend(status.suspects.iter().map(|s| s.id.clone()));
         // A pair that is made here is known by its public half, whenever its key appears.
         let open =
             status.pending.iter().filter(|p| p.public_key_sha256.is_none() && !defect!(SibIgnoresPending));

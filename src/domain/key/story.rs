@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::ledger;
 use super::observation::{Observation, Secret};
-use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeyStatus};
+use crate::api::v1alpha1::{KeyPhase, KeySeen, ServiceAccountKeyStatus};
 use crate::domain::conditions::{
     BACKEND_REACHABLE, Conditions, Is, KEY_VERIFIED, QUOTA_EXHAUSTED, READY, RECONCILING, ROTATING,
     SECRET_PUBLISHED, STALLED, SUSPECT_KEYS, WAITING_FOR_LOST_ATTEMPT,
@@ -125,9 +125,10 @@ pub fn suspects(obs: &Observation, status: &mut ServiceAccountKeyStatus, now: Ti
         return;
     }
     let message = format!(
-        "These keys may have been made by an attempt whose answer was lost; they are never touched. Delete at the \
-         backend those that no other ServiceAccountKey and no person uses: {}. They leave this list when they are gone",
-        ids.join(", ")
+        "These keys may have been made by an attempt whose answer was lost; they are never touched: {ids}. The annotation \
+         keywheel.dev/claim-key: <ids> has those ended that are ours, keywheel.dev/disown-key: <ids> forgets those that \
+         are not. With keySource: Local this question does not come up",
+        ids = ids.join(", ")
     );
     c.set(SUSPECT_KEYS, Is::True, Reason::SuspectKeys, message);
 }
@@ -181,9 +182,13 @@ pub fn waits_for_lost(
     );
 }
 
-/// Whether the Secret that was read publishes the key that the status names, by its mark and by its content.
+/// Whether the Secret that was read publishes the key that the status names, by its mark and by its content, and nobody
+/// was seen to have ended that key.
 pub fn publishes(obs: &Observation, status: &ServiceAccountKeyStatus) -> bool {
+    let dead =
+        ledger::active(status).is_some_and(|k| matches!(k.seen, Some(KeySeen::Gone | KeySeen::Disabled)));
     match &obs.secret {
+        _ if dead => false,
         Secret::Ours(secret) => {
             let expected = ledger::active(status).and_then(|k| k.public_key_sha256.as_deref());
             secret.key_id.is_some() && secret.key_id == status.active_key_id && secret.credential.is(expected)

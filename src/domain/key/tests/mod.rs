@@ -2,6 +2,7 @@
 
 mod builders;
 mod endings;
+mod incidents;
 mod lives;
 mod orphans;
 mod people;

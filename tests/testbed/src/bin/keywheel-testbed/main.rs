@@ -12,6 +12,7 @@ use keywheel_testbed::tools::{Tool, Toolbox};
 mod demo;
 mod generate;
 mod layers;
+mod mutants;
 mod verify;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -24,6 +25,7 @@ usage: keywheel-testbed COMMAND
   demo                tell and check the whole story once; nothing is left running
   demo-up, demo-down  leave the demo's stage running; end it
   test [FILTER..]     run every test layer and add up what passed
+  mutants [K/N]       run the domain's tests against wrong copies of it, all or a part of them
   verify              check format, lints, generated files, the chart and the dependencies
   generate [--check]  write crds/, the chart's copies of them and deploy/; or fail if they would change";
 
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         ["demo-up"] => in_session(demo::up),
         ["demo-down"] => in_session(demo::down),
         ["test", filter @ ..] => in_session(|| layers::run(filter)),
+        ["mutants"] => mutants::run(None),
+        ["mutants", shard] => mutants::run(Some(shard)),
         ["verify"] => in_session(verify::run),
         ["generate"] => in_session(|| generate::run(generate::Mode::Write)),
         ["generate", "--check"] => in_session(|| generate::run(generate::Mode::Check)),
