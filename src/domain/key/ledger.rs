@@ -77,17 +77,23 @@ pub fn to_overlap(key: &mut LedgerKey, disable_at: Timestamp) {
 }
 
 /// The open attempt becomes lost: unfenced, with its own ids and window.
-pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, timing: &Timing) {
+pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, now: Timestamp, timing: &Timing) {
     if let Some(pending) = status.pending.take() {
         status.keys.retain(|k| k.phase != KeyPhase::Pending || k.attempt != pending.attempt);
         let forgotten = sub(pending.started_at, timing.burn_window);
         status.unpublished_attempts.retain(|at| *at > forgotten);
         status.unpublished_attempts.push(pending.started_at);
+        // A create is sent once, soon after its intent; an upload until it is found.
+        let sent = if pending.public_key_sha256.is_some() {
+            now.max(pending.backend_time)
+        } else {
+            pending.backend_time
+        };
         status.lost.push(LostAttempt {
             attempt: pending.attempt,
             nonce: pending.nonce,
             backend_time: pending.backend_time,
-            until: add(add(pending.backend_time, SEND_MARGIN), timing.horizon),
+            until: add(add(sent, SEND_MARGIN), timing.horizon),
             known_key_ids: pending.known_key_ids,
             fenced: defect!(NoFence),
             public_key_sha256: pending.public_key_sha256,
@@ -142,6 +148,20 @@ pub fn revived(status: &ServiceAccountKeyStatus, staged: &[super::Staged]) -> Op
     })
 }
 
+/// An upload that may have been sent twice may surface a second time beside its key, which is known: the pair stays
+/// known as that of a lost attempt, for as long as that can be.
+pub fn duplicate(pending: &PendingAttempt, id: &str, now: Timestamp, timing: &Timing) -> LostAttempt {
+    LostAttempt {
+        attempt: pending.attempt,
+        nonce: pending.nonce.clone(),
+        backend_time: pending.backend_time,
+        until: add(add(now, SEND_MARGIN), timing.horizon),
+        known_key_ids: vec![id.to_owned()],
+        fenced: true,
+        public_key_sha256: pending.public_key_sha256.clone(),
+    }
+}
+
 /// Whether the public half of a pair is known: of a key, or of an attempt that may have uploaded it.
 pub fn remembers(status: &ServiceAccountKeyStatus, fingerprint: Option<&str>) -> bool {
     let known = status.keys.iter().map(|k| &k.public_key_sha256);
@@ -174,7 +194,7 @@ pub fn drop_key(status: &mut ServiceAccountKeyStatus, key: &LedgerKey, now: Time
     if status.active_key_id.as_ref() == Some(&key.id) {
         status.active_key_id = None;
     }
-    if let Some(until) = key.surfaces_until.filter(|until| *until > now && !defect!(FingerprintDropped)) {
+    if let Some(until) = key.surfaces_until.filter(|until| *until > now) {
         status.lost.push(LostAttempt {
             attempt: key.attempt,
             nonce: format!("ended-{}", key.id),

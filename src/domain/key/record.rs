@@ -143,6 +143,7 @@ impl Table<'_> {
             None => pending.is_some_and(|p| p.nonce == s.nonce),
         });
         let restored = pending.is_none() && ledger::find(status, id).is_some();
+        let mut duplicate = None;
 
         let mut gone = None;
         if let Some(old) = status.active_key_id.as_deref().and_then(|old| ledger::find_mut(&mut after, old)) {
@@ -184,14 +185,14 @@ impl Table<'_> {
             key.created_at = staged.created_at;
             key.expires_at = staged.expires_at;
             key.public_key_sha256.clone_from(&staged.public_key_sha256);
-            if staged.key_id.is_none() {
-                key.surfaces_until =
-                    pending.map(|p| add(p.started_at, self.timing.send_window + self.timing.horizon));
-            }
+            let mut sent_once = false;
             if let Some(Upload::There { created_at, expires_at, only, .. }) = &obs.upload {
                 key.created_at = *created_at;
                 key.expires_at = *expires_at;
-                key.surfaces_until = key.surfaces_until.filter(|_| !only);
+                sent_once = *only;
+            }
+            if let Some(pending) = pending.filter(|_| staged.key_id.is_none() && !sent_once) {
+                duplicate = Some(ledger::duplicate(pending, id, self.now, self.timing));
             }
         } else if let Credential::Readable { public_key_sha256 } = &secret.credential {
             key.public_key_sha256 = Some(public_key_sha256.clone());
@@ -209,7 +210,10 @@ impl Table<'_> {
         if pending.is_some() {
             after.pending = None;
         }
-        after.lost.retain(|l| l.attempt != secret.attempt && !defect!(RecordClosesAll));
+        let settled =
+            |l: &LostAttempt| l.attempt == secret.attempt && !l.known_key_ids.contains(&id.to_owned());
+        after.lost.retain(|l| !settled(l) && !defect!(RecordClosesAll));
+        after.lost.extend(duplicate.filter(|_| !defect!(FingerprintDropped)));
         for older in after.lost.iter_mut().filter(|l| l.attempt < secret.attempt) {
             older.fenced = true;
         }
