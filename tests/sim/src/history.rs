@@ -279,7 +279,9 @@ fn happen(world: &mut World, director: &mut Chaos, happening: &Happening) {
         }
         Happening::Clock(_, error) => {
             world.note(&format!("the clock is set wrong by {error:?}"));
-            for actor in world.actors.iter().filter(|a| a.is_alive()) {
+            // With a Lease: that of the process that works, on its own machine.
+            let alone = world.lease().is_none();
+            for actor in world.actors.iter().filter(|a| a.is_alive() && (alone || a.leads())) {
                 actor.clock.set_error(*error);
             }
         }

@@ -228,14 +228,14 @@ fn an_upload_that_may_have_been_sent_twice_is_looked_for_while_its_key_lives() {
     obs.staged.clear();
     obs.upload = None;
     obs.looked_at = at(0);
-    obs.keys = Some(listed(&["k1", "k2", "again"], at(600)));
+    obs.keys = Some(listed(&["k1", "k2", "again"], at(500)));
     if let Some(KeyList::Listed { keys, .. }) = &mut obs.keys {
         for key in &mut keys[1..] {
             key.made_by_backend = false;
             key.public_key_sha256 = Some(sha("pair"));
         }
     }
-    assert_eq!(adopted(&decide(&obs, 600)).unwrap().id, "again");
+    assert_eq!(adopted(&decide(&obs, 500)).unwrap().id, "again");
     // Sent once: nothing can surface.
     let mut obs = local();
     obs.upload = Some(there(true));
