@@ -9,7 +9,7 @@ TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
 SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test model variants sim chaos mutants verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test model variants sim sim-variants chaos mutants verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ sim: ## Simulate crashes, lost answers and people: every flow with every fault, 
 	@$(CARGO) build --profile sim --package keywheel-sim --bin keywheel-sim
 	@$(TARGET_DIR)/sim/keywheel-sim exhaustive
 	@$(TARGET_DIR)/sim/keywheel-sim random --seeds $(SEEDS)
+
+sim-variants: ## Show that the simulation catches the wrong variants that the model leaves out; NAME=name for one
+	$(CARGO) run --profile sim -p keywheel-sim --features defects -- variants $(NAME)
 
 chaos: testbed ## Kill the operator KILLS=100 times and the servers in between, while a client uses its Secrets; about 20 minutes
 	@KEYWHEEL_CHAOS_KILLS=$(KILLS) $(TESTBED) test chaos::

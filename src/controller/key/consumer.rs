@@ -232,8 +232,18 @@ pub fn build(
 pub fn dry_run(world: &World, noise: &SecretBytes) -> KubeSecret {
     let mut secret = base(world);
     let data = secret.data.get_or_insert_default();
-    for entry in &world.object.spec.secret.entries {
+    let entries = &world.object.spec.secret.entries;
+    for entry in entries {
         data.insert(entry.key.clone(), ByteString(noise.expose().to_vec()));
+    }
+    // Also what stands there already: admission webhooks see a dry run.
+    let recorded = world.secret.as_ref().map(recorded_keys).unwrap_or_default();
+    for key in recorded.into_iter().chain(entries.iter().map(|e| e.key.clone())) {
+        for name in [format!("{key}{PREVIOUS}"), key] {
+            if let Some(value) = data.get_mut(&name) {
+                *value = ByteString(noise.expose().to_vec());
+            }
+        }
     }
     secret
 }

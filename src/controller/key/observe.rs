@@ -195,7 +195,11 @@ async fn read_staging(
     let mut found = Vec::new();
     for candidate in wanted {
         match ctx.io.get(secrets, &candidate).await? {
-            Some(secret) => found.push(secret),
+            Some(secret) => {
+                // The status forgets the name before the Secret goes; the watch may not have told it.
+                ctx.staging.seen(namespace, &name, &candidate);
+                found.push(secret);
+            }
             None => ctx.staging.gone(namespace, &name, &candidate),
         }
     }

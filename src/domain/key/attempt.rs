@@ -194,7 +194,7 @@ impl Table<'_> {
 
     pub(super) fn give_up(&self, rule: &'static str, status: &ServiceAccountKeyStatus) -> Plan {
         let mut after = status.clone();
-        ledger::pending_to_lost(&mut after, self.timing);
+        ledger::pending_to_lost(&mut after, self.now, self.timing);
         if defect!(GivenUpForgotten) {
             after.lost.clear();
         }

@@ -27,7 +27,7 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     }
     if status.pending.is_some() {
         let mut after = status;
-        ledger::pending_to_lost(&mut after, table.timing);
+        ledger::pending_to_lost(&mut after, table.now, table.timing);
         tell(table, &mut after, Reason::Deleting, "The open attempt is given up");
         return Plan::act("3", Step::WriteStatus, after);
     }
@@ -48,6 +48,11 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
         return table.adopt_or_unstage("3", &status, staged, std::time::Duration::ZERO);
     }
     if let Some(key) = status.keys.iter().find(|k| must_end(obs, k)) {
+        // A Secret that stays must not go on showing it.
+        let account = obs.account.reachable();
+        if let Some(dropped) = account.and_then(|account| table.drop_previous(&status, account, &key.id)) {
+            return dropped;
+        }
         return end(table, &status, key);
     }
     if !status.lost.is_empty() && !defect!(FinalizerTooEarly) {

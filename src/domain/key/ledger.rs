@@ -80,17 +80,23 @@ pub fn to_overlap(key: &mut LedgerKey, disable_at: Timestamp) {
 }
 
 /// The open attempt becomes lost: unfenced, with its own ids and window.
-pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, timing: &Timing) {
+pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, now: Timestamp, timing: &Timing) {
     if let Some(pending) = status.pending.take() {
         status.keys.retain(|k| k.phase != KeyPhase::Pending || k.attempt != pending.attempt);
         let forgotten = sub(pending.started_at, timing.burn_window);
         status.unpublished_attempts.retain(|at| *at > forgotten);
         status.unpublished_attempts.push(pending.started_at);
+        // A create is sent once, soon after its intent; an upload until it is found.
+        let sent = if pending.public_key_sha256.is_some() {
+            now.max(pending.backend_time)
+        } else {
+            pending.backend_time
+        };
         status.lost.push(LostAttempt {
             attempt: pending.attempt,
             nonce: pending.nonce,
             backend_time: pending.backend_time,
-            until: add(add(pending.backend_time, SEND_MARGIN), timing.horizon),
+            until: add(add(sent, SEND_MARGIN), timing.horizon),
             known_key_ids: pending.known_key_ids,
             fenced: defect!(NoFence),
             public_key_sha256: pending.public_key_sha256,

@@ -81,8 +81,8 @@ impl Table<'_> {
             .or_else(|| self.revoke_old(&status, account)) // 13, revoked
             .or_else(|| self.attempt(&status, &schedule, account)) // 8
             .or_else(|| self.staged_by_none(&status, &schedule)) // 9
+            .or_else(|| self.rename(&status, account)) // 11, where the key is good
             .or_else(|| self.mint(&status, &schedule, account)) // 10
-            .or_else(|| self.rename(&status, account)) // 11
             .or_else(|| self.rewrite(&status, &schedule, account)) // 11
             .or_else(|| self.end_former(&status, &schedule)) // 11b
             .or_else(|| self.fence(&status)) // 12

@@ -11,7 +11,9 @@ use super::step::{Need, Plan, Publication, Step};
 use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, ledger, requests};
-use crate::api::v1alpha1::{FormerSecret, KeyPhase, LedgerKey, PendingAttempt, ServiceAccountKeyStatus};
+use crate::api::v1alpha1::{
+    FormerSecret, KeyPhase, KeySeen, LedgerKey, PendingAttempt, ServiceAccountKeyStatus,
+};
 use crate::defect;
 use crate::domain::schedule::{Schedule, add, between, whole_second_after};
 use crate::domain::{Event, Reason, names};
@@ -112,10 +114,15 @@ impl Table<'_> {
         Some(Plan::act("11", Step::WriteStatus, after))
     }
 
-    /// The same credential is published under the new name.
+    /// The same credential is published under the new name, before another key is made: a full account must not stand in
+    /// its way. One that is revoked or ended is not worth it.
     pub(super) fn rename(&self, status: &ServiceAccountKeyStatus, account: &Account) -> Option<Plan> {
         let old = self.obs.renamed_from.as_ref()?;
         let active = ledger::active(status)?;
+        let revoked = requests::revocation(self, status).is_some_and(|at| requests::is_revoked(active, at));
+        if revoked || matches!(active.seen, Some(KeySeen::Gone | KeySeen::Disabled)) {
+            return None;
+        }
         if self.obs.secret != Secret::Absent || !holds(old, active) {
             return None; // rules 7 and 11 see to a Secret that is there, rule 10 to a credential that is lost
         }

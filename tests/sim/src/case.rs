@@ -181,6 +181,10 @@ async fn drive(world: &mut World, script: &mut Script, begun: Duration, flow: &F
             let slept_through: u64 = world.actors.iter().skip(sleeper + 1).map(|a| a.answered).sum();
             if slept_through >= wake_after {
                 world.note(&format!("A{sleeper} wakes after {slept_through} calls of others"));
+                if wake_after % 8 < 4 {
+                    // As a machine that was paused: its clock on the wall stands where it stood, or before.
+                    world.actors[sleeper].clock.set_error(-SignedDuration::from_hours(1));
+                }
                 world.actors[sleeper].wake();
             }
         }

@@ -13,7 +13,7 @@ const SEED: u64 = 7;
 /// How much is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Crashes and a lost answer at every call that changes something.
+    /// Crashes and a lost answer at every call that changes something, in the main flows; a crash in all others.
     Smoke,
     /// The same with late calls, a refusal, old memories and late wakers.
     Quick,
@@ -74,7 +74,7 @@ pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
     if matches!(flow.name, "create" | "rotate") && depth == Depth::Full {
         cases.extend(pairs(flow, &calm.seen));
     }
-    if matches!(flow.name, "create" | "rotate" | "delete" | "retire" | "local-create") {
+    if is_main(flow) {
         let every = match depth {
             Depth::Smoke => 12,
             Depth::Quick => 6,
@@ -85,11 +85,18 @@ pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
     cases
 }
 
+/// Whether a flow is one of those that all others are made of.
+fn is_main(flow: &Flow) -> bool {
+    matches!(flow.name, "create" | "rotate" | "delete" | "retire" | "local-create")
+}
+
 fn single(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
     let mut cases = Vec::new();
     for (at, offer) in (1..).zip(seen) {
         let fates = match depth {
-            Depth::Smoke => smoke(offer),
+            // The main flows; of the others the crash that forgets most.
+            Depth::Smoke if is_main(flow) => smoke(offer),
+            Depth::Smoke => smoke(offer).into_iter().filter(|fate| *fate == Fate::CrashAfter).collect(),
             Depth::Quick => quick(offer),
             Depth::Full => full(offer),
         };

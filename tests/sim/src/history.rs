@@ -193,8 +193,8 @@ impl History {
         });
         let turned = usize::try_from(rotations(world).saturating_sub(before)).unwrap_or(usize::MAX);
         let writes = world.counts.api_writes.len();
-        // Five a rotation, and one more where the previous credential is taken out; one for each key that is disabled or
-        // deleted, and for each suspect that is gone by now; two for a Secret of a former name.
+        // Five a rotation; one for each key that is disabled or deleted, and one more where its credential is taken out
+        // before; one for each suspect that is gone by now; two for a Secret of a former name.
         let ended = world
             .counts
             .iam_calls
@@ -279,7 +279,9 @@ fn happen(world: &mut World, director: &mut Chaos, happening: &Happening) {
         }
         Happening::Clock(_, error) => {
             world.note(&format!("the clock is set wrong by {error:?}"));
-            for actor in world.actors.iter().filter(|a| a.is_alive()) {
+            // With a Lease: that of the process that works, on its own machine.
+            let alone = world.lease().is_none();
+            for actor in world.actors.iter().filter(|a| a.is_alive() && (alone || a.leads())) {
                 actor.clock.set_error(*error);
             }
         }

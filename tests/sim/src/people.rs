@@ -210,6 +210,22 @@ pub fn put_right(world: &mut World) {
     for name in keys {
         world.patch(KEY, &name, json!({ "spec": { "rotation": { "suspend": false } } }));
     }
+    // What they wanted to keep at the backend they take away again: the accounts are full of it.
+    let kept: Vec<String> = world
+        .iam
+        .keys
+        .values()
+        .filter(|k| world.oracle.is_retained(k))
+        .filter(|k| View::of(&world.api).consumers().all(|s| !s.credentials.contains_key(&k.id)))
+        .map(|k| k.id.clone())
+        .collect();
+    world.person("takes away the keys that were retained", |_, iam, _| {
+        for id in kept {
+            if let Some(key) = iam.keys.get_mut(&id) {
+                (key.deleted, key.ended_by_person) = (true, true);
+            }
+        }
+    });
     let foreign: Vec<String> = View::of(&world.api)
         .secrets
         .into_iter()

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use keywheel::domain::defect::{Defect, Layer};
 
-use crate::exhaustive::{Depth, cases_of, run_all};
-use crate::flows;
+use crate::exhaustive::{Case, Depth, cases_of, run_all};
+use crate::flows::{self, Flow};
 use crate::history::History;
 use crate::shrink::shrink;
 
@@ -57,7 +57,8 @@ pub fn chosen(name: Option<&str>) -> Vec<Defect> {
 /// Looks for what a variant breaks. `None`: nothing.
 pub fn catch(defect: Defect, seeds: u64, threads: usize) -> Option<Caught> {
     Defect::switch_on(Some(defect));
-    let caught = in_flows(threads).or_else(|| in_histories(seeds, threads));
+    let caught = in_calm_flows(threads);
+    let caught = caught.or_else(|| in_flows(threads)).or_else(|| in_histories(seeds, threads));
     Defect::switch_on(None);
     caught
 }
@@ -66,24 +67,29 @@ fn broken(violations: &[String]) -> Option<&String> {
     violations.iter().find(|v| INVARIANTS.iter().any(|i| v.starts_with(i)))
 }
 
-/// The shortest trace of the first flow that shows it.
+/// A flow in which nothing goes wrong but the variant.
+fn in_calm_flows(threads: usize) -> Option<Caught> {
+    let calm = |flow: Flow| Case { flow: flow.name, faults: Vec::new(), wake_after: None, behind: 0 };
+    first_of(&flows::all().into_iter().map(calm).collect::<Vec<_>>(), threads)
+}
+
 fn in_flows(threads: usize) -> Option<Caught> {
-    for flow in flows::all() {
-        let best: Mutex<Option<Caught>> = Mutex::default();
-        run_all(&cases_of(&flow, Depth::Quick), threads, |_, case, outcome| {
-            let Some(violation) = broken(&outcome.violations) else { return false };
-            let length = outcome.trace.len();
-            let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
-            if best.as_ref().is_none_or(|b| length < b.length) {
-                *best = Some(Caught { place: case.to_string(), violation: violation.clone(), length });
-            }
-            true
-        });
-        if let Some(caught) = best.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Some(caught);
+    flows::all().iter().find_map(|flow| first_of(&cases_of(flow, Depth::Quick), threads))
+}
+
+/// The shortest trace of the first cases that show it.
+fn first_of(cases: &[Case], threads: usize) -> Option<Caught> {
+    let best: Mutex<Option<Caught>> = Mutex::default();
+    run_all(cases, threads, |_, case, outcome| {
+        let Some(violation) = broken(&outcome.violations) else { return false };
+        let length = outcome.trace.len();
+        let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
+        if best.as_ref().is_none_or(|b| length < b.length) {
+            *best = Some(Caught { place: case.to_string(), violation: violation.clone(), length });
         }
-    }
-    None
+        true
+    });
+    best.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn in_histories(seeds: u64, threads: usize) -> Option<Caught> {

@@ -203,7 +203,7 @@ fn an_upload_without_an_answer_is_looked_for_and_never_forgotten() {
     assert_eq!(decide(&obs, 5).next, Next::Wait);
     // The attempt is given up: its fingerprint stays, the private half goes.
     let mut after = status(&mut obs).clone();
-    ledger::pending_to_lost(&mut after, &crate::domain::Timing::default());
+    ledger::pending_to_lost(&mut after, at(0), &crate::domain::Timing::default());
     obs.status = Some(after);
     obs.upload = None;
     assert!(matches!(step(&decide(&obs, 5)), Step::Unstage { .. }));
@@ -226,6 +226,42 @@ fn an_upload_without_an_answer_is_looked_for_and_never_forgotten() {
     let plan = decide(&obs, 600);
     assert_eq!(adopted(&plan).unwrap().id, "uploaded", "proved by its public half, on a shared account");
     assert!(adopted(&plan).unwrap().surfaces_until.is_some());
+}
+
+/// An upload was lost, not found, sent again and found; the first one arrives an hour later, beside its published key.
+#[test]
+fn an_upload_that_may_have_been_sent_twice_is_looked_for_while_its_key_lives() {
+    let mut obs = local();
+    obs.upload = Some(there(false));
+    obs.secret = Secret::Ours(published_as("k2"));
+    let plan = decide(&obs, 5);
+    let window = &plan.status.lost[0];
+    assert_eq!((window.fenced, &window.public_key_sha256), (true, &Some(sha("pair"))));
+    assert_eq!(window.known_key_ids, ["k2"]);
+    assert_eq!(window.until, at(5 + 10 + 3600));
+    obs.status = Some(plan.status);
+    obs.staged.clear();
+    obs.upload = None;
+    obs.looked_at = at(0);
+    obs.keys = Some(listed(&["k1", "k2", "again"], at(500)));
+    if let Some(KeyList::Listed { keys, .. }) = &mut obs.keys {
+        for key in &mut keys[1..] {
+            key.made_by_backend = false;
+            key.public_key_sha256 = Some(sha("pair"));
+        }
+    }
+    assert_eq!(adopted(&decide(&obs, 500)).unwrap().id, "again");
+    // Sent once: nothing can surface.
+    let mut obs = local();
+    obs.upload = Some(there(true));
+    obs.secret = Secret::Ours(published_as("k2"));
+    assert_eq!(decide(&obs, 5).status.lost, []);
+}
+
+fn published_as(id: &str) -> Published {
+    let mut published = published(id, 2);
+    published.credential = Credential::Readable { public_key_sha256: sha("pair") };
+    published
 }
 
 #[test]

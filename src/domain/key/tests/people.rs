@@ -2,7 +2,9 @@
 
 use super::super::*;
 use super::builders::*;
-use crate::api::v1alpha1::{FormerSecret, KeyPhase, KeyReason, KeySeen, SuspectKey, Workload, WorkloadKind};
+use crate::api::v1alpha1::{
+    DeletionPolicy, FormerSecret, KeyPhase, KeyReason, KeySeen, SuspectKey, Workload, WorkloadKind,
+};
 use crate::domain::conditions;
 
 fn gates_open(obs: &mut Observation, now: i64) {
@@ -253,6 +255,12 @@ fn a_renamed_secret_is_written_down_before_the_next_key_is_made_or_published() {
     let first = decide(&obs, 50);
     assert_eq!((step(&first), first.status.former_secrets.len()), (&Step::WriteStatus, 1));
     assert_eq!(first.status.pending, None);
+    // Then the old key under the new name: an account without room for another one must not hold that up.
+    obs.status = Some(first.status);
+    obs.confirmed = true;
+    assert!(matches!(step(&decide(&obs, 50)), Step::Publish(publication) if publication.key_id == "k1"));
+    status(&mut obs).keys[0].seen = Some(KeySeen::Disabled);
+    assert!(!matches!(decide(&obs, 50).next, Next::Act(Step::Publish(_))), "what is ended is not published");
     let mut obs = renamed();
     status(&mut obs).pending = Some(pending("n2", 2, at(10)));
     obs.staged = vec![staged("k2", "n2", 2)];
@@ -317,6 +325,23 @@ fn the_previous_credential_stands_in_the_secret_until_its_key_ends() {
     assert_eq!((publication.key_id.as_str(), &publication.previous), ("k1", &None));
     secret(&mut obs).previous_key_id = None;
     assert!(matches!(step(&decide(&obs, 50)), Step::DisableKey { .. }));
+}
+
+#[test]
+fn a_retained_secret_stops_showing_the_previous_credential_before_its_key_ends() {
+    let mut obs = settled();
+    obs.deleting = true;
+    obs.spec.secret.previous = true;
+    obs.spec.secret.deletion_policy = DeletionPolicy::Retain;
+    obs.spec.deletion_policy = DeletionPolicy::Retain;
+    status(&mut obs).keys.push(key("k0", KeyPhase::Overlap, 0));
+    secret(&mut obs).previous_key_id = Some("k0".to_owned());
+    obs.confirmed = true;
+    let plan = decide(&obs, 50);
+    let Step::Publish(publication) = step(&plan) else { panic!("{:?}", plan.next) };
+    assert_eq!((publication.key_id.as_str(), &publication.previous), ("k1", &None));
+    secret(&mut obs).previous_key_id = None;
+    assert_eq!(step(&decide(&obs, 50)), &Step::DeleteKey { id: "k0".to_owned() });
 }
 
 #[test]

@@ -16,7 +16,7 @@ impl Oracle {
             // A person who puts a credential back after our last look cannot be seen.
             let read = self.reads.get(&(actor, secret.place.clone())).copied().unwrap_or(0);
             let unseen = self.tampered.get(&secret.place).is_some_and(|written| *written > read);
-            if !unseen && key.works() {
+            if !unseen && key.works() && !self.is_forgotten(&secret.place) {
                 self.report(
                     "No premature end",
                     format!("key {} ends while {} publishes it", short(id), secret.place),
@@ -73,12 +73,16 @@ impl Oracle {
                 let asked = o.object.pointer("/metadata/annotations/keywheel.dev~1claim-key");
                 asked.and_then(|v| v.as_str()).is_some_and(|ids| ids.contains(id))
             });
-            if !claimed {
+            if !claimed && !self.presumed.contains(id) {
                 self.report("No theft", format!("key {} was made by a person and is ended", short(id)));
             }
             return;
         };
         let owner = self.attempts.get(nonce).cloned().unwrap_or_default();
+        if self.departed(&owner).is_some() {
+            // Whoever took its Secret over, or adopted it, is its object now.
+            return;
+        }
         let holder = view.keys.iter().filter(|k| k.uid != owner && !k.deleting).find(|k| {
             let proved = |entry: &serde_json::Value| entry["id"] == id && entry["origin"] != "Orphan";
             k.active() == Some(id) || k.list("keys").any(proved)

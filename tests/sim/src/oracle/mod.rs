@@ -67,8 +67,13 @@ pub struct Oracle {
     gone: BTreeMap<String, Value>,
     /// Objects and Secrets that a person took out of the operator's hands.
     let_go: BTreeSet<String>,
+    /// Secrets of former names that nobody remembers because a person took the status away.
+    forgotten: BTreeSet<Place>,
     /// When a spec last gave up the name of a Secret: by uid and name.
     renamed: BTreeMap<(String, String), Timestamp>,
+    /// Keys that people made and that the tests of PROTOCOL.md, section 6, take for ours: on an account that is ours alone,
+    /// in the window of a lost attempt. That is what the protocol leaves open, and says so.
+    presumed: BTreeSet<String>,
     /// With which version a person last changed an object.
     edited: BTreeMap<Place, u64>,
 }
@@ -87,7 +92,9 @@ impl Default for Oracle {
             needs: Needs::default(),
             gone: BTreeMap::new(),
             let_go: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             renamed: BTreeMap::new(),
+            presumed: BTreeSet::new(),
             edited: BTreeMap::new(),
         }
     }
@@ -130,6 +137,11 @@ impl Oracle {
             let active = o.pointer("/status/activeKeyId").is_some_and(|id| *id == key.id.as_str());
             active && o.pointer("/spec/deletionPolicy").is_some_and(|p| p == "Retain")
         })
+    }
+
+    /// Whether a person made everybody forget a Secret.
+    pub fn is_forgotten(&self, place: &Place) -> bool {
+        self.forgotten.contains(place)
     }
 
     /// An object that is gone, as it was last.
@@ -280,6 +292,7 @@ impl Oracle {
             }
             Some(_) => {
                 self.let_go.remove(&format!("{}", change.place));
+                self.forgotten.remove(&change.place);
                 self.taken_over(change, iam);
                 if content_changed || change.kind == ChangeKind::Deleted {
                     self.tampered.remove(&change.place);
@@ -352,6 +365,11 @@ impl Oracle {
             }
             if before.is_some_and(|b| !b["status"].is_null()) && change.object["status"].is_null() {
                 self.needs.touched(&uid);
+                // Who takes the status away makes everybody forget the Secret of a former name.
+                let former = View::of(api).secrets.into_iter().filter(|s| {
+                    s.owner_uid.as_deref() == Some(uid.as_str()) && s.place.name != name(&change.object)
+                });
+                self.forgotten.extend(former.map(|s| s.place));
             }
             return;
         }
@@ -360,9 +378,31 @@ impl Oracle {
         if let Some(burnt) = self.needs.wrote(before, &object, iam, now, self.slack) {
             self.report("No burn", burnt);
         }
+        self.presume(before, &object, iam, api);
         let handled = |o: &Value| o.pointer("/status/handled/revokeAt").and_then(time);
         if let Some(at) = handled(&change.object).filter(|at| before.and_then(handled) != Some(*at)) {
             self.revoked(&object, at, iam);
+        }
+    }
+
+    fn presume(&mut self, before: Option<&Value>, object: &KeyObject, iam: &Iam, api: &Shared) {
+        let place = Place {
+            kind: Kind::Account.stored().to_owned(),
+            namespace: object.place.namespace.clone(),
+            name: object.object["spec"]["serviceAccountRef"]["name"].as_str().unwrap_or_default().to_owned(),
+        };
+        let exclusive = api.with(|s| s.store.get(&place).is_some_and(|a| a["status"]["exclusive"] == true));
+        let windows = before.and_then(|b| b.pointer("/status/lost")).and_then(Value::as_array);
+        let windows: Vec<&Value> = windows.into_iter().flatten().filter(|l| l["fenced"] == true).collect();
+        for id in object.list("keys").filter(|k| k["origin"] == "Orphan").filter_map(|k| k["id"].as_str()) {
+            let Some(key) = iam.keys.get(id).filter(|k| k.made_by == Maker::Person) else { continue };
+            let fits = |lost: &&Value| {
+                let known = lost["knownKeyIds"].as_array().is_some_and(|ids| ids.iter().any(|k| k == id));
+                !known && is_in_window(lost, key.created_at)
+            };
+            if exclusive && windows.iter().any(fits) {
+                self.presumed.insert(id.to_owned());
+            }
         }
     }
 
@@ -483,7 +523,7 @@ impl Oracle {
             let owner = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let unproved_is_fine =
                 object.pointer("/spec/verification/mode").is_some_and(|mode| mode == "None");
-            if self.tampered.contains_key(&secret.place) {
+            if self.tampered.contains_key(&secret.place) || self.forgotten.contains(&secret.place) {
                 continue;
             }
             let marked = secret.key_id.as_ref().and_then(|id| secret.credentials.get_key_value(id));

@@ -162,7 +162,13 @@ fn unneeded(
         }
         "Revoked" => {
             let Some(asked) = annotation("revoke-at") else { return Some("nobody asked".to_owned()) };
-            let younger = key.is_some_and(|k| k.created_at > asked + slack) || asked > now + slack;
+            // After a status was lost nobody remembers when the key was made: then it counts as older.
+            let remembered = before.is_some_and(|b| {
+                let mut keys = b.pointer("/status/keys").and_then(Value::as_array).into_iter().flatten();
+                keys.any(|k| k["id"].as_str() == active && !k["mintedAt"].is_null())
+            });
+            let younger =
+                (remembered && key.is_some_and(|k| k.created_at > asked + slack)) || asked > now + slack;
             younger.then(|| "the active key is younger than the revocation".to_owned())
         }
         _ => None,

@@ -40,7 +40,8 @@ pub fn unrest(api: &Shared, iam: &Iam, oracle: &Oracle, now: Timestamp) -> Vec<U
     for secret in view.consumers() {
         let Some(owner) = secret.owner_uid.as_deref().and_then(|uid| view.key(uid)) else { continue };
         let known = object_names(owner).any(|name| name == secret.place.name);
-        if !owner.deleting && !known && !oracle.is_let_go(&secret.place.to_string()) {
+        let by_hand = oracle.is_let_go(&secret.place.to_string()) || oracle.is_forgotten(&secret.place);
+        if !owner.deleting && !known && !by_hand {
             found.push(Unrest(format!("{} of {} is forgotten", secret.place, owner.place)));
         }
     }
