@@ -35,7 +35,8 @@ chaos: testbed ## Kill the operator KILLS=100 times and the servers in between, 
 	@KEYWHEEL_CHAOS_KILLS=$(KILLS) $(TESTBED) test chaos::
 
 model: ## Search every state of the key's life, through the production plan; prints how many; WORDS=words for some
-	$(CARGO) run -p keywheel-model -- check $(WORDS)
+	@$(CARGO) build --profile sim --package keywheel-sim --package keywheel-model --bins
+	@$(TARGET_DIR)/sim/keywheel-model check $(WORDS)
 
 variants: ## Show that the search catches every wrong variant of the plan; NAME=name for one, with its trace
 	$(CARGO) run -p keywheel-model --features defects -- variants $(NAME)

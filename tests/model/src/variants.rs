@@ -45,9 +45,10 @@ fn likely(defect: Defect) -> Vec<Scenario> {
             &["runs on: lost", "no overlap, the old", "rotate: any two"]
         }
         Defect::RetireBlindly => &["put back", "rotate: any two"],
-        Defect::NoSiblingCheck | Defect::SibIgnoresPending => &["one is made"],
-        Defect::SibBeforeList => &["one rotates: deleted"],
-        Defect::SibIgnoresUnfenced | Defect::SibIgnoresWiped => &["one rotates: staging"],
+        Defect::NoSiblingCheck | Defect::SibIgnoresPending => &["calm: exclusive, one owes, one is made"],
+        Defect::SibBeforeList => &["calm: exclusive, one owes, one rotates"],
+        Defect::SibIgnoresUnfenced => &["one rotates: staging, leaders"],
+        Defect::SibIgnoresWiped => &["one rotates: staging, status"],
         Defect::RebuiltProves => &["key of before, status lost"],
         Defect::KnownIdsOnly => &["key of before, lost"],
         Defect::DeleteOnSharedAccount => &["shared: one owes"],

@@ -8,7 +8,7 @@ use keywheel_model::variants::try_out;
 const STATES: usize = 30_000;
 
 /// Those that need a longer search.
-const DEEP: [Defect; 7] = [
+const DEEP: [Defect; 9] = [
     Defect::NoConfirm,
     Defect::NoFence,
     Defect::FenceOnPaper,
@@ -16,6 +16,8 @@ const DEEP: [Defect; 7] = [
     Defect::PostWithoutLease,
     Defect::BlindPublish,
     Defect::OverlapFromIntent,
+    Defect::SibIgnoresUnfenced,
+    Defect::SibIgnoresWiped,
 ];
 
 #[test]
