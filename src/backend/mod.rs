@@ -18,6 +18,7 @@ use crate::domain::account::Account;
 use crate::domain::key::ListedKey;
 
 /// What a backend is and can do. Never changes while a login is in use.
+#[expect(clippy::struct_excessive_bools, reason = "each is a capability of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Project in which accounts are made.

@@ -95,8 +95,8 @@ pub(super) async fn list(ctx: &Context, world: &mut World) -> KeyList {
 }
 
 /// Names the keys of lost attempts, where the backend can. Without its answer nothing is decided on the list.
-async fn attribute(world: &World, list: &mut KeyList) {
-    let KeyList::Listed { keys, .. } = list else { return };
+async fn attribute(world: &World, answer: &mut KeyList) {
+    let KeyList::Listed { keys, .. } = answer else { return };
     let Some(login) = world.login.as_ref().filter(|login| login.backend.facts().names_attempts) else {
         return;
     };
@@ -110,7 +110,7 @@ async fn attribute(world: &World, list: &mut KeyList) {
                 }
             }
             Err(error) => {
-                *list = KeyList::Unreadable(error.trouble());
+                *answer = KeyList::Unreadable(error.trouble());
                 return;
             }
         }

@@ -161,8 +161,8 @@ fn waits(
         }
     }
     // A window that is over cannot bring a key any more: it only waits to be looked at.
-    let lost = status.lost.iter().filter(|l| ledger::is_attempt(l));
-    let open = lost.map(|l| add(l.until, timing.list_lag)).filter(|end| *end > now);
+    let attempts = status.lost.iter().filter(|l| ledger::is_attempt(l));
+    let open = attempts.map(|l| add(l.until, timing.list_lag)).filter(|end| *end > now);
     if let (true, Some(until)) = (open.clone().count() >= cap, open.min()) {
         let message = format!("{cap} attempts to make a key ended without an answer");
         return Some(Gate::BackOff { until, message });

@@ -130,6 +130,19 @@ impl Table<'_> {
         Some(Plan { events: vec![event], ..Plan::act("7", Step::WriteStatus, after) })
     }
 
+    /// How the key that was published by its own attempt was proved.
+    fn tell_verified(&self, after: &mut ServiceAccountKeyStatus) {
+        let obs = self.obs;
+        let (is, reason, message) = match obs.spec.verification.mode {
+            VerificationMode::TokenExchange => {
+                (Is::True, Reason::KeyAccepted, "The backend accepted the key before it was published")
+            }
+            VerificationMode::None => (Is::Unknown, Reason::NotVerified, "verification.mode is None"),
+        };
+        story::verified(obs, after, is, reason, message, self.now);
+        story::backend(obs, after, Ok(()), self.now);
+    }
+
     pub(super) fn recorded(
         &self,
         status: &ServiceAccountKeyStatus,
@@ -235,14 +248,7 @@ impl Table<'_> {
             after.next_rotation_time = schedule.next_rotation(due, &obs.uid, created_at, expires_at);
         }
         if pending.is_some() {
-            let (is, reason, message) = match obs.spec.verification.mode {
-                VerificationMode::TokenExchange => {
-                    (Is::True, Reason::KeyAccepted, "The backend accepted the key before it was published")
-                }
-                VerificationMode::None => (Is::Unknown, Reason::NotVerified, "verification.mode is None"),
-            };
-            story::verified(obs, &mut after, is, reason, message, self.now);
-            story::backend(obs, &mut after, Ok(()), self.now);
+            self.tell_verified(&mut after);
         }
         requests::mark_handled(self, &mut after);
         story::tell(obs, &mut after, &Mood::Settled, self.now);

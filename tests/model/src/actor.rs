@@ -133,6 +133,8 @@ pub enum Listing {
 pub struct Told {
     /// Keys that they name.
     pub claimed: Vec<Key>,
+    /// Keys that they suspect.
+    pub suspected: Vec<Key>,
     /// First and last moment of each window of theirs.
     pub windows: Vec<(Time, Time)>,
     /// Fenced lost attempts of all objects.

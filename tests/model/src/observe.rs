@@ -305,6 +305,7 @@ pub fn objects(world: &World, cr: usize) -> Told {
         |w: &Window| (w.from.map_or(ANCIENT, |at| time::of(add(at, up))), w.until.map_or(FAR, time::of));
     Told {
         claimed: said.claimed.iter().map(|id| Key::parse(id)).collect(),
+        suspected: said.suspected.iter().map(|id| Key::parse(id)).collect(),
         windows: said.windows.iter().map(window).collect(),
         fenced: u8::try_from(said.fenced_attempts).expect("few attempts"),
         whole: false,
@@ -332,6 +333,7 @@ fn siblings(told: &Told) -> Siblings {
         |(from, until): &(Time, Time)| Window { from: bound(*from, ANCIENT), until: bound(*until, FAR) };
     Siblings {
         claimed: told.claimed.iter().map(|key| key.id()).collect(),
+        suspected: told.suspected.iter().map(|key| key.id()).collect(),
         windows: told.windows.iter().map(window).collect(),
         fenced_attempts: told.fenced.into(),
     }
