@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::ledger::REBUILT;
 use crate::api::v1alpha1::ServiceAccountKeyStatus;
 use crate::defect;
 use crate::domain::schedule::sub;
@@ -51,8 +52,8 @@ impl Siblings {
         };
         let unproved = status.lost.iter().filter(|l| l.public_key_sha256.is_none());
         // What was rebuilt is a time in which there may have been attempts, not one of them.
-        self.fenced_attempts +=
-            unproved.clone().filter(|l| l.fenced && l.nonce != super::ledger::REBUILT).count();
+        let is_attempt = |nonce: &str| nonce != REBUILT || defect!(RebuiltProves);
+        self.fenced_attempts += unproved.clone().filter(|l| l.fenced && is_attempt(&l.nonce)).count();
         if own {
             return;
         }
