@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::ledger::{REBUILT, is_answered};
 use crate::api::v1alpha1::ServiceAccountKeyStatus;
 use crate::defect;
 use crate::domain::schedule::sub;
@@ -54,8 +55,9 @@ impl Siblings {
         let unproved = status.lost.iter().filter(|l| l.public_key_sha256.is_none());
         // What was rebuilt is a time in which there may have been attempts, not one of them; and an attempt whose key is
         // known has made no other.
-        let candidates = unproved.clone().filter(|l| l.fenced && l.nonce != super::ledger::REBUILT);
-        self.fenced_attempts += candidates.filter(|l| !super::ledger::is_answered(status, l)).count();
+        let is_attempt = |nonce: &str| nonce != REBUILT || defect!(RebuiltProves);
+        let candidates = unproved.clone().filter(|l| l.fenced && is_attempt(&l.nonce));
+        self.fenced_attempts += candidates.filter(|l| !is_answered(status, l)).count();
         if own {
             return;
         }
