@@ -184,6 +184,14 @@ impl History {
             let view = crate::oracle::View::of(&world.api);
             view.keys.iter().map(|k| k.list("suspects").count()).sum()
         };
+        // A key that waits for a place on its account says so each time that it asks in vain: that has no budget.
+        let waits = world.api.with(|s| {
+            let mut keys = s.store.list(crate::actor::Kind::Key.stored(), None);
+            keys.any(|(_, k)| k["status"]["failures"].as_u64().is_some_and(|n| n > 0))
+        });
+        if waits {
+            return None;
+        }
         let (before, suspected) = (rotations(world), suspects(world));
         world.counts.reset();
         world.run_for(Duration::from_hours(24), &mut Calm).await;

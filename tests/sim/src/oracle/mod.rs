@@ -364,7 +364,7 @@ impl Oracle {
                 self.let_go.insert(uid.clone());
             }
             if before.is_some_and(|b| !b["status"].is_null()) && change.object["status"].is_null() {
-                self.needs.touched(&uid);
+                self.needs.wiped(&uid);
                 // Who takes the status away makes everybody forget the Secret of a former name.
                 let former = View::of(api).secrets.into_iter().filter(|s| {
                     s.owner_uid.as_deref() == Some(uid.as_str()) && s.place.name != name(&change.object)

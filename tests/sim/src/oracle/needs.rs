@@ -29,7 +29,7 @@ struct Known {
     repaired: Option<(Timestamp, Value)>,
     /// Nonce, reason, begin and generation of the open attempt.
     open: Option<(String, String, Timestamp, Value)>,
-    /// Whether a person ever wrote its Secret, or wiped its status.
+    /// Whether a person ever wrote its Secret, or took its status away.
     touched: bool,
 }
 
@@ -53,8 +53,13 @@ impl Needs {
         self.intents.iter().filter(|nonce| !good.contains(nonce.as_str())).count()
     }
 
-    /// A person wrote the Secret of an object, or took its status away.
+    /// A person wrote the Secret of an object.
     pub fn touched(&mut self, uid: &str) {
+        self.known.entry(uid.to_owned()).or_default().touched = true;
+    }
+
+    /// A person took the status of an object away: what was repaired last stood only there.
+    pub fn wiped(&mut self, uid: &str) {
         let known = self.known.entry(uid.to_owned()).or_default();
         known.touched = true;
         known.repaired = None;
