@@ -153,9 +153,11 @@ fn waits(
     let cap = usize::try_from(timing.burn_cap).unwrap_or(usize::MAX);
     // A spec that was changed since the failure may have removed its cause.
     let same_spec = status.observed_generation == obs.generation;
-    let patient = same_spec && why != KeyReason::Revoked;
-    if let (true, Some(failed)) = (patient, status.last_failure_time) {
-        let until = add(failed, timing.backoff(status.failures));
+    if let (true, Some(failed)) = (same_spec, status.last_failure_time) {
+        let wait = timing.backoff(status.failures);
+        // A credential that leaked is not waited for for an hour.
+        let wait = if why == KeyReason::Revoked { wait.min(timing.backoff_base) } else { wait };
+        let until = add(failed, wait);
         if until > now {
             return Some(Gate::NotBefore(until));
         }

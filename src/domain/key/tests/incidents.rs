@@ -183,7 +183,7 @@ fn what_another_object_suspects_is_not_presumed_to_be_ours() {
 }
 
 #[test]
-fn a_revocation_goes_on_under_suspension_and_through_a_backoff() {
+fn a_revocation_goes_on_under_suspension_and_waits_a_minute_at_most() {
     // A rotation was staged, then the wheel was stopped, then the active key was revoked: the staged one replaces it.
     let mut obs = settled();
     obs.spec.rotation.as_mut().unwrap().suspend = true;
@@ -193,14 +193,16 @@ fn a_revocation_goes_on_under_suspension_and_through_a_backoff() {
     assert_eq!(decide(&obs, 110).next, Next::Wait);
     obs.requests.revoke_at = Some(at(90));
     assert!(matches!(step(&decide(&obs, 110)), Step::Publish(_)));
-    // A failure of a moment ago does not hold it up.
+    // Failures of before hold it up for a minute, not for an hour.
     let mut obs = settled();
     obs.requests.revoke_at = Some(at(100));
-    status(&mut obs).failures = 5;
+    status(&mut obs).failures = 9;
     status(&mut obs).last_failure_time = Some(at(100));
-    obs.keys = Some(listed(&["k1"], at(101)));
+    obs.keys = Some(listed(&["k1"], at(160)));
     obs.preflight = Some(Preflight::Accepted);
-    assert_eq!(decide(&obs, 101).status.pending.unwrap().reason, KeyReason::Revoked);
+    let waiting = decide(&obs, 101);
+    assert_eq!((waiting.next, waiting.requeue.as_secs()), (Next::Wait, 59));
+    assert_eq!(decide(&obs, 160).status.pending.unwrap().reason, KeyReason::Revoked);
 }
 
 #[test]
