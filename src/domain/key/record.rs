@@ -81,7 +81,8 @@ impl Table<'_> {
         let emptied = |s: &ServiceAccountKeyStatus| {
             let published = |secret: &Published| secret.key_id.is_some() && self.is_of_account(secret);
             let published = self.obs.secret.ours().is_some_and(published);
-            published && s.keys.is_empty() && s.pending.is_none() && s.lost.is_empty()
+            let nothing = s.lost.iter().all(|l| l.nonce == ledger::REBUILT);
+            published && s.keys.is_empty() && s.pending.is_none() && nothing
         };
         let absent = evidence || !(self.obs.own_finalizer || defect!(FinalizerIsNoTrace));
         self.obs.has_finalizer && self.obs.status.as_ref().map_or(absent, emptied)

@@ -78,7 +78,7 @@ fn first_useful(world: &World, here: Fingerprint, mover: &mut Mover, out: &mut V
     };
     out.clear();
     mover.environment(world, out);
-    let mut around: Vec<Move> = out.drain(..).collect();
+    let mut around = std::mem::take(out);
     around.sort_by_key(|next| next.kind);
     let later = around.split_off(around.partition_point(|next| next.kind < Kind::Works));
     if let Some(next) = around.into_iter().find_map(|mut next| useful(&mut next).then_some(next)) {

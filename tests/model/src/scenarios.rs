@@ -216,6 +216,7 @@ pub fn deep() -> Vec<Scenario> {
 }
 
 /// All scenarios.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub fn all() -> Vec<Scenario> {
     use Fault::{
         Crash, DeleteCr, Deny, Due as DueAgain, Lease, Lost, Person, Restore, SecretGone, StagingGone, Wipe,

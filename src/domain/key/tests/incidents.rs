@@ -3,8 +3,8 @@
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{
-    DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, KeySeen, KeySource, Span, SuspectKey, Workload,
-    WorkloadKind,
+    DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, KeySeen, KeySource, ServiceAccountKeyStatus, Span,
+    SuspectKey, Workload, WorkloadKind,
 };
 use crate::domain::conditions;
 
@@ -270,6 +270,17 @@ fn a_rebuilt_window_outlives_the_record_of_a_publication_of_its_number() {
     status(&mut obs).pending = Some(pending("n1", 1, at(0)));
     let plan = decide(&obs, 50);
     assert_eq!((plan.rule, plan.status.lost.len()), ("7", 1));
+}
+
+#[test]
+fn a_status_that_knows_nothing_but_a_rebuilt_window_is_rebuilt_from_the_secret_once_that_is_ours() {
+    let mut obs = settled();
+    let window = lost(ledger::REBUILT, 1, at(0), false);
+    obs.status = Some(ServiceAccountKeyStatus { attempt: 1, lost: vec![window], ..Default::default() });
+    obs.own_finalizer = false;
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.rule, plan.status.active_key_id.as_deref()), ("2", Some("k1")));
+    assert_eq!(plan.status.lost.len(), 1);
 }
 
 #[test]

@@ -44,10 +44,13 @@ pub struct Flow {
     /// What it may cost without faults.
     pub budget: Option<Budget>,
     /// What else happens, so long after it began.
-    pub later: Option<(Duration, fn(&mut World))>,
+    pub later: Option<(Duration, Happening)>,
     /// Attempts that it ends before they lead to anything.
     pub given_up: usize,
 }
+
+/// What somebody does to a world.
+pub type Happening = fn(&mut World);
 
 impl Flow {
     fn new(

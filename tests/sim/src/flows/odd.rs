@@ -204,7 +204,8 @@ fn times() -> Vec<Flow> {
             |world| {
                 world.delete("Secret", KEY);
             },
-            |world| world.is_ready(KEY) && rotations(world) == 2 && staged(world) == 0,
+            // Once is enough where the first repair was held up until after the second time.
+            |world| world.is_ready(KEY) && rotations(world) >= 1 && staged(world) == 0,
             30,
         )
         .later(minutes(2), |world| {
