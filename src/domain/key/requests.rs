@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::observation::Secret;
+use super::observation::{Former, Secret};
 use super::step::{Need, Plan, Step};
 use super::story;
 use super::table::Table;
@@ -66,10 +66,18 @@ impl Table<'_> {
             Secret::Ours(secret) => secret.key_id.as_deref(),
             _ => None,
         };
+        if let Some(former) = self.drop_revoked_former(status, asked) {
+            return Some(former);
+        }
+        let elsewhere = |k: &LedgerKey| {
+            self.obs.former.iter().any(|former| former.key_ids.contains(&k.id))
+                || self.obs.renamed_from.as_ref().is_some_and(|old| old.key_id.as_ref() == Some(&k.id))
+        };
         let revoked = |k: &&LedgerKey| {
             matches!(k.phase, KeyPhase::Overlap | KeyPhase::Disabled)
                 && is_revoked(k, asked)
                 && published != Some(k.id.as_str())
+                && !elsewhere(k)
         };
         let key = status.keys.iter().find(revoked)?;
         if ledger::is_unfenced(status, key) {
@@ -89,6 +97,20 @@ impl Table<'_> {
         mark_handled(self, &mut ending.status);
         let event = Event::normal(Reason::KeyDeleted, format!("Key {} is revoked", key.id));
         Some(Plan { events: vec![event], ..Plan::act("13r", ending.step, ending.status) })
+    }
+
+    /// A Secret of a former name that shows a revoked key goes before that key does: once the one of today is good, nobody
+    /// is to read it any more.
+    fn drop_revoked_former(&self, status: &ServiceAccountKeyStatus, asked: Timestamp) -> Option<Plan> {
+        let good = self.obs.secret.ours().is_some() && story::publishes(self.obs, status);
+        let active = ledger::active(status).filter(|k| good && !is_revoked(k, asked))?;
+        let shows = |former: &Former| {
+            let mut ids = former.key_ids.iter().filter(|id| **id != active.id);
+            ids.any(|id| ledger::find(status, id).is_some_and(|k| is_revoked(k, asked)))
+        };
+        let theirs: Vec<&str> =
+            self.obs.former.iter().filter(|f| shows(f)).map(|former| former.uid.as_str()).collect();
+        self.drop_former(status, |former| theirs.contains(&former.uid.as_str()))
     }
 
     /// What was carried out without a write of its own is marked: what was asked for ends visibly.

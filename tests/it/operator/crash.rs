@@ -349,11 +349,8 @@ fn api_server() {
         // Nothing but a watch can tell of it.
         let name = format!("new-{n}");
         case.key(&name, &json!({}));
-        let wait = || match condition(&case.get("iamsak", &name), "Ready")["status"] == "True" {
-            true => Ok(()),
-            false => Err("not ready"),
-        };
-        wait_until(&name, Duration::from_secs(30), wait).unwrap();
+        let ready = || condition(&case.get("iamsak", &name), "Ready")["status"] == "True";
+        wait_until(&name, Duration::from_secs(30), || ready().then_some(()).ok_or("not ready")).unwrap();
     }
     assert_eq!(case.active("billing"), before, "an outage of the API server is no reason for a new key");
     case.accepted("billing");

@@ -3,8 +3,8 @@
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{
-    DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, KeySeen, KeySource, ServiceAccountKeyStatus, Span,
-    SuspectKey, Workload, WorkloadKind,
+    DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeyReason, KeySeen, KeySource,
+    ServiceAccountKeyStatus, Span, SuspectKey, Workload, WorkloadKind,
 };
 use crate::domain::conditions;
 
@@ -12,8 +12,8 @@ fn workload() -> Workload {
     Workload { kind: WorkloadKind::Deployment, name: "web".to_owned() }
 }
 
-fn rollout(state: RolloutState) -> Option<Vec<Rollout>> {
-    Some(vec![Rollout { workload: workload(), state }])
+fn rollout(state: RolloutState) -> Vec<Rollout> {
+    vec![Rollout { workload: workload(), state }]
 }
 
 /// A settled key beside an older one whose overlap was over at 10.
@@ -36,9 +36,9 @@ fn a_stuck_rollout_holds_the_old_key_also_while_another_attempt_waits() {
     obs.keys = Some(listed(&["k0", "k1", "k2"], at(50)));
     obs.proof = Some(Proof::Refused { message: "invalid_grant".to_owned() });
     assert_eq!(decide(&obs, 50).next, Next::Need(Need::Rollout));
-    obs.rollout = rollout(RolloutState::Progressing { progress: "1 of 3".to_owned() });
+    obs.rollout = Some(rollout(RolloutState::Progressing { progress: "1 of 3".to_owned() }));
     assert_eq!(decide(&obs, 50).next, Next::Wait);
-    obs.rollout = rollout(RolloutState::Done);
+    obs.rollout = Some(rollout(RolloutState::Done));
     assert_eq!(step(&decide(&obs, 50)), &Step::DisableKey { id: "k0".to_owned() });
 }
 
@@ -54,9 +54,9 @@ fn workloads_are_restarted_also_where_no_older_key_is_left() {
     obs.status = Some(recorded);
     status(&mut obs).keys.retain(|k| k.id == "k2");
     assert_eq!(decide(&obs, 60).next, Next::Need(Need::Rollout));
-    obs.rollout = rollout(RolloutState::Due);
+    obs.rollout = Some(rollout(RolloutState::Due));
     assert!(matches!(step(&decide(&obs, 60)), Step::Restart { key_id, .. } if key_id == "k2"));
-    obs.rollout = rollout(RolloutState::Progressing { progress: "1 of 3".to_owned() });
+    obs.rollout = Some(rollout(RolloutState::Progressing { progress: "1 of 3".to_owned() }));
     let plan = decide(&obs, 60);
     assert_eq!((step(&plan), &plan.status.restart_owed_for), (&Step::WriteStatus, &None));
     obs.status = Some(plan.status);
@@ -281,6 +281,26 @@ fn a_status_that_knows_nothing_but_a_rebuilt_window_is_rebuilt_from_the_secret_o
     let plan = decide(&obs, 50);
     assert_eq!((plan.rule, plan.status.active_key_id.as_deref()), ("2", Some("k1")));
     assert_eq!(plan.status.lost.len(), 1);
+}
+
+#[test]
+fn a_revoked_key_ends_after_the_secret_of_a_former_name_that_shows_it() {
+    let mut obs = settled();
+    status(&mut obs).keys[0].minted_at = Some(at(200));
+    let mut old = key("k0", KeyPhase::Overlap, 0);
+    old.disable_at = Some(at(9_999));
+    status(&mut obs).keys.push(old);
+    let (name, uid) = ("before".to_owned(), "s-0".to_owned());
+    let entry = FormerSecret { name: name.clone(), uid: uid.clone(), delete_at: at(9_999) };
+    status(&mut obs).former_secrets = vec![entry];
+    obs.former = vec![Former { name, uid, resource_version: "3".to_owned(), key_ids: vec!["k0".to_owned()] }];
+    obs.requests.revoke_at = Some(at(100));
+    obs.confirmed = true;
+    let plan = decide(&obs, 300);
+    assert!(matches!(step(&plan), Step::DeleteFormer { name, .. } if name == "before"), "{:?}", plan.next);
+    obs.status = Some(plan.status);
+    obs.former.clear();
+    assert_eq!(step(&decide(&obs, 300)), &Step::DeleteKey { id: "k0".to_owned() });
 }
 
 #[test]

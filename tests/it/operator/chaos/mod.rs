@@ -69,8 +69,8 @@ fn chaos() {
         let user = scope.spawn(|| client.use_secrets(&world.kube, &secrets));
         let outcome = catch_unwind(AssertUnwindSafe(|| chaos.kill(&world, kills)));
         client.stop();
-        let used = user.join();
-        outcome.and(used).unwrap_or_else(|panic| resume_unwind(panic));
+        let served = user.join();
+        outcome.and(served).unwrap_or_else(|panic| resume_unwind(panic));
     });
     let published = chaos.settle();
     eprintln!(
