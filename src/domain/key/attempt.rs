@@ -10,7 +10,8 @@ use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, ledger, requests};
 use crate::api::v1alpha1::{
-    KeyOrigin, KeyPhase, KeyReason, KeySource, PendingAttempt, ServiceAccountKeyStatus, VerificationMode,
+    KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, PendingAttempt, ServiceAccountKeyStatus,
+    VerificationMode,
 };
 use crate::defect;
 use crate::domain::Reason;
@@ -79,8 +80,34 @@ impl Table<'_> {
                 expires_at: *expires_at,
                 ended: *disabled,
             }),
-            (None, _) => None,
+            // The answer of an upload was written down: a list that does not show the key yet is no reason for another.
+            (None, _) => {
+                let keys = self.obs.status.iter().flat_map(|status| &status.keys);
+                let mut noted = keys.filter(|k| k.phase == KeyPhase::Pending && k.attempt == staged.attempt);
+                noted.next().map(|key| StagedKey {
+                    id: key.id.clone(),
+                    account: staged.account.clone(),
+                    public_key_sha256: staged.public_key_sha256.clone(),
+                    created_at: key.created_at,
+                    expires_at: key.expires_at,
+                    ended: false,
+                })
+            }
         }
+    }
+
+    /// Writes the id of an uploaded key down before anything is waited for: its staging Secret does not have it.
+    fn noted(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        pending: &PendingAttempt,
+        staged: &StagedKey,
+    ) -> ServiceAccountKeyStatus {
+        let mut after = status.clone();
+        if pending.public_key_sha256.is_some() {
+            ledger::put(&mut after, pending_entry(pending, staged));
+        }
+        after
     }
 
     /// Rule 8c for a pair that was made here: its public half goes to the backend, unless it is there already. Only the
@@ -164,7 +191,7 @@ impl Table<'_> {
                 Reason::Suspended,
                 "Rotation is suspended; the new key stays staged".to_owned(),
             );
-            return self.wait("8c", status.clone(), &mood, schedule);
+            return self.wait("8c", self.noted(status, pending, staged), &mood, schedule);
         }
         let refused_before = status.keys.iter().any(|k| k.phase == KeyPhase::Pending);
         let times = if refused_before { PROOFS_AFTER_REFUSAL } else { 1 };
@@ -183,7 +210,7 @@ impl Table<'_> {
                 Some(_) => self.not_yet_accepted(status, pending, staged, message, schedule),
             },
             (Some(Proof::Unavailable(trouble)), _) => {
-                let mut after = status.clone();
+                let mut after = self.noted(status, pending, staged);
                 story::backend(obs, &mut after, Err(trouble), self.now);
                 let mood = Mood::Waiting(trouble.class.reason(), trouble.message.clone());
                 let plan = self.wait("8c", after, &mood, schedule);
@@ -224,14 +251,7 @@ impl Table<'_> {
     ) -> Plan {
         let obs = self.obs;
         let mut after = status.clone();
-        let mut key = ledger::entry(&staged.id, KeyPhase::Pending, KeyOrigin::Rotation, pending.attempt);
-        key.source = source_of(pending);
-        key.minted_at = Some(pending.started_at);
-        key.created_at = staged.created_at;
-        key.expires_at = staged.expires_at;
-        key.reason = Some(pending.reason);
-        key.public_key_sha256.clone_from(&staged.public_key_sha256);
-        ledger::put(&mut after, key);
+        ledger::put(&mut after, pending_entry(pending, staged));
         let timeout = obs.spec.verification.timeout.to_duration().unwrap_or(Duration::MAX);
         let late = between(pending.started_at, self.now) >= timeout;
         let reason = if late { Reason::VerificationTimeout } else { Reason::KeyNotYetAccepted };
@@ -306,6 +326,18 @@ pub(super) struct StagedKey {
     pub(super) expires_at: Option<Timestamp>,
     /// Whether it was seen to be disabled.
     pub(super) ended: bool,
+}
+
+/// The ledger's entry of a key that is not published yet.
+fn pending_entry(pending: &PendingAttempt, staged: &StagedKey) -> LedgerKey {
+    let mut key = ledger::entry(&staged.id, KeyPhase::Pending, KeyOrigin::Rotation, pending.attempt);
+    key.source = source_of(pending);
+    key.minted_at = Some(pending.started_at);
+    key.created_at = staged.created_at;
+    key.expires_at = staged.expires_at;
+    key.reason = Some(pending.reason);
+    key.public_key_sha256.clone_from(&staged.public_key_sha256);
+    key
 }
 
 /// Where the pair of an attempt is made.

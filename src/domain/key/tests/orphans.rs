@@ -265,6 +265,24 @@ fn published_as(id: &str) -> Published {
 }
 
 #[test]
+fn an_uploaded_key_that_waits_is_written_down_and_not_uploaded_again_beside_a_list_that_lags() {
+    let refused = Proof::Refused { message: "invalid_grant".to_owned() };
+    for proof in [refused, Proof::Unavailable(Trouble::new(Class::Unknown, "timeout"))] {
+        let mut obs = local();
+        obs.upload = Some(there(true));
+        obs.proof = Some(proof);
+        obs.keys = Some(listed(&["k1"], at(5)));
+        let waiting = decide(&obs, 5);
+        assert_eq!(waiting.next, Next::Wait);
+        // Another pass, which remembers nothing, and a list that does not show the key.
+        let mut obs = local();
+        obs.status = Some(waiting.status);
+        obs.upload = Some(Upload::NotThere);
+        assert!(matches!(decide(&obs, 20).next, Next::Need(Need::Proof { .. })));
+    }
+}
+
+#[test]
 fn a_pair_of_which_nobody_knows_is_remembered_before_its_staging_goes() {
     let mut obs = local();
     status(&mut obs).pending = None;
