@@ -96,20 +96,6 @@ impl Table<'_> {
         }
     }
 
-    /// Writes the id of an uploaded key down before anything is waited for: its staging Secret does not have it.
-    fn noted(
-        &self,
-        status: &ServiceAccountKeyStatus,
-        pending: &PendingAttempt,
-        staged: &StagedKey,
-    ) -> ServiceAccountKeyStatus {
-        let mut after = status.clone();
-        if pending.public_key_sha256.is_some() {
-            ledger::put(&mut after, pending_entry(pending, staged));
-        }
-        after
-    }
-
     /// Rule 8c for a pair that was made here: its public half goes to the backend, unless it is there already. Only the
     /// process that staged it knows without a look that it is not.
     fn upload(
@@ -191,7 +177,7 @@ impl Table<'_> {
                 Reason::Suspended,
                 "Rotation is suspended; the new key stays staged".to_owned(),
             );
-            return self.wait("8c", self.noted(status, pending, staged), &mood, schedule);
+            return self.wait("8c", noted(status, pending, staged), &mood, schedule);
         }
         let refused_before = status.keys.iter().any(|k| k.phase == KeyPhase::Pending);
         let times = if refused_before { PROOFS_AFTER_REFUSAL } else { 1 };
@@ -210,7 +196,7 @@ impl Table<'_> {
                 Some(_) => self.not_yet_accepted(status, pending, staged, message, schedule),
             },
             (Some(Proof::Unavailable(trouble)), _) => {
-                let mut after = self.noted(status, pending, staged);
+                let mut after = noted(status, pending, staged);
                 story::backend(obs, &mut after, Err(trouble), self.now);
                 let mood = Mood::Waiting(trouble.class.reason(), trouble.message.clone());
                 let plan = self.wait("8c", after, &mood, schedule);
@@ -326,6 +312,19 @@ pub(super) struct StagedKey {
     pub(super) expires_at: Option<Timestamp>,
     /// Whether it was seen to be disabled.
     pub(super) ended: bool,
+}
+
+/// The id of an uploaded key is written down before anything is waited for: its staging Secret does not have it.
+fn noted(
+    status: &ServiceAccountKeyStatus,
+    pending: &PendingAttempt,
+    staged: &StagedKey,
+) -> ServiceAccountKeyStatus {
+    let mut after = status.clone();
+    if pending.public_key_sha256.is_some() {
+        ledger::put(&mut after, pending_entry(pending, staged));
+    }
+    after
 }
 
 /// The ledger's entry of a key that is not published yet.
