@@ -13,7 +13,7 @@ use super::leftovers::FirstSeen;
 use super::looks::Looks;
 use super::registry::Registry;
 use super::report::Reporter;
-use crate::credential::RsaKeyPair;
+use crate::credential::{CheckedHalves, RsaKeyPair};
 use crate::domain::Timing;
 use crate::domain::schedule::{add, between};
 use crate::kube_io::Io;
@@ -116,6 +116,8 @@ pub struct Context {
     pub first_seen: FirstSeen,
     /// Looks at the backends.
     pub looks: Looks,
+    /// Private halves that were read before.
+    pub halves: CheckedHalves,
     /// What tells this cluster from others in an account's owner mark.
     pub cluster_id: String,
 }
@@ -136,6 +138,7 @@ impl Context {
             rewrites: Rewrites::default(),
             first_seen: FirstSeen::default(),
             looks: Looks::default(),
+            halves: CheckedHalves::default(),
             leadership,
             cluster_id,
         }

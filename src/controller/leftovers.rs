@@ -54,7 +54,7 @@ pub async fn leftovers(ctx: &Context, namespace: &str, account: &str) -> Result<
         .iter()
         .filter_map(|secret| {
             let owner = secret.annotations().get(meta::OWNER_UID).filter(|uid| !living.contains(*uid))?;
-            read_staging(secret, owner).map(|(staged, _)| staged)
+            read_staging(secret, owner, &ctx.halves).map(|(staged, _)| staged)
         })
         .filter(|staged| staged.account == account)
         .collect();

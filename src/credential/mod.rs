@@ -3,6 +3,7 @@
 //! Private material lives in [`SecretBytes`] or [`RsaKeyPair`] only: neither can be printed, logged or
 //! serialised, and no error of this module carries any of it.
 
+mod checked;
 mod error;
 mod expiry;
 mod google_file;
@@ -11,6 +12,7 @@ mod key_pair;
 mod secret_bytes;
 mod x509;
 
+pub use checked::CheckedHalves;
 pub use error::CredentialError;
 pub use expiry::Expiry;
 pub use google_file::{GoogleCredentials, GoogleFileFields};

@@ -3,7 +3,7 @@
 use kube::ResourceExt as _;
 
 use super::consumer;
-use super::material::{Material, Raw};
+use super::material::{Raw, Stored};
 use super::world::World;
 use super::{Memory, rollout, staging, upload};
 use crate::api::v1alpha1::meta;
@@ -227,13 +227,13 @@ async fn stage(
 }
 
 /// The private half of the active key: in the Secret, or in that of the name before.
-fn published(world: &World) -> Option<&Material> {
+fn published(world: &World) -> Option<&Stored> {
     let renamed = world.renamed.as_ref().and_then(|(_, materials)| materials.current.as_ref());
     world.materials.current.as_ref().or(renamed)
 }
 
 /// The private half of the key that `.previous` shall show.
-fn previous<'w>(world: &'w World, id: &str) -> Option<&'w Material> {
+fn previous<'w>(world: &'w World, id: &str) -> Option<&'w Stored> {
     let secret = world.observation.secret.ours()?;
     if secret.key_id.as_deref() == Some(id) {
         world.materials.current.as_ref()
@@ -245,16 +245,13 @@ fn previous<'w>(world: &'w World, id: &str) -> Option<&'w Material> {
 /// The one write that changes what workloads read. The first one cannot be guarded, and all say when: they must leave
 /// in time.
 async fn publish(ctx: &Context, world: &World, publication: &Publication) -> Result<(), Error> {
-    let staged;
     let material = match &publication.staged_nonce {
-        Some(nonce) => {
-            staged = world.staged_material(nonce)?;
-            &staged
-        }
-        None => published(world).ok_or(missing("publish", "the published private half"))?,
+        Some(nonce) => world.staged_material(nonce)?,
+        None => published(world).ok_or(missing("publish", "the published private half"))?.material()?,
     };
     let previous = publication.previous.as_ref().and_then(|id| previous(world, id));
-    let mut secret = consumer::build(world, publication, material, previous)?;
+    let previous = previous.map(Stored::material).transpose()?;
+    let mut secret = consumer::build(world, publication, &material, previous.as_ref())?;
     // Guarded or not: the overlap of the key before counts from the time that is written now.
     if !defect!(PostWithoutLease) {
         in_time(ctx, world, "publish")?;

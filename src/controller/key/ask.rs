@@ -193,8 +193,8 @@ async fn prove(ctx: &Context, world: &World, nonce: &str, times: u32) -> Result<
 async fn prove_published(ctx: &Context, world: &World) -> Result<Proof, Error> {
     let missing = |what| Error::Missing { step: "proof", what };
     let login = world.login.as_ref().ok_or_else(|| missing("the backend"))?;
-    let material = world.materials.current.as_ref().ok_or_else(|| missing("the Secret's credential"))?;
-    exchange(ctx, login, &material.file()?, 1).await
+    let stored = world.materials.current.as_ref().ok_or_else(|| missing("the Secret's credential"))?;
+    exchange(ctx, login, &stored.material()?.file()?, 1).await
 }
 
 async fn exchange(

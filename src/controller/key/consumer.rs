@@ -9,12 +9,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::material::Material;
+use super::material::{Material, Stored};
 use super::world::World;
 use crate::api::v1alpha1::{LedgerKey, SecretEntry, ServiceAccountKey, meta};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
-use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
+use crate::credential::{CheckedHalves, GoogleCredentials, SecretBytes};
 use crate::domain::key::{Account, Credential, Publication, Published, Secret, ledger};
 
 /// Names that the spec put on the Secret: what leaves the spec leaves the Secret, what others added stays.
@@ -49,6 +49,7 @@ pub fn read(
     object: &ServiceAccountKey,
     account: Option<&Account>,
     login: Option<&Login>,
+    halves: &CheckedHalves,
 ) -> (Secret, Materials) {
     let Some(secret) = secret else { return (Secret::Absent, Materials::default()) };
     let foreign = |why: &str| (Secret::Foreign { why: why.to_owned() }, Materials::default());
@@ -74,9 +75,9 @@ pub fn read(
     }
     let ours = annotation(meta::OWNER_UID) == object.uid();
     let key_id = annotation(meta::KEY_ID);
-    let pair = private_half(secret, object, "");
-    let credential = pair.as_ref().map_or(Credential::Missing, |pair| Credential::Readable {
-        public_key_sha256: pair.public_key_sha256(),
+    let half = private_half(secret, object, "", halves);
+    let credential = half.as_ref().map_or(Credential::Missing, |half| Credential::Readable {
+        public_key_sha256: half.public_key_sha256.clone(),
     });
     let view = Published {
         uid,
@@ -92,17 +93,17 @@ pub fn read(
         key_id,
     };
     // The non-secret parts are made anew: an edit of theirs is what a repair mends.
-    let material = |pair: Option<RsaKeyPair>, key_id: Option<&str>| match (pair, key_id, account, login) {
-        (Some(pair), Some(key_id), Some(account), Some(login)) => {
+    let stored = |half: Option<Half>, key_id: Option<&str>| match (half, key_id, account, login) {
+        (Some(half), Some(key_id), Some(account), Some(login)) => {
             let fields = login.backend.credential_fields(&account.email, &account.unique_id, key_id);
-            Material::new(pair, fields).ok()
+            Some(Stored { pem: half.pem, fields })
         }
         _ => None,
     };
     let active = object.status.as_ref().and_then(|s| s.active_key_id.as_deref());
     let previous = view.previous_key_id.as_deref();
-    let previous = previous.and_then(|id| material(private_half(secret, object, PREVIOUS), Some(id)));
-    let materials = Materials { current: material(pair, active.or(view.key_id.as_deref())), previous };
+    let previous = previous.and_then(|id| stored(private_half(secret, object, PREVIOUS, halves), Some(id)));
+    let materials = Materials { current: stored(half, active.or(view.key_id.as_deref())), previous };
     (if ours { Secret::Ours(view) } else { Secret::Left(view) }, materials)
 }
 
@@ -110,17 +111,28 @@ pub fn read(
 #[derive(Default)]
 pub struct Materials {
     /// That of the key it publishes.
-    pub current: Option<Material>,
+    pub current: Option<Stored>,
     /// That of its `.previous` entries.
-    pub previous: Option<Material>,
+    pub previous: Option<Stored>,
 }
 
 /// What follows an entry's data key where the previous credential stands.
 const PREVIOUS: &str = ".previous";
 
+/// A private half that was found to be whole.
+struct Half {
+    pem: SecretBytes,
+    public_key_sha256: String,
+}
+
 /// The private key in our data keys: the active one if any of them holds it, else the first that can be read. A
 /// key that somebody keeps beside ours is none of our business.
-fn private_half(secret: &KubeSecret, object: &ServiceAccountKey, suffix: &str) -> Option<RsaKeyPair> {
+fn private_half(
+    secret: &KubeSecret,
+    object: &ServiceAccountKey,
+    suffix: &str,
+    halves: &CheckedHalves,
+) -> Option<Half> {
     let data = secret.data.as_ref()?;
     let active = object.status.as_ref().and_then(ledger::active).and_then(|k| k.public_key_sha256.as_ref());
     let active = active.filter(|_| suffix.is_empty());
@@ -131,15 +143,16 @@ fn private_half(secret: &KubeSecret, object: &ServiceAccountKey, suffix: &str) -
     let mut first = None;
     for value in ours.iter().filter_map(|key| data.get(&format!("{key}{suffix}"))) {
         let bytes = SecretBytes::new(value.0.clone());
-        let pair = match GoogleCredentials::parse(&bytes) {
-            Ok(file) => RsaKeyPair::from_pkcs8_pem(file.private_key_pem()),
-            Err(_) => RsaKeyPair::from_pkcs8_pem(&bytes),
+        let pem = match GoogleCredentials::parse(&bytes) {
+            Ok(file) => file.private_key_pem().clone(),
+            Err(_) => bytes,
         };
-        let Ok(pair) = pair else { continue };
-        if active == Some(&pair.public_key_sha256()) {
-            return Some(pair);
+        let Ok(public_key_sha256) = halves.public_key_sha256(&pem) else { continue };
+        let half = Half { pem, public_key_sha256 };
+        if active == Some(&half.public_key_sha256) {
+            return Some(half);
         }
-        first.get_or_insert(pair);
+        first.get_or_insert(half);
     }
     first
 }

@@ -18,9 +18,24 @@ pub struct Material {
     pair: RsaKeyPair,
 }
 
+/// A private half as a Secret holds it, and the parts of its file that are not secret.
+pub struct Stored {
+    /// PKCS#8, PEM.
+    pub pem: SecretBytes,
+    /// Made anew: an edit of theirs is what a repair mends.
+    pub fields: GoogleFileFields,
+}
+
+impl Stored {
+    /// Ready to be written.
+    pub fn material(&self) -> Result<Material, Error> {
+        Material::new(RsaKeyPair::from_pkcs8_pem(&self.pem)?, self.fields.clone())
+    }
+}
+
 impl Material {
-    /// From a private half that was read back: the parts that are not secret are made anew.
-    pub fn new(pair: RsaKeyPair, fields: GoogleFileFields) -> Result<Self, Error> {
+    /// From a private half that was read back.
+    fn new(pair: RsaKeyPair, fields: GoogleFileFields) -> Result<Self, Error> {
         let pem = pair.to_pkcs8_pem()?;
         Ok(Self { file: GoogleCredentials::new(fields, pem), pair })
     }

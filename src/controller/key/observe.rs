@@ -59,9 +59,9 @@ pub async fn observe(
     let (account, bound) = account_view(ctx, &object, namespace).await?;
     let (backend, login) = bound.unzip();
     let (secret_view, materials) =
-        consumer::read(secret.as_ref(), &object, account.reachable(), login.as_deref());
+        consumer::read(secret.as_ref(), &object, account.reachable(), login.as_deref(), &ctx.halves);
     let (renamed_view, renamed_materials) =
-        consumer::read(renamed.as_ref(), &object, account.reachable(), login.as_deref());
+        consumer::read(renamed.as_ref(), &object, account.reachable(), login.as_deref(), &ctx.halves);
     let renamed = renamed.map(|secret| (secret, renamed_materials));
     let former_view = former.iter().filter_map(|secret| former_secret(secret, &uid)).collect();
     let now = ctx.clock.now();
@@ -69,7 +69,7 @@ pub async fn observe(
     let mut staged_view = Vec::new();
     let mut staged = Vec::new();
     for secret in staging_secrets {
-        if let Some((view, credential)) = staging::read(&secret, &uid) {
+        if let Some((view, credential)) = staging::read(&secret, &uid, &ctx.halves) {
             staged.push((view.nonce.clone(), credential));
             staged_view.push(view);
         }

@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use super::material::Raw;
 use super::world::World;
 use crate::api::v1alpha1::meta;
-use crate::credential::{GoogleCredentials, RsaKeyPair, SecretBytes};
+use crate::credential::{CheckedHalves, GoogleCredentials, SecretBytes};
 use crate::domain::key::Staged;
 use crate::domain::names;
 
@@ -74,7 +74,7 @@ pub fn build(world: &World, nonce: &str, attempt: u32, key: StagedKey<'_>, raw: 
 
 /// A staging Secret of this object, and the credential in it. One that is not ours, or whose credential is not that
 /// of the key it names, is not seen at all.
-pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, Raw)> {
+pub fn read(secret: &Secret, uid: &str, halves: &CheckedHalves) -> Option<(Staged, Raw)> {
     let annotation = |name: &str| secret.annotations().get(name).cloned();
     if annotation(meta::OWNER_UID).as_deref() != Some(uid)
         || secret.type_.as_deref() != Some(meta::STAGING_TYPE)
@@ -86,18 +86,18 @@ pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, Raw)> {
         |key: &str| secret.data.as_ref().and_then(|d| d.get(key)).map(|b| SecretBytes::new(b.0.clone()));
     let key_id = annotation(meta::KEY_ID);
     // The annotations alone prove nothing: whoever may write Secrets could name any key of the account in them.
-    let (raw, pair) = match (bytes(CREDENTIAL), bytes(PAIR)) {
+    let (raw, public_key_sha256) = match (bytes(CREDENTIAL), bytes(PAIR)) {
         (Some(credential), _) => {
             let file = GoogleCredentials::parse(&credential).ok()?;
             if key_id.as_deref() != Some(file.private_key_id()) {
                 return None;
             }
-            let pair = RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).ok()?;
-            (Raw::File(credential), pair)
+            let public_half = halves.public_key_sha256(file.private_key_pem()).ok()?;
+            (Raw::File(credential), public_half)
         }
         (None, Some(pem)) if key_id.is_none() => {
-            let pair = RsaKeyPair::from_pkcs8_pem(&pem).ok()?;
-            (Raw::Pair(pem), pair)
+            let public_half = halves.public_key_sha256(&pem).ok()?;
+            (Raw::Pair(pem), public_half)
         }
         _ => return None,
     };
@@ -112,7 +112,7 @@ pub fn read(secret: &Secret, uid: &str) -> Option<(Staged, Raw)> {
         attempt: annotation(meta::ATTEMPT)?.parse().ok()?,
         key_id,
         account: annotation(meta::ACCOUNT)?,
-        public_key_sha256: Some(pair.public_key_sha256()),
+        public_key_sha256: Some(public_key_sha256),
         created_at: time(meta::CREATED_AT),
         expires_at: time(meta::EXPIRES_AT),
     };

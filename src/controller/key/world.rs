@@ -11,7 +11,7 @@ use crate::api::v1alpha1::ServiceAccountKey;
 use crate::controller::Error;
 use crate::controller::pass::Pass;
 use crate::controller::registry::{BackendId, Login};
-use crate::domain::key::{KeyList, Observation, Proof, Upload};
+use crate::domain::key::{KeyList, Observation, Proof};
 
 /// What one pass has read: plain data for the plan, and the objects that a step writes back.
 pub struct World {
@@ -65,11 +65,10 @@ impl World {
         let (_, raw) = self.staged.iter().find(|(n, _)| n == nonce).ok_or(missing("the staging Secret"))?;
         let login = self.login.as_ref().ok_or(missing("the backend"))?;
         let account = self.observation.account.reachable().ok_or(missing("the account"))?;
-        let id = match &self.observation.upload {
-            Some(Upload::There { id, .. }) => id.as_str(),
-            _ => "",
-        };
-        Material::staged(raw, || login.backend.credential_fields(&account.email, &account.unique_id, id))
+        let staged = self.observation.staged.iter().find(|s| s.nonce == nonce);
+        let key = staged.and_then(|staged| self.observation.staged_key(staged));
+        let id = key.ok_or(missing("the id of its key"))?.id;
+        Material::staged(raw, || login.backend.credential_fields(&account.email, &account.unique_id, &id))
     }
 
     /// Uid of the object.

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-use super::observation::{KeyList, Proof, Refusal, Staged, Upload};
+use super::observation::{KeyList, Proof, Refusal, Staged, StagedKey, Upload};
 use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
@@ -33,7 +31,7 @@ impl Table<'_> {
         let revived = if defect!(PublishLost) { ledger::revived(status, &obs.staged) } else { None };
         let pending = status.pending.as_ref().or(revived.as_ref())?;
         if let Some(staged) = obs.staged.iter().find(|s| s.nonce == pending.nonce) {
-            return Some(match self.identified(staged) {
+            return Some(match obs.staged_key(staged) {
                 Some(staged) => self.staged(status, pending, &staged, schedule, account), // 8b, 8c
                 None => self.upload(status, pending, schedule),                           // 8c, Local
             });
@@ -59,41 +57,6 @@ impl Table<'_> {
         }
         let plan = self.wait("8d", status.clone(), &Mood::Working, schedule);
         Some(Plan { requeue: plan.requeue.min(between(self.exact, settled)), ..plan })
-    }
-
-    /// A staged key whose id is known: from the answer of its create, or from its upload.
-    fn identified(&self, staged: &Staged) -> Option<StagedKey> {
-        match (&staged.key_id, &self.obs.upload) {
-            (Some(id), _) => Some(StagedKey {
-                id: id.clone(),
-                account: staged.account.clone(),
-                public_key_sha256: staged.public_key_sha256.clone(),
-                created_at: staged.created_at,
-                expires_at: staged.expires_at,
-                ended: false,
-            }),
-            (None, Some(Upload::There { id, created_at, expires_at, disabled, .. })) => Some(StagedKey {
-                id: id.clone(),
-                account: staged.account.clone(),
-                public_key_sha256: staged.public_key_sha256.clone(),
-                created_at: *created_at,
-                expires_at: *expires_at,
-                ended: *disabled,
-            }),
-            // The answer of an upload was written down: a list that does not show the key yet is no reason for another.
-            (None, _) => {
-                let keys = self.obs.status.iter().flat_map(|status| &status.keys);
-                let mut noted = keys.filter(|k| k.phase == KeyPhase::Pending && k.attempt == staged.attempt);
-                noted.next().map(|key| StagedKey {
-                    id: key.id.clone(),
-                    account: staged.account.clone(),
-                    public_key_sha256: staged.public_key_sha256.clone(),
-                    created_at: key.created_at,
-                    expires_at: key.expires_at,
-                    ended: false,
-                })
-            }
-        }
     }
 
     /// Rule 8c for a pair that was made here: its public half goes to the backend, unless it is there already. Only the
@@ -301,17 +264,6 @@ impl Table<'_> {
         ledger::put(&mut after, key);
         Plan::act(rule, Step::WriteStatus, after)
     }
-}
-
-/// A staged key that is at the backend.
-pub(super) struct StagedKey {
-    pub(super) id: String,
-    pub(super) account: String,
-    pub(super) public_key_sha256: Option<String>,
-    pub(super) created_at: Option<Timestamp>,
-    pub(super) expires_at: Option<Timestamp>,
-    /// Whether it was seen to be disabled.
-    pub(super) ended: bool,
 }
 
 /// The id of an uploaded key is written down before anything is waited for: its staging Secret does not have it.

@@ -184,15 +184,16 @@ pub fn drop_key(status: &mut ServiceAccountKeyStatus, key: &LedgerKey, now: Time
         status.active_key_id = None;
     }
     if let Some(until) = key.surfaces_until.filter(|until| *until > now) {
-        expect_second(status, key, key.minted_at.unwrap_or(now), until);
+        expect_second(status, key, now, until);
     }
 }
 
-/// An upload that may have been sent twice: until then a second key of the same pair may appear.
+/// An upload that may have been sent twice: until then a second key of the same pair may appear, or has since the
+/// attempt began.
 pub fn expect_second(
     status: &mut ServiceAccountKeyStatus,
     key: &LedgerKey,
-    backend_time: Timestamp,
+    now: Timestamp,
     until: Timestamp,
 ) {
     let nonce = format!("{SECOND}{}", key.id);
@@ -202,7 +203,7 @@ pub fn expect_second(
     status.lost.push(LostAttempt {
         attempt: key.attempt,
         nonce,
-        backend_time,
+        backend_time: key.minted_at.unwrap_or(now),
         until,
         known_key_ids: vec![key.id.clone()],
         fenced: true,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::siblings::Siblings;
-use crate::api::v1alpha1::{ServiceAccountKeySpec, ServiceAccountKeyStatus};
+use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeySpec, ServiceAccountKeyStatus};
 use crate::domain::{Reason, Trouble};
 
 /// What one pass has seen.
@@ -156,6 +156,49 @@ impl Credential {
             (Self::Readable { public_key_sha256 }, Some(expected)) => public_key_sha256 == expected,
         }
     }
+}
+
+impl Observation {
+    /// The key of a staging Secret, if its id is known: from the answer of its create, or from its upload.
+    pub fn staged_key(&self, staged: &Staged) -> Option<StagedKey> {
+        let key = |id: &str, created_at, expires_at, ended| StagedKey {
+            id: id.to_owned(),
+            account: staged.account.clone(),
+            public_key_sha256: staged.public_key_sha256.clone(),
+            created_at,
+            expires_at,
+            ended,
+        };
+        match (&staged.key_id, &self.upload) {
+            (Some(id), _) => Some(key(id, staged.created_at, staged.expires_at, false)),
+            (None, Some(Upload::There { id, created_at, expires_at, disabled, .. })) => {
+                Some(key(id, *created_at, *expires_at, *disabled))
+            }
+            // The answer of an upload was written down: a list that does not show the key yet is no reason for another.
+            (None, _) => {
+                let mut known = self.status.iter().flat_map(|status| &status.keys);
+                let noted = known.find(|k| k.phase == KeyPhase::Pending && k.attempt == staged.attempt)?;
+                Some(key(&noted.id, noted.created_at, noted.expires_at, false))
+            }
+        }
+    }
+}
+
+/// A staged key that is at the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedKey {
+    /// Its id.
+    pub id: String,
+    /// `project/unique id` of its account.
+    pub account: String,
+    /// Fingerprint of its public half.
+    pub public_key_sha256: Option<String>,
+    /// When it was created, by the backend's clock.
+    pub created_at: Option<Timestamp>,
+    /// When it stops working by itself.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it was seen to be disabled.
+    pub ended: bool,
 }
 
 /// A staging Secret.

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::attempt::StagedKey;
-use super::observation::{Published, Secret};
+use super::observation::{Published, Secret, StagedKey};
 use super::step::{Need, Plan, Publication, Step};
 use super::story::{self, Mood};
 use super::table::Table;

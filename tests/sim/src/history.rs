@@ -184,6 +184,12 @@ impl History {
             let view = crate::oracle::View::of(&world.api);
             view.keys.iter().map(|k| k.list("suspects").count()).sum()
         };
+        let unmanaged = |world: &World| -> Vec<serde_json::Value> {
+            world.api.with(|s| {
+                let accounts = s.store.list(crate::actor::Kind::Account.stored(), None);
+                accounts.map(|(_, a)| a["status"]["unmanagedKeys"].clone()).collect()
+            })
+        };
         // A key that waits for a place on its account says so each time that it asks in vain: that has no budget.
         let waits = world.api.with(|s| {
             let mut keys = s.store.list(crate::actor::Kind::Key.stored(), None);
@@ -192,7 +198,7 @@ impl History {
         if waits {
             return None;
         }
-        let (before, suspected) = (rotations(world), suspects(world));
+        let (before, suspected, reported) = (rotations(world), suspects(world), unmanaged(world));
         world.counts.reset();
         world.run_for(Duration::from_hours(24), &mut Calm).await;
         let previous = world.api.with(|s| {
@@ -202,7 +208,8 @@ impl History {
         let turned = usize::try_from(rotations(world).saturating_sub(before)).unwrap_or(usize::MAX);
         let writes = world.counts.api_writes.len();
         // Five a rotation; one for each key that is disabled or deleted, and one more where its credential is taken out
-        // before; one for each suspect that is gone by now; two for a Secret of a former name.
+        // before; one for each suspect that is gone by now; two for a Secret of a former name; one for each account that
+        // reports other unmanaged keys, once no window can hold them any more.
         let ended = world
             .counts
             .iam_calls
@@ -210,8 +217,9 @@ impl History {
             .filter(|c| c.contains("disable-key") || c.contains("delete-key"))
             .count();
         let former = world.counts.api_writes.iter().filter(|w| w.starts_with("delete Secret key-")).count();
-        let planned =
-            turned * (5 + previous) + former * 2 + ended + suspected.saturating_sub(suspects(world));
+        let told = unmanaged(world).iter().zip(&reported).filter(|(now, before)| now != before).count();
+        let gone = suspected.saturating_sub(suspects(world));
+        let planned = turned * (5 + previous) + former * 2 + ended + gone + told;
         (writes > planned).then(|| {
             format!(
                 "Convergence: {writes} writes in a day of rest, {planned} of them planned: {:?}",

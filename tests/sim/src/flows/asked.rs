@@ -10,6 +10,7 @@ use super::{
     rotations, staged, status, with_key, with_key_of,
 };
 use crate::fate::Calm;
+use crate::iam::Lag;
 use crate::stage::{ACCOUNT, key_place, secret_place};
 use crate::world::World;
 
@@ -48,6 +49,21 @@ fn pairs() -> Vec<Flow> {
             3,
         )
         .costs(5, 3),
+        // The list and the tokens know the new key later than the answer of its upload.
+        Flow::new(
+            "local-lagging",
+            |setup| {
+                async {
+                    let mut world = World::with_account(setup).await;
+                    world.iam.lag = Lag { list: minutes(5), token: minutes(2) };
+                    world
+                }
+                .boxed_local()
+            },
+            |world| world.create_key(KEY, ACCOUNT, &local()),
+            published,
+            10,
+        ),
         Flow::new(
             "local-delete-early",
             |setup| World::with_account(setup).boxed_local(),

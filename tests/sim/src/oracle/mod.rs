@@ -304,7 +304,7 @@ impl Oracle {
                 if change.kind == ChangeKind::Deleted
                     && let Some(owner) = owner.map(str::to_owned)
                 {
-                    self.secret_ends(&owner, change, api, now);
+                    self.secret_ends(&owner, change, api, iam, now);
                 }
             }
         }
@@ -325,11 +325,17 @@ impl Oracle {
     }
 
     /// The operator deleted a consumer Secret: its object must be going, or must have had another name for it since an
-    /// overlap ago.
-    fn secret_ends(&mut self, owner: &str, change: &Change, api: &Shared, now: Timestamp) {
+    /// overlap ago, or the key in it was revoked.
+    fn secret_ends(&mut self, owner: &str, change: &Change, api: &Shared, iam: &Iam, now: Timestamp) {
         let staging = change.object["type"] == "keywheel.dev/staging";
         let view = View::of(api);
         let Some(owner) = view.key(owner).filter(|o| !o.deleting && !staging) else { return };
+        let revoked_at = time(&owner.object["metadata"]["annotations"]["keywheel.dev/revoke-at"]);
+        let shown = change.object["metadata"]["annotations"]["keywheel.dev/key-id"].as_str();
+        let key = shown.and_then(|id| iam.keys.get(id));
+        if revoked_at.zip(key).is_some_and(|(at, key)| at <= now && key.created_at <= at) {
+            return;
+        }
         let since = self.renamed.get(&(owner.uid.clone(), change.place.name.clone()));
         let overlap = self.overlaps.get(&owner.uid).copied().unwrap_or_default().saturating_sub(self.slack);
         let overlap = SignedDuration::try_from(overlap).unwrap_or_default();
