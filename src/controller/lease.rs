@@ -145,6 +145,11 @@ async fn look(
     let retry = renew_every(options.duration);
     let leases: Api<Lease> = io.namespaced(&options.namespace);
     let Some(lease) = io.get(&leases, &options.name).await? else {
+        if let Some(memory) = seen
+            && let Decision::Wait(wait) = decide(&options.identity, memory, reading(clock), retry)
+        {
+            return Ok(Look::Standby { wait, holder: "one whose Lease somebody deleted".to_owned() });
+        }
         let lease = record(None, options, clock.now(), true);
         return match io.create(&leases, &lease, false).await {
             Err(error) if error.is_already_exists() => {
@@ -156,10 +161,9 @@ async fn look(
     let found = found(&lease);
     let now = reading(clock);
     let before = seen.take();
-    let memory = seen.insert(see(before, &found, now));
     let holder = found.holder.clone().unwrap_or_default();
-    let decision = decide(&options.identity, &found, memory, now, retry);
-    let taken = match decision {
+    let memory = seen.insert(see(before, found, now));
+    let taken = match decide(&options.identity, memory, now, retry) {
         Decision::Wait(wait) => return Ok(Look::Standby { wait, holder }),
         Decision::Take => true,
         Decision::Renew => false,

@@ -17,10 +17,10 @@ pub struct Found {
     pub duration: Duration,
 }
 
-/// Since when a process has seen the record unchanged.
+/// The record as a process saw it last, and since when it has seen it unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    version: String,
+    found: Found,
     since: Duration,
 }
 
@@ -36,19 +36,18 @@ pub enum Decision {
 }
 
 /// Remembers a reading at `now` (time since boot).
-pub fn see(before: Option<Seen>, found: &Found, now: Duration) -> Seen {
-    before
-        .filter(|seen| seen.version == found.version)
-        .unwrap_or_else(|| Seen { version: found.version.clone(), since: now })
+pub fn see(before: Option<Seen>, found: Found, now: Duration) -> Seen {
+    before.filter(|seen| seen.found.version == found.version).unwrap_or(Seen { found, since: now })
 }
 
-/// Decides. `retry` is the longest wait between two looks.
-pub fn decide(me: &str, found: &Found, seen: &Seen, now: Duration, retry: Duration) -> Decision {
-    match found.holder.as_deref() {
+/// Decides. `retry` is the longest wait between two looks. Where somebody deleted the record, what was seen last still
+/// says until when its holder may act.
+pub fn decide(me: &str, seen: &Seen, now: Duration, retry: Duration) -> Decision {
+    match seen.found.holder.as_deref() {
         None | Some("") => Decision::Take,
         Some(holder) if holder == me => Decision::Renew,
         Some(_) => {
-            let over = seen.since.saturating_add(found.duration);
+            let over = seen.since.saturating_add(seen.found.duration);
             match over.checked_sub(now).filter(|left| !left.is_zero()) {
                 None => Decision::Take,
                 Some(left) => Decision::Wait(left.min(retry)),
@@ -83,37 +82,37 @@ mod tests {
 
     #[test]
     fn a_free_record_is_taken_and_an_own_one_renewed() {
-        let free = found("", "1");
-        let seen = see(None, &free, s(100));
-        assert_eq!(decide("a", &free, &seen, s(100), s(5)), Decision::Take);
-        let own = found("a", "2");
-        assert_eq!(decide("a", &own, &see(Some(seen), &own, s(101)), s(101), s(5)), Decision::Renew);
+        let free = see(None, found("", "1"), s(100));
+        assert_eq!(decide("a", &free, s(100), s(5)), Decision::Take);
+        let own = see(Some(free), found("a", "2"), s(101));
+        assert_eq!(decide("a", &own, s(101), s(5)), Decision::Renew);
     }
 
     #[test]
     fn a_rival_waits_for_the_whole_duration_since_the_last_change_that_it_saw() {
-        let one = found("b", "1");
-        let seen = see(None, &one, s(100));
-        assert_eq!(decide("a", &one, &seen, s(100), s(5)), Decision::Wait(s(5)));
-        assert_eq!(
-            decide("a", &one, &see(Some(seen.clone()), &one, s(112)), s(112), s(5)),
-            Decision::Wait(s(3))
-        );
-        assert_eq!(decide("a", &one, &see(Some(seen.clone()), &one, s(115)), s(115), s(5)), Decision::Take);
-        let renewed = found("b", "2");
-        let seen = see(Some(seen), &renewed, s(114));
-        assert_eq!(decide("a", &renewed, &seen, s(115), s(5)), Decision::Wait(s(5)));
+        let at = |before: Option<Seen>, version: &str, now| {
+            let seen = see(before, found("b", version), s(now));
+            (decide("a", &seen, s(now), s(5)), Some(seen))
+        };
+        let (decision, seen) = at(None, "1", 100);
+        assert_eq!(decision, Decision::Wait(s(5)));
+        assert_eq!(at(seen.clone(), "1", 112).0, Decision::Wait(s(3)));
+        assert_eq!(at(seen.clone(), "1", 115).0, Decision::Take);
+        let (_, seen) = at(seen, "2", 114);
+        assert_eq!(at(seen, "2", 115).0, Decision::Wait(s(5)));
     }
 
     proptest! {
-        /// However late the rival reads, it takes over after the holder has stopped.
+        /// However late the rival reads, and whether or not the record is still there when it looks again, it takes
+        /// over after the holder has stopped.
         #[test]
         fn nobody_takes_over_while_the_holder_acts(sent in 0_u64..1000, read_after in 0_u64..1000, look_after in 0_u64..1000) {
             let record = found("b", "1");
-            let seen = see(None, &record, s(sent + read_after));
+            let duration = record.duration;
+            let seen = see(None, record, s(sent + read_after));
             let looked = s(sent + read_after + look_after);
-            if decide("a", &record, &seen, looked, s(5)) == Decision::Take {
-                prop_assert!(looked > acts_until(s(sent), record.duration));
+            if decide("a", &seen, looked, s(5)) == Decision::Take {
+                prop_assert!(looked > acts_until(s(sent), duration));
             }
         }
     }

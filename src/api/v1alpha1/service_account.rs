@@ -236,7 +236,7 @@ pub struct ServiceAccountStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub unmanaged_keys: Vec<UnmanagedKey>,
 
-    /// When the account was created at the backend by this object; reads may lag behind for minutes.
+    /// When this object created the account at the backend, or began to; reads may lag behind for minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<jiff::Timestamp>,
 

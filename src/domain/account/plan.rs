@@ -109,6 +109,11 @@ impl Table<'_> {
             );
             return self.waiting(Reason::AccountNotFound, message);
         }
+        if obs.status.created_at.is_none_or(|at| between(at, self.now) > self.timing.settle) {
+            // Before the create leaves: whoever ends the object must know that the account may still show itself.
+            let status = ServiceAccountStatus { created_at: Some(self.now), ..obs.status.clone() };
+            return Plan { next: Next::Wait, status, requeue: Duration::ZERO, events: Vec::new() };
+        }
         let description = join_mark(obs.spec.description.as_deref().unwrap_or_default(), &obs.owner_mark);
         let note = format!("Account {} is created", account_id(obs));
         let step = Step::Create {
@@ -397,11 +402,13 @@ impl Table<'_> {
     /// that got no answer may still be applied.
     fn absent_for_good(&self) -> Plan {
         let status = &self.obs.status;
-        let created = status.created_at.map(|at| add(at, self.timing.list_lag));
-        let unanswered =
-            status.last_failure_time.filter(|_| status.unique_id.is_none() && status.failures > 0);
-        let unanswered = unanswered.map(|at| add(at, self.timing.horizon));
-        match created.max(unanswered).filter(|until| *until > self.now) {
+        let until = if status.unique_id.is_some() {
+            status.created_at.map(|at| add(at, self.timing.list_lag))
+        } else {
+            let failed = status.last_failure_time.filter(|_| status.failures > 0);
+            status.created_at.max(failed).map(|at| add(at, self.timing.horizon))
+        };
+        match until.filter(|until| *until > self.now) {
             None => self.act(Step::RemoveFinalizer),
             Some(until) => {
                 let message = format!(

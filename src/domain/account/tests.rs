@@ -1,5 +1,7 @@
 //! Accounts, case by case.
 
+use std::time::Duration;
+
 use super::*;
 use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, BackendKind, BackendRef};
 use crate::domain::conditions::{self, Is, READY, STALLED};
@@ -77,8 +79,28 @@ fn a_missing_account_is_created_with_our_mark() {
     obs.spec.description = Some("invoices".to_owned());
     assert_eq!(decide(&obs).next, Next::NeedAccount);
     obs.account = Some(Ok(None));
+    // First it is written down that one may appear.
+    let intended = decide(&obs);
+    assert_eq!((&intended.next, intended.requeue), (&Next::Wait, Duration::ZERO));
+    obs.status = intended.status;
+    assert_eq!(obs.status.created_at, Some(at(0)));
     let Next::Act(Step::Create { account_id, description, .. }) = decide(&obs).next else { panic!() };
     assert_eq!((account_id.as_str(), description.as_str()), ("billing", "invoices keywheel:c/u-1"));
+}
+
+#[test]
+fn an_object_whose_create_may_be_under_way_stays_until_the_account_must_show() {
+    let mut obs = fresh();
+    obs.account = Some(Ok(None));
+    obs.status = decide(&obs).status;
+    // The process dies, the object is deleted, the backend's reads lag.
+    obs.deleting = true;
+    obs.keys = Some(Vec::new());
+    assert_eq!(reason(&decide(&obs), READY), "Deleting");
+    let later = at(0) + Timing::default().horizon;
+    assert_eq!(plan(&obs, later, &Timing::default()).next, Next::Act(Step::RemoveFinalizer));
+    obs.account = Some(Ok(Some(ours())));
+    assert!(matches!(decide(&obs).next, Next::Act(Step::Delete { .. })));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What people ask for by annotation: a rotation, a revocation, what becomes of suspects.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::observation::{Former, Secret};
@@ -83,6 +85,10 @@ impl Table<'_> {
         if ledger::is_unfenced(status, key) {
             // Somebody may still publish it: first no older write of the Secret can succeed any more.
             return self.fence(status);
+        }
+        // What stays staged would be found again, and ended again.
+        if let Some(staged) = self.obs.staged.iter().find(|s| s.key_id.as_ref() == Some(&key.id)) {
+            return Some(self.adopt_or_unstage("9", status, staged, Duration::ZERO));
         }
         if let Some(dropped) = self.drop_previous(status, account, &key.id) {
             return Some(dropped);

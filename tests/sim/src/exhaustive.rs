@@ -189,6 +189,8 @@ fn pairs(flow: &Flow, seen: &[Offer]) -> Vec<Case> {
 
 fn late_wakers(flow: &Flow, seen: &[Offer], every: usize) -> Vec<Case> {
     let calls = u64::try_from(seen.len()).expect("few calls");
+    // Most calls of a long flow are looks, all alike.
+    let every = every.max(seen.len() / 30);
     let mut cases = Vec::new();
     for at in (1..=calls).step_by(every) {
         for wake_after in (0..calls + 12).step_by(every * 2) {

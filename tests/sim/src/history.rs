@@ -88,7 +88,7 @@ impl History {
         let mut happenings: Vec<Happening> = (0..count).map(|_| happening(&mut dice, keys)).collect();
         happenings.sort_by_key(Happening::at);
         // Shorter ones are renewed so often that little else can be simulated.
-        let lease = (!dice.one_in(2)).then(|| Duration::from_secs(*dice.pick(&[240, 600])));
+        let lease = (!dice.one_in(2)).then(|| Duration::from_secs(*dice.pick(&[480, 900])));
         Self { seed, keys, lease, happenings }
     }
 
@@ -201,14 +201,14 @@ impl History {
         let (before, suspected, reported) = (rotations(world), suspects(world), unmanaged(world));
         world.counts.reset();
         world.run_for(Duration::from_hours(24), &mut Calm).await;
-        let previous = world.api.with(|s| {
+        let shows_previous = world.api.with(|s| {
             let mut keys = s.store.list(crate::actor::Kind::Key.stored(), None);
-            usize::from(keys.any(|(_, k)| k["spec"]["secret"]["previous"] == true))
+            keys.any(|(_, k)| k["spec"]["secret"]["previous"] == true)
         });
         let turned = usize::try_from(rotations(world).saturating_sub(before)).unwrap_or(usize::MAX);
         let writes = world.counts.api_writes.len();
-        // Five a rotation; one for each key that is disabled or deleted, and one more where its credential is taken out
-        // before; one for each suspect that is gone by now; two for a Secret of a former name; one for each account that
+        // Five a rotation; one for each key that is disabled or deleted, and one more where its credential is taken out of
+        // the Secret before; one for each suspect that is gone by now; two for a Secret of a former name; one for each account that
         // reports other unmanaged keys, once no window can hold them any more.
         let ended = world
             .counts
@@ -219,7 +219,9 @@ impl History {
         let former = world.counts.api_writes.iter().filter(|w| w.starts_with("delete Secret key-")).count();
         let told = unmanaged(world).iter().zip(&reported).filter(|(now, before)| now != before).count();
         let gone = suspected.saturating_sub(suspects(world));
-        let planned = turned * (5 + previous) + former * 2 + ended + gone + told;
+        let rewritten = world.counts.api_writes.iter().filter(|w| w.starts_with("update Secret ")).count();
+        let taken_out = if shows_previous { rewritten.saturating_sub(turned) } else { 0 };
+        let planned = turned * 5 + taken_out + former * 2 + ended + gone + told;
         (writes > planned).then(|| {
             format!(
                 "Convergence: {writes} writes in a day of rest, {planned} of them planned: {:?}",

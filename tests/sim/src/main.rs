@@ -21,6 +21,10 @@ use keywheel_sim::flows;
 use keywheel_sim::history::{History, Judgement};
 use keywheel_sim::shrink::shrink;
 
+/// A tenth of the time goes into allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs the real controllers in simulated worlds, and judges them after every effect.
 #[derive(Parser)]
 #[command(name = "keywheel-sim")]

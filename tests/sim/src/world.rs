@@ -28,6 +28,9 @@ use crate::wire::{Call, InFlight, Message, Reply, Wire};
 /// How long the calls of everybody may take to get to where they wait, in simulated time.
 const TICK: Duration = Duration::from_millis(1);
 
+/// No run needs as many calls: one that makes them goes round in circles.
+const MOST_CALLS: u64 = 100_000;
+
 /// How a world is set up.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -282,6 +285,10 @@ impl World {
                 }
                 let lease = flight.call.is_about_lease();
                 self.calls += u64::from(!lease);
+                if self.calls > MOST_CALLS {
+                    self.oracle
+                        .report("Convergence", format!("there is no end to calls:\n{}", self.tail(40)));
+                }
                 let offer = Offer {
                     actor: flight.actor,
                     number: self.calls,

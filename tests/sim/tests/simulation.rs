@@ -12,7 +12,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use keywheel::domain::Timing;
-use keywheel_sim::actor::Kind;
+use keywheel_sim::actor::{Kind, LEASE_NAME, LEASE_NAMESPACE};
+use keywheel_sim::api_server::Place;
 use keywheel_sim::case::{Script, in_own_time, run};
 use keywheel_sim::exhaustive::{Depth, cases, run_all};
 use keywheel_sim::fate::Calm;
@@ -69,6 +70,32 @@ fn histories_at_random_break_nothing() {
             judgement.violations
         );
     }
+}
+
+/// The process that had it goes on for its time, and cannot know before its next renewal.
+#[test]
+fn a_lease_that_somebody_deletes_is_not_taken_before_its_holder_has_stopped() {
+    in_own_time(async {
+        let lease = Duration::from_mins(1);
+        let mut world = World::with_backend(Setup { lease: Some(lease), ..Setup::new(1) });
+        world.start_all();
+        world.run_for(Duration::from_secs(90), &mut Calm).await;
+        let leaders = |world: &World| -> Vec<usize> {
+            world.actors.iter().filter(|a| a.leads()).map(|a| a.id).collect()
+        };
+        let [leader] = leaders(&world)[..] else { panic!("one leads") };
+        world.actors[leader].freeze();
+        let place = Place {
+            kind: "leases.coordination.k8s.io".to_owned(),
+            namespace: LEASE_NAMESPACE.to_owned(),
+            name: LEASE_NAME.to_owned(),
+        };
+        world.person("deletes the Lease", |server, _, _| server.store.remove(&place));
+        world.run_for(lease / 2, &mut Calm).await;
+        assert!(leaders(&world).iter().all(|id| *id == leader), "{:?}", world.tail(20));
+        world.run_for(lease, &mut Calm).await;
+        assert!(leaders(&world).iter().all(|id| *id != leader) && leaders(&world).len() == 1);
+    });
 }
 
 /// With the waits of production: the only calls are looks, and none of them writes.

@@ -134,6 +134,20 @@ fn a_second_key_of_a_published_pair_is_looked_for_while_it_may_appear() {
     assert_eq!((twin.origin, twin.phase), (KeyOrigin::Orphan, KeyPhase::Overlap));
 }
 
+#[test]
+fn a_revoked_key_that_is_staged_is_unstaged_before_it_ends() {
+    let mut obs = settled();
+    obs.requests.revoke_at = Some(at(10));
+    obs.staged = vec![staged("k2", "n2", 2)];
+    obs.confirmed = true;
+    let mut old = key("k2", KeyPhase::Overlap, 2);
+    old.minted_at = Some(at(5));
+    status(&mut obs).keys.push(old);
+    assert!(matches!(step(&decide(&obs, 20)), Step::Unstage { .. }));
+    obs.staged.clear();
+    assert!(matches!(step(&decide(&obs, 20)), Step::DeleteKey { .. }));
+}
+
 /// A fenced lost attempt at 0 on an account that is ours alone.
 fn orphan() -> Observation {
     let mut obs = settled();

@@ -12,7 +12,7 @@ use rsa::{BigUint, RsaPrivateKey};
 /// Any two of these make a key.
 const PRIMES: &str = include_str!("primes.txt");
 /// How many primes there are.
-const COUNT: usize = 32;
+const COUNT: usize = 64;
 /// How many different pairs there are.
 pub const POOL: usize = COUNT * (COUNT - 1) / 2;
 

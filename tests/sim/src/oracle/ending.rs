@@ -30,8 +30,9 @@ impl Oracle {
         let revoked = |o: &super::KeyObject| {
             o.object.pointer("/metadata/annotations/keywheel.dev~1revoke-at").is_some()
         };
-        // A wheel that was stopped holds old keys alive.
-        let stopped = owner.filter(|o| {
+        // A wheel that was stopped holds old keys alive; one that nobody ever saw may have become another object's.
+        let known = |o: &super::KeyObject| self.published.contains_key(id) || o.ledger().any(|k| k == id);
+        let stopped = owner.filter(|o| known(o)).filter(|o| {
             let suspended = o.object.pointer("/spec/rotation/suspend").is_some_and(|s| s == true);
             suspended && !o.deleting && !revoked(o) && !self.is_unseen(actor, &o.place)
         });

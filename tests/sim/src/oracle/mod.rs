@@ -229,7 +229,8 @@ impl Oracle {
             namespace: LEASE_NAMESPACE.to_owned(),
             name: LEASE_NAME.to_owned(),
         };
-        let lease = api.with(|s| s.store.get(&place).cloned());
+        // Who held it goes on for its time when somebody deletes it.
+        let lease = api.with(|s| s.store.get(&place).cloned().or_else(|| s.store.earlier(&place, 1)));
         let holder = lease.as_ref().and_then(|l| l["spec"]["holderIdentity"].as_str());
         if holder != Some(&identity(actor)) {
             let what = format!("A{actor} sends {} while {holder:?} holds the Lease", call.summary());
