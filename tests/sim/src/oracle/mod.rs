@@ -386,6 +386,9 @@ impl Oracle {
             self.report("No burn", burnt);
         }
         self.presume(before, &object, iam, api);
+        if let Some(late) = put_off(before, &object) {
+            self.report("Convergence", late);
+        }
         let handled = |o: &Value| o.pointer("/status/handled/revokeAt").and_then(time);
         if let Some(at) = handled(&change.object).filter(|at| before.and_then(handled) != Some(*at)) {
             self.revoked(&object, at, iam);
@@ -561,6 +564,22 @@ impl Oracle {
             self.report("No outage", format!("{} publishes key {}, which {why}", secret.place, short(id)));
         }
     }
+}
+
+/// A rotation that is put off: its time is written anew without a publication, and later than the period says.
+fn put_off(before: Option<&Value>, object: &KeyObject) -> Option<String> {
+    let at = |o: &Value, name: &str| o["status"].get(name).and_then(time);
+    let rotation = object.object.pointer("/spec/rotation")?;
+    let length = |name: &str| {
+        let text = rotation.get(name).and_then(Value::as_str)?;
+        SignedDuration::try_from(Span::new(text).to_duration().ok()?).ok()
+    };
+    let (last, next) = (at(&object.object, "lastRotationTime")?, at(&object.object, "nextRotationTime")?);
+    let judged = object.object["status"]["observedGeneration"] == object.object["metadata"]["generation"];
+    let same = judged && !object.deleting && before.is_some_and(|b| at(b, "lastRotationTime") == Some(last));
+    let latest = last + length("every")? + length("jitter").unwrap_or_default();
+    (same && next > latest)
+        .then(|| format!("{} turns at {next}, not at {latest} at the latest", object.place))
 }
 
 /// Whether somebody remembers a key that we made.
