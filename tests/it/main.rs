@@ -11,7 +11,7 @@ mod operator;
 mod wire;
 
 /// Trials that run at once, unless the command line says otherwise.
-const THREADS: usize = 3;
+const THREADS: usize = 4;
 
 fn main() -> ExitCode {
     // Ends what the trials share, also on Ctrl-C.
