@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use keywheel_model::scenarios::{self, Scenario};
 use keywheel_model::search::{Bounds, Counterexample, Order, Report, search};
 
+/// A tenth of the time goes into allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// More states than any scenario has.
 const MOST_STATES: usize = 100_000_000;
 /// So many states fit into memory with the way to each.

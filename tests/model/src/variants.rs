@@ -54,6 +54,6 @@ fn likely(defect: Defect) -> Vec<Scenario> {
         Defect::DeleteOnSharedAccount => &["shared: one owes"],
         _ => &["calm", "create: any two", "rotate: any two", "no overlap", "put back", "lists lag"],
     };
-    let all = scenarios::all();
+    let all: Vec<Scenario> = scenarios::all().into_iter().chain(scenarios::deep()).collect();
     words.iter().filter_map(|word| all.iter().find(|s| s.name.contains(word))).cloned().collect()
 }
