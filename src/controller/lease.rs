@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::Clock;
 use crate::defect;
-use crate::domain::lease::{Decision, Found, Seen, acts_until, decide, renew_every, see};
+use crate::domain::lease::{Decision, Found, Seen, acts_until, decide, renew_every, see, vanished};
 use crate::kube_io::{Io, KubeIoError};
 
 /// Which Lease, and in whose name.
@@ -109,7 +109,7 @@ pub async fn keep(io: &Io, clock: &dyn Clock, options: &LeaseOptions, leadership
     let retry = renew_every(options.duration);
     loop {
         let sent = reading(clock);
-        let wait = match look(io, clock, options, &mut seen).await {
+        let wait = match look(io, clock, options, leadership, &mut seen).await {
             Ok(Look::Held) => {
                 leadership.renewed(sent, options.duration);
                 if !led {
@@ -140,15 +140,20 @@ async fn look(
     io: &Io,
     clock: &dyn Clock,
     options: &LeaseOptions,
+    leadership: &Leadership,
     seen: &mut Option<Seen>,
 ) -> Result<Look, KubeIoError> {
     let retry = renew_every(options.duration);
     let leases: Api<Lease> = io.namespaced(&options.namespace);
     let Some(lease) = io.get(&leases, &options.name).await? else {
-        if let Some(memory) = seen
-            && let Decision::Wait(wait) = decide(&options.identity, memory, reading(clock), retry)
+        let now = reading(clock);
+        *seen = seen.take().map(|memory| vanished(memory, now));
+        // One that may act knows that no other may.
+        if leadership.term(now).is_none()
+            && let Some(memory) = seen
+            && let Decision::Wait(wait) = decide(&options.identity, memory, now, retry)
         {
-            return Ok(Look::Standby { wait, holder: "one whose Lease somebody deleted".to_owned() });
+            return Ok(Look::Standby { wait, holder: "nobody: somebody deleted it".to_owned() });
         }
         let lease = record(None, options, clock.now(), true);
         return match io.create(&leases, &lease, false).await {

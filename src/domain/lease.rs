@@ -40,8 +40,15 @@ pub fn see(before: Option<Seen>, found: Found, now: Duration) -> Seen {
     before.filter(|seen| seen.found.version == found.version).unwrap_or(Seen { found, since: now })
 }
 
-/// Decides. `retry` is the longest wait between two looks. Where somebody deleted the record, what was seen last still
-/// says until when its holder may act.
+/// The record is gone, because somebody deleted it: whoever held it last, seen by us or not, may act for the whole duration
+/// from now on.
+pub fn vanished(before: Seen, now: Duration) -> Seen {
+    let duration = before.found.duration;
+    let holder = Some("whoever held the Lease that somebody deleted".to_owned());
+    see(Some(before), Found { holder, version: String::new(), duration }, now)
+}
+
+/// Decides. `retry` is the longest wait between two looks.
 pub fn decide(me: &str, seen: &Seen, now: Duration, retry: Duration) -> Decision {
     match seen.found.holder.as_deref() {
         None | Some("") => Decision::Take,
@@ -102,9 +109,21 @@ mod tests {
         assert_eq!(at(seen, "2", 115).0, Decision::Wait(s(5)));
     }
 
+    #[test]
+    fn a_record_that_somebody_deleted_is_free_a_whole_duration_later() {
+        // What was seen last may be older than the last renewal, and may be our own.
+        for holder in ["a", "b"] {
+            let seen = see(None, found(holder, "1"), s(100));
+            let gone = vanished(seen, s(114));
+            assert_eq!(decide("a", &gone, s(114), s(5)), Decision::Wait(s(5)));
+            let gone = vanished(gone, s(128));
+            assert_eq!(decide("a", &gone, s(128), s(5)), Decision::Wait(s(1)));
+            assert_eq!(decide("a", &vanished(gone, s(129)), s(129), s(5)), Decision::Take);
+        }
+    }
+
     proptest! {
-        /// However late the rival reads, and whether or not the record is still there when it looks again, it takes
-        /// over after the holder has stopped.
+        /// However late the rival reads, it takes over after the holder has stopped.
         #[test]
         fn nobody_takes_over_while_the_holder_acts(sent in 0_u64..1000, read_after in 0_u64..1000, look_after in 0_u64..1000) {
             let record = found("b", "1");

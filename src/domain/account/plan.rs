@@ -352,7 +352,8 @@ impl Table<'_> {
             return self.act(Step::RemoveFinalizer);
         }
         if let Err((reason, message)) = &obs.backend {
-            return if obs.status.unique_id.is_none() && *reason == Reason::BackendNotFound {
+            let nothing_begun = obs.status.unique_id.is_none() && obs.status.created_at.is_none();
+            return if nothing_begun && *reason == Reason::BackendNotFound {
                 // Without a backend nothing can have been created.
                 self.act(Step::RemoveFinalizer)
             } else {
@@ -406,7 +407,10 @@ impl Table<'_> {
             status.created_at.map(|at| add(at, self.timing.list_lag))
         } else {
             let failed = status.last_failure_time.filter(|_| status.failures > 0);
-            status.created_at.max(failed).map(|at| add(at, self.timing.horizon))
+            // The create leaves within SETTLE of its intent, takes effect within H, and shows within LAG.
+            let timing = self.timing;
+            let whole = timing.settle + timing.send_window + timing.horizon + timing.list_lag;
+            status.created_at.max(failed).map(|at| add(at, whole))
         };
         match until.filter(|until| *until > self.now) {
             None => self.act(Step::RemoveFinalizer),

@@ -97,7 +97,7 @@ fn an_object_whose_create_may_be_under_way_stays_until_the_account_must_show() {
     obs.deleting = true;
     obs.keys = Some(Vec::new());
     assert_eq!(reason(&decide(&obs), READY), "Deleting");
-    let later = at(0) + Timing::default().horizon;
+    let later = at(0) + Timing::default().horizon * 2;
     assert_eq!(plan(&obs, later, &Timing::default()).next, Next::Act(Step::RemoveFinalizer));
     obs.account = Some(Ok(Some(ours())));
     assert!(matches!(decide(&obs).next, Next::Act(Step::Delete { .. })));

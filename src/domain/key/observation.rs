@@ -177,7 +177,10 @@ impl Observation {
             // The answer of an upload was written down: a list that does not show the key yet is no reason for another.
             (None, _) => {
                 let mut known = self.status.iter().flat_map(|status| &status.keys);
-                let noted = known.find(|k| k.phase == KeyPhase::Pending && k.attempt == staged.attempt)?;
+                let noted = known.find(|k| {
+                    let same = k.attempt == staged.attempt && k.public_key_sha256 == staged.public_key_sha256;
+                    k.phase == KeyPhase::Pending && same
+                })?;
                 Some(key(&noted.id, noted.created_at, noted.expires_at, false))
             }
         }

@@ -200,8 +200,9 @@ impl Table<'_> {
             key.source = attempt::source_of(pending);
         }
         if let Some(staged) = staged {
-            key.created_at = staged.created_at;
-            key.expires_at = staged.expires_at;
+            // Of an uploaded key, the staging Secret knows neither; the ledger may.
+            key.created_at = staged.created_at.or(key.created_at);
+            key.expires_at = staged.expires_at.or(key.expires_at);
             key.public_key_sha256.clone_from(&staged.public_key_sha256);
             let mut only = staged.key_id.is_some();
             if let Some(Upload::There { created_at, expires_at, only: once, .. }) = &obs.upload {

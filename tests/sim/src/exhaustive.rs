@@ -11,8 +11,8 @@ use crate::flows::{self, Flow};
 /// The seed of all exhaustive runs: what differs between them is where the faults are.
 const SEED: u64 = 7;
 
-/// A flow of hours looks at the same things again and again: so many of its reads of one thing are faulted, and every call
-/// that changes something.
+/// A flow of hours looks at the same things again and again: so many reads of one thing are faulted after each call that
+/// changes something, and every such call.
 const ALIKE: usize = 8;
 
 /// How much is tried.
@@ -101,7 +101,10 @@ fn single(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
     for (at, offer) in (1..).zip(seen) {
         let before = alike.entry(&offer.summary).or_default();
         *before += 1;
-        if !offer.mutating && *before > ALIKE {
+        if offer.mutating {
+            // What is read after it has another meaning.
+            alike.clear();
+        } else if *before > ALIKE {
             continue;
         }
         let fates = match depth {

@@ -210,17 +210,14 @@ impl History {
         // Five a rotation; one for each key that is disabled or deleted, and one more where its credential is taken out of
         // the Secret before; one for each suspect that is gone by now; two for a Secret of a former name; one for each account that
         // reports other unmanaged keys, once no window can hold them any more.
-        let ended = world
-            .counts
-            .iam_calls
-            .iter()
-            .filter(|c| c.contains("disable-key") || c.contains("delete-key"))
-            .count();
+        let endings = world.counts.iam_calls.iter();
+        let endings = endings.filter(|c| c.contains("disable-key") || c.contains("delete-key"));
+        let ended = endings.collect::<BTreeSet<_>>().len();
         let former = world.counts.api_writes.iter().filter(|w| w.starts_with("delete Secret key-")).count();
         let told = unmanaged(world).iter().zip(&reported).filter(|(now, before)| now != before).count();
         let gone = suspected.saturating_sub(suspects(world));
         let rewritten = world.counts.api_writes.iter().filter(|w| w.starts_with("update Secret ")).count();
-        let taken_out = if shows_previous { rewritten.saturating_sub(turned) } else { 0 };
+        let taken_out = if shows_previous { rewritten.saturating_sub(turned).min(ended) } else { 0 };
         let planned = turned * 5 + taken_out + former * 2 + ended + gone + told;
         (writes > planned).then(|| {
             format!(

@@ -334,7 +334,14 @@ impl Oracle {
         let revoked_at = time(&owner.object["metadata"]["annotations"]["keywheel.dev/revoke-at"]);
         let shown = change.object["metadata"]["annotations"]["keywheel.dev/key-id"].as_str();
         let key = shown.and_then(|id| iam.keys.get(id));
-        if revoked_at.zip(key).is_some_and(|(at, key)| at <= now && key.created_at <= at) {
+        let revoked = |key: &iam::Key| revoked_at.is_some_and(|at| at <= now && key.created_at <= at);
+        let replaced = || {
+            let mut today = view.consumers().filter(|s| s.place.name == owner.secret_name());
+            let id =
+                today.next().and_then(|s| s.key_id.as_ref().filter(|id| s.credentials.contains_key(*id)));
+            id.and_then(|id| iam.keys.get(id)).is_some_and(|k| k.works() && !revoked(k))
+        };
+        if owner.secret_name() != change.place.name && key.is_some_and(revoked) && replaced() {
             return;
         }
         let since = self.renamed.get(&(owner.uid.clone(), change.place.name.clone()));
@@ -503,7 +510,8 @@ impl Oracle {
             }
             // What stands there as the previous one is none that workloads are told to read.
             let marked = secret.key_id.as_ref().filter(|id| secret.credentials.contains_key(*id));
-            for id in secret.credentials.keys().filter(|id| marked.is_none_or(|m| m == *id)) {
+            let told = |id: &&String| marked.map_or(secret.previous.as_ref() != Some(*id), |m| m == *id);
+            for id in secret.credentials.keys().filter(told) {
                 current.insert(id.clone(), secret.owner_uid.clone().unwrap_or_default());
             }
         }

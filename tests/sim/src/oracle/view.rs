@@ -76,6 +76,8 @@ pub struct SecretObject {
     pub key_id: Option<String>,
     /// The keys whose private halves are in it, with those halves.
     pub credentials: BTreeMap<String, String>,
+    /// The key whose credential it shows as the previous one.
+    pub previous: Option<String>,
     /// Ids in its copy of the ledger.
     pub older: BTreeSet<String>,
 }
@@ -181,6 +183,7 @@ fn secret(place: &Place, object: &Value) -> SecretObject {
         staging: object["type"] == "keywheel.dev/staging",
         key_id,
         credentials,
+        previous: annotation("previous-key-id"),
         older: older.iter().filter_map(|k| k["id"].as_str().map(str::to_owned)).collect(),
     }
 }
