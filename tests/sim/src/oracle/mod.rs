@@ -384,6 +384,15 @@ impl Oracle {
                     s.owner_uid.as_deref() == Some(uid.as_str()) && s.place.name != name(&change.object)
                 });
                 self.forgotten.extend(former.map(|s| s.place));
+                // Nor does anybody know the keys of an object whose Secret went before, because it is being deleted.
+                let view = View::of(api);
+                let ids = before.and_then(|b| b.pointer("/status/keys")).and_then(Value::as_array);
+                let ids = ids.into_iter().flatten().filter_map(|k| k["id"].as_str());
+                let named = |id: &str| {
+                    let shows = |s: &SecretObject| s.credentials.contains_key(id) || s.older.contains(id);
+                    view.secrets.iter().any(shows) || view.keys.iter().any(|o| o.ledger().any(|k| k == id))
+                };
+                self.excused.extend(ids.filter(|id| !named(id)).map(str::to_owned));
             }
             return;
         }
