@@ -252,6 +252,39 @@ mod tests {
     }
 
     #[test]
+    fn the_bounds_of_skew_are_exact() {
+        let mut obs = fresh();
+        for (skew, in_sync) in [(300, true), (-300, true), (301, false), (-301, false)] {
+            obs.probe = Some(answered(skew));
+            assert_eq!(
+                conditions::is(&decide(&obs).status.conditions, CLOCK_IN_SYNC, Is::True),
+                in_sync,
+                "{skew}"
+            );
+        }
+        obs.status.clock_skew = Some("10s".to_owned());
+        for (skew, written) in
+            [(10 + SKEW_STEP, "10s".to_owned()), (11 + SKEW_STEP, format!("{}s", 11 + SKEW_STEP))]
+        {
+            obs.probe = Some(answered(skew));
+            assert_eq!(decide(&obs).status.clock_skew, Some(written));
+        }
+    }
+
+    #[test]
+    fn backends_are_asked_at_times_of_their_own_within_a_quarter_of_the_period() {
+        let timing = Timing::default();
+        let mut waits = std::collections::BTreeSet::new();
+        for number in 0..2000 {
+            let obs = Observation { uid: format!("u-{number}"), probe: Some(answered(0)), ..fresh() };
+            waits.insert(decide(&obs).requeue);
+        }
+        let (least, most) = (timing.probe - timing.probe / 4 * 63 / 64, timing.probe);
+        assert_eq!((waits.first(), waits.last()), (Some(&least), Some(&most)));
+        assert_eq!(waits.len(), 64);
+    }
+
+    #[test]
     fn every_failure_has_its_reason_and_a_growing_wait() {
         let mut obs = fresh();
         for (class, expected) in [
@@ -262,9 +295,10 @@ mod tests {
             obs.probe = Some(Probe::Failed(Trouble::new(class, "no")));
             assert_eq!(reason(&decide(&obs), READY), expected);
         }
-        let first = decide(&obs).requeue;
+        let timing = Timing::default();
+        assert_eq!(decide(&obs).requeue, timing.retry(1));
         obs.failures = 3;
-        assert!(decide(&obs).requeue > first);
+        assert_eq!(decide(&obs).requeue, timing.retry(4));
     }
 
     #[test]
