@@ -334,7 +334,7 @@ impl Oracle {
         let revoked_at = time(&owner.object["metadata"]["annotations"]["keywheel.dev/revoke-at"]);
         let shown = change.object["metadata"]["annotations"]["keywheel.dev/key-id"].as_str();
         let key = shown.and_then(|id| iam.keys.get(id));
-        let revoked = |key: &iam::Key| revoked_at.is_some_and(|at| at <= now && key.created_at <= at);
+        let revoked = |key: &iam::Key| revoked_at.is_some_and(|at| at <= now && key.created_at < at);
         let replaced = || {
             let mut today = view.consumers().filter(|s| s.place.name == owner.secret_name());
             let id =
