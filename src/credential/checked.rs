@@ -11,7 +11,8 @@ use super::{CredentialError, RsaKeyPair, SecretBytes};
 const MOST: usize = 10_000;
 
 /// Fingerprints of private halves that were checked: the library proves with every read that the parts of a key belong
-/// together, which takes half a millisecond, and the same halves are read again in every pass. It holds digests only.
+/// together, which was a third of all work of the simulation, and the same halves are read again in every pass. It holds
+/// digests only.
 #[derive(Default)]
 pub struct CheckedHalves(Mutex<HashMap<Vec<u8>, String>>);
 

@@ -1,5 +1,6 @@
 //! The life of an account, as a pure function: [`plan`] of an [`Observation`].
 
+mod deleting;
 mod plan;
 mod sweep;
 #[cfg(test)]

@@ -7,9 +7,7 @@ use jiff::Timestamp;
 use super::sweep::{Sweep, sweep};
 use super::unmanaged;
 use super::{Account, Grants, Next, Observation, Plan, Step};
-use crate::api::v1alpha1::{
-    AccountDeletionPolicy, AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys,
-};
+use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING, STALLED};
 use crate::domain::names::{join_mark, split_mark};
 use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
@@ -35,10 +33,10 @@ pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
     if obs.deleting { table.deleting() } else { table.living() }
 }
 
-struct Table<'a> {
-    obs: &'a Observation,
-    now: Timestamp,
-    timing: &'a Timing,
+pub(super) struct Table<'a> {
+    pub(super) obs: &'a Observation,
+    pub(super) now: Timestamp,
+    pub(super) timing: &'a Timing,
 }
 
 impl Table<'_> {
@@ -80,7 +78,7 @@ impl Table<'_> {
     }
 
     /// After a failure the next try waits, unless the spec was changed since.
-    fn backing_off(&self) -> Option<Timestamp> {
+    pub(super) fn backing_off(&self) -> Option<Timestamp> {
         let status = &self.obs.status;
         let same_spec = status.observed_generation == self.obs.generation;
         let failed = status.last_failure_time.filter(|_| same_spec)?;
@@ -233,7 +231,7 @@ impl Table<'_> {
     }
 
     /// What force-deleted keys left behind goes. `None`: there is nothing.
-    fn swept(&self, unique_id: &str) -> Option<Plan> {
+    pub(super) fn swept(&self, unique_id: &str) -> Option<Plan> {
         let obs = self.obs;
         let Some(leftovers) = &obs.leftovers else {
             return Some(Plan { next: Next::NeedLeftovers, ..self.keep() });
@@ -254,30 +252,6 @@ impl Table<'_> {
                 Some(Plan { events, ..self.act(step) })
             }
         }
-    }
-
-    /// The same before the account goes or is let go: nobody looks after that.
-    fn swept_before_the_end(&self) -> Option<Plan> {
-        let obs = self.obs;
-        let unique_id = obs.status.unique_id.as_deref().filter(|_| !obs.ended)?;
-        let swept = self.swept(unique_id)?;
-        if swept.next == Next::NeedLeftovers {
-            return Some(swept);
-        }
-        if let Err((reason, message)) = &obs.backend {
-            return Some(self.deletion_waits(*reason, message.clone(), self.timing.retry_cap));
-        }
-        if let Some(trouble) = &obs.refused {
-            return Some(self.deletion_fails(trouble));
-        }
-        if let Some(until) = self.backing_off() {
-            return Some(Plan { requeue: between(self.now, until), ..self.keep() });
-        }
-        if swept.next == Next::Wait {
-            let message = "A key that a deleted object left behind is ended first";
-            return Some(self.deletion_waits(Reason::Deleting, message.to_owned(), swept.requeue));
-        }
-        Some(swept)
     }
 
     fn owns_all_keys(&self) -> bool {
@@ -315,155 +289,7 @@ impl Table<'_> {
             .then_some(Step::SetDisabled { unique_id, disabled: spec.disabled })
     }
 
-    fn deleting(&self) -> Plan {
-        let obs = self.obs;
-        if !obs.has_finalizer {
-            return self.keep();
-        }
-        if obs.abandon {
-            let note = format!(
-                "Let go by annotation. Left at the backend: {}",
-                obs.status.email.as_deref().unwrap_or("no known account")
-            );
-            return Plan {
-                events: vec![Event::warning(Reason::Abandoned, note)],
-                ..self.act(Step::RemoveFinalizer)
-            };
-        }
-        match &obs.keys {
-            None => return Plan { next: Next::NeedKeys, ..self.keep() },
-            Some(keys) if !keys.is_empty() => {
-                let shown: Vec<&str> = keys.iter().take(10).map(String::as_str).collect();
-                let message = format!("{} keys refer to this account: {}", keys.len(), shown.join(", "));
-                return self.deletion_waits(Reason::WaitingForKeys, message, self.timing.audit);
-            }
-            Some(_) => {}
-        }
-        if let Some(swept) = self.swept_before_the_end() {
-            return swept;
-        }
-        let policy = obs.spec.deletion_policy;
-        let retained = policy == Some(AccountDeletionPolicy::Retain)
-            || (policy.is_none() && obs.status.origin == Some(AccountOrigin::Adopted));
-        if retained {
-            return self.let_go();
-        }
-        if obs.ended {
-            return self.act(Step::RemoveFinalizer);
-        }
-        if let Err((reason, message)) = &obs.backend {
-            let nothing_begun = obs.status.unique_id.is_none() && obs.status.created_at.is_none();
-            return if nothing_begun && *reason == Reason::BackendNotFound {
-                // Without a backend nothing can have been created.
-                self.act(Step::RemoveFinalizer)
-            } else {
-                self.deletion_waits(*reason, message.clone(), self.timing.retry_cap)
-            };
-        }
-        if let Some(trouble) = &obs.refused {
-            return self.deletion_fails(trouble);
-        }
-        if let Some(until) = self.backing_off() {
-            return Plan { requeue: between(self.now, until), ..self.keep() };
-        }
-        match &obs.account {
-            None => Plan { next: Next::NeedAccount, ..self.keep() },
-            Some(Err(trouble)) => self.deletion_fails(trouble),
-            Some(Ok(None)) => self.absent_for_good(),
-            Some(Ok(Some(account))) => self.end(account),
-        }
-    }
-
-    /// A retained account loses our mark, or no later object could adopt it. Where that cannot be done it goes without: an
-    /// account that stays is no reason to hold its object.
-    fn let_go(&self) -> Plan {
-        let obs = self.obs;
-        let reachable = obs.backend.is_ok() && obs.refused.is_none() && obs.status.unique_id.is_some();
-        match &obs.account {
-            None if reachable => Plan { next: Next::NeedAccount, ..self.keep() },
-            Some(Ok(Some(account))) if reachable => {
-                self.unmarked(account).unwrap_or_else(|| self.act(Step::RemoveFinalizer))
-            }
-            _ => self.act(Step::RemoveFinalizer),
-        }
-    }
-
-    /// Takes our mark off the account.
-    fn unmarked(&self, account: &Account) -> Option<Plan> {
-        let (text, mark) = split_mark(&account.description);
-        let known = self.obs.status.unique_id.as_ref() == Some(&account.unique_id);
-        (known && mark == Some(self.obs.owner_mark.as_str())).then(|| {
-            let description = Some(text.to_owned());
-            let unique_id = account.unique_id.clone();
-            self.act(Step::Describe { unique_id, display_name: None, description })
-        })
-    }
-
-    /// Absence counts only once a read must show the account: not right after its creation, and not while a create
-    /// that got no answer may still be applied.
-    fn absent_for_good(&self) -> Plan {
-        let status = &self.obs.status;
-        let until = if status.unique_id.is_some() {
-            status.created_at.map(|at| add(at, self.timing.list_lag))
-        } else {
-            let failed = status.last_failure_time.filter(|_| status.failures > 0);
-            // The create leaves within SETTLE of its intent, takes effect within H, and shows within LAG.
-            let timing = self.timing;
-            let whole = timing.settle + timing.send_window + timing.horizon + timing.list_lag;
-            status.created_at.max(failed).map(|at| add(at, whole))
-        };
-        match until.filter(|until| *until > self.now) {
-            None => self.act(Step::RemoveFinalizer),
-            Some(until) => {
-                let message = format!(
-                    "The backend does not show the account; a create may still be under way until {until:.0}. Let the \
-                     object go at once with the annotation keywheel.dev/abandon"
-                );
-                self.deletion_waits(Reason::Deleting, message, self.timing.settle)
-            }
-        }
-    }
-
-    fn end(&self, account: &Account) -> Plan {
-        let obs = self.obs;
-        let (_, mark) = split_mark(&account.description);
-        let ours = match &obs.status.unique_id {
-            Some(known) => *known == account.unique_id,
-            None => mark == Some(obs.owner_mark.as_str()),
-        };
-        let unique_id = account.unique_id.clone();
-        match obs.spec.deletion_policy {
-            _ if !ours => self.act(Step::RemoveFinalizer),
-            Some(AccountDeletionPolicy::Retain) => self.let_go(),
-            Some(AccountDeletionPolicy::Disable) if account.disabled => {
-                self.unmarked(account).unwrap_or_else(|| self.act(Step::RemoveFinalizer))
-            }
-            Some(AccountDeletionPolicy::Disable) => self.act(Step::SetDisabled { unique_id, disabled: true }),
-            Some(AccountDeletionPolicy::Delete) | None => {
-                let note = format!("Account {} is deleted", account.email);
-                let events = vec![Event::normal(Reason::AccountDeleted, note)];
-                Plan { events, ..self.act(Step::Delete { unique_id }) }
-            }
-        }
-    }
-
-    fn deletion_waits(&self, reason: Reason, message: String, requeue: Duration) -> Plan {
-        let mut status = self.obs.status.clone();
-        status.observed_generation = self.obs.generation;
-        Conditions::of(&mut status.conditions, self.obs.generation, self.now)
-            .set(READY, Is::False, reason, message)
-            .set(RECONCILING, Is::True, Reason::Deleting, "The object is being deleted");
-        Plan { next: Next::Wait, status, requeue, events: Vec::new() }
-    }
-
-    fn deletion_fails(&self, trouble: &Trouble) -> Plan {
-        let mut plan = self.deletion_waits(trouble.class.reason(), trouble.message.clone(), Duration::ZERO);
-        self.count_failure(&mut plan.status);
-        plan.requeue = self.timing.retry(plan.status.failures);
-        plan
-    }
-
-    fn count_failure(&self, status: &mut ServiceAccountStatus) {
+    pub(super) fn count_failure(&self, status: &mut ServiceAccountStatus) {
         let same_spec = self.obs.status.observed_generation == self.obs.generation;
         status.failures = if same_spec { status.failures.saturating_add(1) } else { 1 };
         status.last_failure_time = Some(self.now);
@@ -497,12 +323,12 @@ impl Table<'_> {
         Plan { next: Next::Wait, status, requeue: self.timing.retry_cap, events: Vec::new() }
     }
 
-    fn keep(&self) -> Plan {
+    pub(super) fn keep(&self) -> Plan {
         let requeue = audit_wait(self.timing, &self.obs.uid);
         Plan { next: Next::Wait, status: self.obs.status.clone(), requeue, events: Vec::new() }
     }
 
-    fn act(&self, step: Step) -> Plan {
+    pub(super) fn act(&self, step: Step) -> Plan {
         Plan { next: Next::Act(step), requeue: Duration::ZERO, ..self.keep() }
     }
 }
