@@ -279,7 +279,7 @@ mod tests {
             let obs = Observation { uid: format!("u-{number}"), probe: Some(answered(0)), ..fresh() };
             waits.insert(decide(&obs).requeue);
         }
-        let (least, most) = (timing.probe - timing.probe / 4 * 63 / 64, timing.probe);
+        let (least, most) = (timing.probe.saturating_sub(timing.probe / 4 * 63 / 64), timing.probe);
         assert_eq!((waits.first(), waits.last()), (Some(&least), Some(&most)));
         assert_eq!(waits.len(), 64);
     }
