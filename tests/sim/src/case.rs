@@ -141,6 +141,8 @@ pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
                 world.run_for(LOOK, &mut Calm).await;
             }
             if !(flow.is_done)(&world) {
+                let left = unrest(&world.api, &world.iam, &world.oracle, world.time.now());
+                violations.extend(left.into_iter().map(|u| format!("Convergence: {}", u.0)));
                 violations.push(format!("{} is never done", flow.name));
             }
             let faults = usize::try_from(world.counts.faults - faults_before).unwrap_or(usize::MAX);

@@ -272,6 +272,9 @@ impl Oracle {
         if change.place.kind == Kind::Key.stored() {
             self.saw_key(actor, change, api, iam, now);
         }
+        if change.place.kind == Kind::Account.stored() {
+            self.saw_account(actor, change);
+        }
         if change.place.kind != "secrets" {
             return;
         }
@@ -356,6 +359,18 @@ impl Oracle {
         }
     }
 
+    fn saw_account(&mut self, actor: Option<usize>, change: &Change) {
+        let uid = change.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let gone = change.kind == ChangeKind::Deleted;
+        if actor.is_none() && change.before.as_deref().is_some_and(|b| held(b) && (gone || !held(&change.object)))
+        {
+            self.let_go.insert(uid.clone());
+        }
+        if gone {
+            self.gone.insert(uid, (*change.object).clone());
+        }
+    }
+
     fn saw_key(&mut self, actor: Option<usize>, change: &Change, api: &Shared, iam: &Iam, now: Timestamp) {
         self.learn(&change.object);
         let uid = change.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
@@ -371,7 +386,6 @@ impl Oracle {
             self.renamed.insert((uid.clone(), old), now);
         }
         if actor.is_none() {
-            let held = |o: &Value| o["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
             if before
                 .is_some_and(|b| held(b) && (!held(&change.object) || change.kind == ChangeKind::Deleted))
             {
@@ -581,6 +595,11 @@ impl Oracle {
             self.report("No outage", format!("{} publishes key {}, which {why}", secret.place, short(id)));
         }
     }
+}
+
+/// Whether a finalizer holds an object.
+fn held(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty())
 }
 
 /// A rotation that is put off: its time is written anew without a publication, and later than the period says.

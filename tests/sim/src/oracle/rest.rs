@@ -1,10 +1,13 @@
 //! What must hold once everybody has come to rest.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use keywheel::api::v1alpha1::Span;
 use serde_json::Value;
 
 use super::{KeyObject, Oracle, View, time};
+use crate::actor::Kind;
 use crate::api_server::watch::Shared;
 use crate::iam::{Iam, Maker, short};
 
@@ -15,7 +18,7 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub struct Unrest(pub String);
 
 /// Everything that is not as it must be at rest: each Secret publishes the active, accepted key; no attempt is open,
-/// lost or staged; every key that we made is in a ledger or among the suspects.
+/// lost or staged; every key that we made is in a ledger or among the suspects, and every account has its object.
 pub fn unrest(api: &Shared, iam: &Iam, oracle: &Oracle, now: Timestamp) -> Vec<Unrest> {
     let view = View::of(api);
     let mut found = Vec::new();
@@ -58,7 +61,23 @@ pub fn unrest(api: &Shared, iam: &Iam, oracle: &Oracle, now: Timestamp) -> Vec<U
             found.push(Unrest(format!("key {} is in no ledger", short(&key.id))));
         }
     }
+    found.extend(accounts(api, iam, oracle));
     found
+}
+
+/// Accounts that carry our mark and have no object any more that was not to leave them.
+fn accounts(api: &Shared, iam: &Iam, oracle: &Oracle) -> Vec<Unrest> {
+    let living: BTreeSet<String> = api.with(|s| {
+        let objects = s.store.list(Kind::Account.stored(), None);
+        objects.filter_map(|(_, o)| o["metadata"]["uid"].as_str().map(str::to_owned)).collect()
+    });
+    let left = iam.accounts.values().filter(|record| !record.deleted).filter(|record| {
+        let Some((_, uid)) = record.account.description.split_once("keywheel:sim/") else { return false };
+        let policy = oracle.departed(uid).and_then(|o| o.pointer("/spec/deletionPolicy")?.as_str());
+        let stays = policy.is_some_and(|p| p != "Delete") || oracle.is_let_go(uid);
+        !living.contains(uid) && !stays
+    });
+    left.map(|record| Unrest(format!("account {} is left behind by an object that is gone", record.id))).collect()
 }
 
 fn of_key(view: &View, object: &KeyObject, iam: &Iam, now: Timestamp) -> Vec<String> {
