@@ -9,7 +9,7 @@ TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
 SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test model variants sim sim-variants chaos mutants verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test model variants sim flows sim-variants chaos mutants verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +23,14 @@ release: ## Build keywheel as it is released
 test: testbed ## Run every test layer; FILTER=words runs the tests with these words in their names
 	@$(TESTBED) test $(FILTER)
 
-sim: ## Simulate crashes, lost answers and people: every flow with every fault, then SEEDS=n histories at random
+sim: ## Simulate crashes, lost answers and people: every flow with faults at every write, then SEEDS=n histories at random
 	@$(CARGO) build --profile sim --package keywheel-sim --bin keywheel-sim
 	@$(TARGET_DIR)/sim/keywheel-sim exhaustive
 	@$(TARGET_DIR)/sim/keywheel-sim random --seeds $(SEEDS)
+
+flows: ## Simulate every flow with every kind of fault at every call; about 20 minutes
+	@$(CARGO) build --profile sim --package keywheel-sim --bin keywheel-sim
+	@$(TARGET_DIR)/sim/keywheel-sim exhaustive --depth full
 
 sim-variants: ## Show that the simulation catches the wrong variants that the model leaves out; NAME=name for one
 	$(CARGO) run --profile sim -p keywheel-sim --features defects -- variants $(NAME)

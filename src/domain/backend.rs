@@ -299,6 +299,9 @@ mod tests {
         assert_eq!(decide(&obs).requeue, timing.retry(1));
         obs.failures = 3;
         assert_eq!(decide(&obs).requeue, timing.retry(4));
+        obs.probe =
+            Some(Probe::NoLogin { reason: Reason::LoginMissing, message: "no Secret".to_owned() });
+        assert_eq!(decide(&obs).requeue, timing.retry(4));
     }
 
     #[test]
@@ -309,9 +312,21 @@ mod tests {
         obs.accounts = Some(vec!["ns/billing".to_owned()]);
         obs.probe = Some(answered(0));
         assert_eq!(reason(&decide(&obs), READY), "WaitingForAccounts");
+        assert_eq!(decide(&obs).requeue, audit_wait(&Timing::default(), &obs.uid));
         obs.probe = Some(Probe::NoLogin { reason: Reason::BackendLoginLost, message: "gone".to_owned() });
         assert_eq!(reason(&decide(&obs), STALLED), "BackendLoginLost");
         obs.accounts = Some(Vec::new());
         assert_eq!(decide(&obs).next, Next::RemoveFinalizer);
+    }
+
+    #[test]
+    fn what_is_let_go_is_told_and_what_is_no_longer_held_is_left_alone() {
+        let mut obs = Observation { deleting: true, abandon: true, ..fresh() };
+        let plan = decide(&obs);
+        assert_eq!(plan.next, Next::RemoveFinalizer);
+        assert_eq!(plan.events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::Abandoned]);
+        obs.has_finalizer = false;
+        let plan = decide(&obs);
+        assert_eq!((plan.next, plan.requeue), (Next::Wait, Timing::default().audit));
     }
 }

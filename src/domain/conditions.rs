@@ -165,5 +165,8 @@ mod tests {
         let told = events(&before, &after);
         assert_eq!(told, [Event::warning(Reason::SecretConflict, "not ours")]);
         assert!(events(&after, &after).is_empty());
+        let mut other = after.clone();
+        Conditions::of(&mut other, Some(1), at(12)).set(READY, Is::False, Reason::QuotaExhausted, "full");
+        assert_eq!(events(&after, &other), [Event::warning(Reason::QuotaExhausted, "full")], "another failure");
     }
 }

@@ -328,6 +328,26 @@ mod tests {
     }
 
     #[test]
+    fn lengths_and_whole_seconds_are_exact() {
+        let (one, two) = (time("2026-01-01T00:00:00.25Z"), time("2026-01-01T00:00:02Z"));
+        assert_eq!(between(one, two), Duration::from_millis(1750));
+        assert_eq!(between(two, one), Duration::ZERO);
+        assert_eq!(whole_second_after(one), time("2026-01-01T00:00:01Z"));
+        assert_eq!(whole_second_after(two), two);
+        assert_eq!(whole_second_before(one), time("2026-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn audits_are_spread_over_the_last_quarter_of_their_period() {
+        let timing = Timing::default();
+        let waits: std::collections::BTreeSet<Duration> =
+            (0..5000).map(|n| audit_wait(&timing, &format!("u-{n}"))).collect();
+        let least = timing.audit.saturating_sub(timing.audit / 4 * 255 / 256);
+        assert_eq!((waits.first(), waits.last()), (Some(&least), Some(&timing.audit)));
+        assert_eq!(waits.len(), 256);
+    }
+
+    #[test]
     fn expiry_wins_over_a_later_schedule() {
         let schedule = every("30d", "0s");
         let last = time("2026-01-01T00:00:00Z");

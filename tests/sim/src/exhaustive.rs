@@ -16,14 +16,37 @@ const SEED: u64 = 7;
 const ALIKE: usize = 8;
 
 /// How much is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Depth {
     /// Crashes and a lost answer at every call that changes something, in the main flows; a crash in all others.
     Smoke,
     /// The same with late calls, a refusal, old memories and late wakers.
     Quick,
+    /// The last for create and rotate, quick for every other flow.
+    Wide,
     /// Every kind of fault at every call; pairs for create and rotate.
     Full,
+}
+
+impl Depth {
+    fn for_flow(self, flow: &Flow) -> Self {
+        match self {
+            Self::Wide if matches!(flow.name, "create" | "rotate") => Self::Full,
+            Self::Wide => Self::Quick,
+            one => one,
+        }
+    }
+}
+
+impl std::fmt::Display for Depth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Smoke => "smoke",
+            Self::Quick => "quick",
+            Self::Wide => "wide",
+            Self::Full => "full",
+        })
+    }
 }
 
 /// One run: a flow and the faults in it.
@@ -69,6 +92,7 @@ pub fn cases(depth: Depth, only: Option<&str>) -> Vec<Case> {
 
 /// All cases of a flow.
 pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
+    let depth = depth.for_flow(flow);
     let calm = run(flow, SEED, Script::default());
     let nothing = Case { flow: flow.name, faults: Vec::new(), wake_after: None, behind: 0 };
     let mut cases = vec![nothing.clone()];
@@ -79,13 +103,8 @@ pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
     if matches!(flow.name, "create" | "rotate") && depth == Depth::Full {
         cases.extend(pairs(flow, &calm.seen));
     }
-    if is_main(flow) {
-        let every = match depth {
-            Depth::Smoke => 12,
-            Depth::Quick => 6,
-            Depth::Full => 2,
-        };
-        cases.extend(late_wakers(flow, &calm.seen, every));
+    if is_main(flow) || depth != Depth::Smoke && matches!(flow.name, "revoke" | "rename") {
+        cases.extend(late_wakers(flow, &calm.seen, depth));
     }
     cases
 }
@@ -111,7 +130,7 @@ fn single(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
             // The main flows; of the others the crash that forgets most.
             Depth::Smoke if is_main(flow) => smoke(offer),
             Depth::Smoke => smoke(offer).into_iter().filter(|fate| *fate == Fate::CrashAfter).collect(),
-            Depth::Quick => quick(offer),
+            Depth::Quick | Depth::Wide => quick(offer),
             Depth::Full => full(offer),
         };
         cases.extend(fates.into_iter().map(|fate| Case {
@@ -201,18 +220,35 @@ fn pairs(flow: &Flow, seen: &[Offer]) -> Vec<Case> {
     cases
 }
 
-fn late_wakers(flow: &Flow, seen: &[Offer], every: usize) -> Vec<Case> {
+/// A process is frozen after a call and wakes after any number of calls of the other one. Between two calls that change
+/// something lie only reads, after each of which it would find the same: it is frozen at the changes and right after
+/// them, and at every call in full depth.
+fn late_wakers(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
     let calls = u64::try_from(seen.len()).expect("few calls");
     // Most calls of a long flow are looks, all alike.
-    let every = every.max(seen.len() / 30);
+    let (points, moments) = match depth {
+        Depth::Smoke => (4, 4),
+        Depth::Quick | Depth::Wide => (12, 24),
+        Depth::Full => (48, 64),
+    };
+    let follows = |at: usize| seen.get(at.wrapping_sub(1)).is_some_and(|o| o.mutating);
+    let frozen: Vec<usize> = (0..seen.len())
+        .filter(|at| depth == Depth::Full || seen[*at].mutating || follows(*at))
+        .collect();
     let mut cases = Vec::new();
-    for at in (1..=calls).step_by(every) {
-        for wake_after in (0..calls + 12).step_by(every * 2) {
+    for at in thinned(&frozen, points) {
+        let at = u64::try_from(*at).expect("few calls") + 1;
+        for wake_after in (0..calls + 12).step_by(usize::try_from((calls + 12).div_ceil(moments)).expect("few")) {
             let faults = vec![(At::Call(at), Fate::Freeze)];
             cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after), behind: 0 });
         }
     }
     cases
+}
+
+/// At most so many of them, evenly.
+fn thinned<T>(all: &[T], most: usize) -> impl Iterator<Item = &T> {
+    all.iter().step_by(all.len().div_ceil(most).max(1))
 }
 
 /// Runs cases on so many threads, until `told` says that it is enough; it hears of each with what came of it.

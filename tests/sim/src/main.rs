@@ -37,9 +37,9 @@ struct Arguments {
 enum Command {
     /// Every flow with a fault at every call.
     Exhaustive {
-        /// Crashes and lost answers only.
-        #[arg(long)]
-        quick: bool,
+        /// How much is tried.
+        #[arg(long, value_enum, default_value_t = Depth::Wide)]
+        depth: Depth,
         /// One flow only.
         #[arg(long)]
         flow: Option<String>,
@@ -87,8 +87,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Exhaustive { quick, flow, case, threads } => {
-            let depth = if quick { Depth::Quick } else { Depth::Full };
+        Command::Exhaustive { depth, flow, case, threads } => {
             exhaustive(depth, flow.as_deref(), case, threads)
         }
         Command::Random { seeds, first, threads } => random(first, seeds, threads),
@@ -127,9 +126,8 @@ fn exhaustive(depth: Depth, flow: Option<&str>, only: Option<usize>, threads: us
             runs.fetch_add(1, Ordering::Relaxed);
             if !outcome.violations.is_empty() {
                 failed.fetch_add(1, Ordering::Relaxed);
-                let quick = if depth == Depth::Quick { " --quick" } else { "" };
                 say(&format!(
-                    "keywheel-sim exhaustive{quick} --flow {name} --case {number} # {case}: {:?}",
+                    "keywheel-sim exhaustive --depth {depth} --flow {name} --case {number} # {case}: {:?}",
                     outcome.violations
                 ));
             }

@@ -280,6 +280,7 @@ impl World {
                 drop(flight.reply.send(Reply::Api((201, request.body))));
             }
             Message::Call(flight) => {
+                self.oracle.sent(flight.actor, &flight.call, self.time.now());
                 if self.setup.lease.is_some() {
                     self.oracle.sends(flight.actor, &flight.call, &self.api);
                 }

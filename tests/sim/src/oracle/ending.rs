@@ -14,8 +14,7 @@ impl Oracle {
         self.theft(key, &view);
         for secret in view.consumers().filter(|s| s.credentials.contains_key(id)) {
             // A person who puts a credential back after our last look cannot be seen.
-            let read = self.reads.get(&(actor, secret.place.clone())).copied().unwrap_or(0);
-            let unseen = self.tampered.get(&secret.place).is_some_and(|written| *written > read);
+            let unseen = self.is_unseen(actor, id, &secret.place, self.tampered.get(&secret.place));
             if !unseen && key.works() && !self.is_forgotten(&secret.place) {
                 self.report(
                     "No premature end",
@@ -27,14 +26,18 @@ impl Oracle {
             Maker::Attempt(nonce) => self.attempts.get(nonce).and_then(|uid| view.key(uid)),
             Maker::Person => None,
         };
+        // Due, and for a key that was begun before it: by the clocks of two machines, and by whole seconds.
+        let slack = SignedDuration::try_from(self.slack).unwrap_or_default();
+        let wiped = owner.is_some_and(|o| self.needs.is_wiped(&o.uid));
         let revoked = |o: &super::KeyObject| {
-            o.object.pointer("/metadata/annotations/keywheel.dev~1revoke-at").is_some()
+            let asked = o.object.pointer("/metadata/annotations/keywheel.dev~1revoke-at").and_then(super::time);
+            asked.is_some_and(|at| at <= now + slack && (key.created_at < at + slack || wiped))
         };
         // A wheel that was stopped holds old keys alive; one that nobody ever saw may have become another object's.
         let known = |o: &super::KeyObject| self.published.contains_key(id) || o.ledger().any(|k| k == id);
         let stopped = owner.filter(|o| known(o)).filter(|o| {
             let suspended = o.object.pointer("/spec/rotation/suspend").is_some_and(|s| s == true);
-            suspended && !o.deleting && !revoked(o) && !self.is_unseen(actor, &o.place)
+            suspended && !o.deleting && !revoked(o) && !self.is_edited_unseen(actor, id, &o.place)
         });
         if let Some(owner) = stopped {
             let what = format!("key {} of {} ends while its rotation is suspended", short(id), owner.place);
@@ -43,7 +46,7 @@ impl Oracle {
         // A key that its object shall leave is left.
         let kept = owner.filter(|o| {
             let retained = o.object.pointer("/spec/deletionPolicy").is_some_and(|p| p == "Retain");
-            retained && o.deleting && o.active() == Some(id) && !self.is_unseen(actor, &o.place)
+            retained && o.deleting && o.active() == Some(id) && !self.is_edited_unseen(actor, id, &o.place)
         });
         if let Some(owner) = kept {
             let what = format!("key {} ends although {} retains it", short(id), owner.place);

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 pub use rest::{Unrest, unrest};
 pub use view::{KeyObject, SecretObject, View, time};
 
-use self::needs::Needs;
+use self::needs::{FRESH, Needs};
 use crate::actor::{Kind, LEASE_NAME, LEASE_NAMESPACE, identity};
 use crate::api_server::watch::Shared;
 use crate::api_server::{Change, ChangeKind, Place, Request, Verb};
@@ -60,7 +60,7 @@ pub struct Oracle {
     overlaps: BTreeMap<String, Duration>,
     /// Keys that a person's act left uncovered, and Secrets whose content a person wrote (with the version of it).
     excused: BTreeSet<String>,
-    tampered: BTreeMap<Place, u64>,
+    tampered: BTreeMap<Place, Written>,
     reads: BTreeMap<(usize, Place), u64>,
     needs: Needs,
     /// Objects that are gone, as they were last.
@@ -74,8 +74,17 @@ pub struct Oracle {
     /// Keys that people made and that the tests of PROTOCOL.md, section 6, take for ours: on an account that is ours alone,
     /// in the window of a lost attempt. That is what the protocol leaves open, and says so.
     presumed: BTreeSet<String>,
-    /// With which version a person last changed an object.
-    edited: BTreeMap<Place, u64>,
+    /// What a person last changed of an object.
+    edited: BTreeMap<Place, Written>,
+    /// When a process sent the end of a key that was not applied yet.
+    endings: BTreeMap<(usize, String), Timestamp>,
+}
+
+/// A write of a person.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    version: u64,
+    at: Timestamp,
 }
 
 impl Default for Oracle {
@@ -96,6 +105,7 @@ impl Default for Oracle {
             renamed: BTreeMap::new(),
             presumed: BTreeSet::new(),
             edited: BTreeMap::new(),
+            endings: BTreeMap::new(),
         }
     }
 }
@@ -167,6 +177,7 @@ impl Oracle {
             Call::Iam(asked) => match &**asked {
                 iam::Call::DisableKey { key, .. } | iam::Call::DeleteKey { key, .. } => {
                     self.ending(actor, key, api, iam, now);
+                    self.endings.remove(&(actor, key.clone()));
                 }
                 iam::Call::DeleteAccount { account } | iam::Call::SetDisabled { account, .. } => {
                     if let Some(record) = iam.accounts.get(account)
@@ -258,16 +269,31 @@ impl Oracle {
         }
     }
 
-    /// Whether a person changed an object after a process last read it.
-    fn is_unseen(&self, actor: usize, place: &Place) -> bool {
+    /// A process sends a call, which may be applied much later.
+    pub fn sent(&mut self, actor: usize, call: &Call, now: Timestamp) {
+        if let Call::Iam(asked) = call
+            && let iam::Call::DisableKey { key, .. } | iam::Call::DeleteKey { key, .. } = &**asked
+        {
+            self.endings.entry((actor, key.clone())).or_insert(now);
+        }
+    }
+
+    /// Whether a person wrote something after a process last read it, and so shortly before it ended the key that it could
+    /// not have looked again.
+    fn is_unseen(&self, actor: usize, key: &str, place: &Place, written: Option<&Written>) -> bool {
         let read = self.reads.get(&(actor, place.clone())).copied().unwrap_or(0);
-        self.edited.get(place).is_some_and(|written| *written > read)
+        let sent = self.endings.get(&(actor, key.to_owned()));
+        written.is_some_and(|w| w.version > read && sent.is_none_or(|sent| w.at + FRESH > *sent))
+    }
+
+    fn is_edited_unseen(&self, actor: usize, key: &str, place: &Place) -> bool {
+        self.is_unseen(actor, key, place, self.edited.get(place))
     }
 
     /// An object changed.
     pub fn saw(&mut self, actor: Option<usize>, change: &Change, api: &Shared, iam: &Iam, now: Timestamp) {
         if actor.is_none() {
-            self.edited.insert(change.place.clone(), change.version);
+            self.edited.insert(change.place.clone(), Written { version: change.version, at: now });
         }
         if change.place.kind == Kind::Key.stored() {
             self.saw_key(actor, change, api, iam, now);
@@ -291,7 +317,7 @@ impl Oracle {
                 if change.kind == ChangeKind::Deleted {
                     self.tampered.remove(&change.place);
                 } else if content_changed {
-                    self.tampered.insert(change.place.clone(), change.version);
+                    self.tampered.insert(change.place.clone(), Written { version: change.version, at: now });
                 }
             }
             Some(_) => {
@@ -576,8 +602,9 @@ impl Oracle {
                 self.report("No outage", format!("{} holds the unknown key {}", secret.place, short(id)));
                 continue;
             };
+            // A disabled account makes no key worse than it was: it can be enabled again.
             let account = &iam.accounts[&key.account];
-            if account.touched_by_person || key.ended_by_person {
+            if account.deleted && account.touched_by_person || key.ended_by_person {
                 continue;
             }
             let proved = key.was_accepted || unproved_is_fine;

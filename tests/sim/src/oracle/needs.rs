@@ -11,7 +11,7 @@ use super::view::{KeyObject, View, time};
 use crate::iam::{Iam, Maker, short};
 
 /// How old a fact may be that an attempt rests on: the send window, and a timeout.
-const FRESH: SignedDuration = SignedDuration::from_secs(20);
+pub(super) const FRESH: SignedDuration = SignedDuration::from_secs(20);
 /// Least distance of two keys that repair what somebody else did (PROTOCOL.md, section 5).
 const DRIFT_PAUSE: Duration = Duration::from_mins(10);
 /// Reasons that say that somebody else did something to a Secret or a key.
@@ -31,6 +31,8 @@ struct Known {
     open: Option<(String, String, Timestamp, Value)>,
     /// Whether a person ever wrote its Secret, or took its status away.
     touched: bool,
+    /// Whether its status was taken away.
+    wiped: bool,
 }
 
 /// What is known of all objects, and every attempt that was made.
@@ -61,8 +63,13 @@ impl Needs {
     /// A person took the status of an object away: what was repaired last stood only there.
     pub fn wiped(&mut self, uid: &str) {
         let known = self.known.entry(uid.to_owned()).or_default();
-        known.touched = true;
+        (known.touched, known.wiped) = (true, true);
         known.repaired = None;
+    }
+
+    /// Whether a person ever took the status of an object away: nobody remembers then when its keys were made.
+    pub fn is_wiped(&self, uid: &str) -> bool {
+        self.known.get(uid).is_some_and(|known| known.wiped)
     }
 
     /// A key was published for an object that was not before.

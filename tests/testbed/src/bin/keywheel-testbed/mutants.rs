@@ -27,7 +27,7 @@ const PURE: [&str; 10] = [
 ];
 
 /// A test run that takes longer than this is one that a mutant sent round in circles. Seconds.
-const PATIENCE: &str = "60";
+const PATIENCE: &str = "20";
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -87,7 +87,9 @@ fn lay_out(package: &Path) -> Result<(), Error> {
     let dependencies = dependencies(&read(&root.join("Cargo.toml"))?)?;
     write(&api.join("Cargo.toml"), &format!("{}{dependencies}", head("keywheel-api")))?;
     let whole = "[workspace]\nmembers = [\"api\"]\n\n[features]\ntest-timing = []\ndefects = []\n\n\
-                 [profile.dev]\ndebug = false\n\n";
+                 [profile.dev]\ndebug = false\n\n\
+                 [profile.dev.package.croner]\nopt-level = 3\n\n\
+                 [profile.dev.package.jiff]\nopt-level = 3\n\n";
     let api = "keywheel-api = { path = \"api\" }\n";
     write(&package.join("Cargo.toml"), &format!("{whole}{}{api}{dependencies}", head("keywheel")))
 }
