@@ -1,4 +1,4 @@
-//! What the documentation says about tests is true: every test that it names exists.
+//! What the documentation says about tests is true: every test that it names exists, and no failure is left out.
 
 #![cfg(test)]
 
@@ -6,11 +6,26 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::Trial;
 
+/// Columns of the page's first table, the failures, and of its second one, the holes.
+const FAILURES: usize = 4;
+const HOLES: usize = 5;
+
 pub fn trials() -> Vec<Trial> {
-    vec![Trial::test("docs::every_test_that_the_failures_page_names_exists", || {
-        named_tests_exist();
-        Ok(())
-    })]
+    vec![
+        Trial::test("docs::every_test_that_the_failures_page_names_exists", || {
+            named_tests_exist();
+            named_variants_exist();
+            Ok(())
+        }),
+        Trial::test("docs::every_failure_and_every_hole_has_its_row", || {
+            nothing_is_left_out();
+            Ok(())
+        }),
+    ]
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -24,19 +39,35 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn named_tests_exist() {
+/// The code of all tests that the page may name.
+fn code() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(root.join("docs/failures.md")).unwrap();
     let mut files = Vec::new();
-    for folder in ["src", "tests/it"] {
+    for folder in ["src", "tests/it", "tests/sim", "tests/model"] {
         sources(&root.join(folder), &mut files);
     }
-    let code: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+}
+
+/// The rows of a table that has so many columns, cell by cell; a row ends with the name of its test.
+fn rows(page: &str, columns: usize) -> Vec<Vec<&str>> {
     let rows = page.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |"));
-    let named: Vec<&str> = rows.filter_map(|row| row.rsplit('`').nth(1)).collect();
-    assert!(named.len() >= 50, "only {} tests are named", named.len());
-    let missing: Vec<&&str> = named
-        .iter()
+    let cells = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    cells.filter(|cells| cells.len() == columns).collect()
+}
+
+/// What a cell says in backquotes.
+fn quoted(cell: &str) -> &str {
+    cell.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).unwrap_or_else(|| panic!("{cell:?}"))
+}
+
+fn named_tests_exist() {
+    let (page, code) = (read("docs/failures.md"), code());
+    let all = [rows(&page, FAILURES), rows(&page, HOLES)].concat();
+    let ends = page.lines().filter(|line| line.ends_with("` |")).count();
+    assert_eq!(all.len(), ends, "a row has too few or too many cells");
+    let named = all.iter().map(|row| quoted(row[row.len() - 1]));
+    let missing: Vec<&str> = named
         .filter(|name| {
             let trial = format!("\"{name}\"");
             let function = format!("fn {name}(");
@@ -44,12 +75,32 @@ fn named_tests_exist() {
         })
         .collect();
     assert!(missing.is_empty(), "{missing:#?}");
-    let variants = std::fs::read_to_string(root.join("src/domain/defect.rs")).unwrap();
-    let holes = page.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 3);
-    let cells: Vec<&str> = holes.filter_map(|row| row.split(" | ").nth(2)?.strip_prefix('`')).collect();
-    let named: Vec<&str> = cells.iter().filter_map(|cell| cell.strip_suffix('`')).collect();
-    assert!(named.len() >= 20, "only {} variants are named", named.len());
+}
+
+fn named_variants_exist() {
+    let (page, variants) = (read("docs/failures.md"), read("src/domain/defect.rs"));
+    let holes = rows(&page, HOLES);
+    let named: Vec<&str> =
+        holes.iter().map(|row| row[3]).filter(|cell| !cell.is_empty()).map(quoted).collect();
+    assert!(named.len() >= 30, "only {} variants are named", named.len());
     let unknown: Vec<&&str> =
         named.iter().filter(|name| !variants.contains(&format!("    {name} "))).collect();
     assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+fn numbered(letter: char, last: usize) -> impl Iterator<Item = String> {
+    (1..=last).map(move |number| format!("{letter}{number}"))
+}
+
+/// The ids of a table's rows, in order; a row that belongs to none has a dash.
+fn ids<'p>(table: &[Vec<&'p str>]) -> Vec<&'p str> {
+    table.iter().map(|row| row[0]).filter(|id| *id != "-").collect()
+}
+
+fn nothing_is_left_out() {
+    let page = read("docs/failures.md");
+    assert_eq!(ids(&rows(&page, FAILURES)), numbered('F', 20).collect::<Vec<_>>());
+    let holes = [('A', 15), ('B', 10), ('C', 16), ('D', 23)];
+    let holes: Vec<String> = holes.into_iter().flat_map(|(letter, last)| numbered(letter, last)).collect();
+    assert_eq!(ids(&rows(&page, HOLES)), holes);
 }
