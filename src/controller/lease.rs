@@ -151,7 +151,7 @@ async fn look(
         // One that may act knows that no other may.
         if leadership.term(now).is_none()
             && let Some(memory) = seen
-            && let Decision::Wait(wait) = decide(&options.identity, memory, now, retry)
+            && let Decision::Wait(wait) = decide(&options.identity, memory, now, options.duration, retry)
         {
             return Ok(Look::Standby { wait, holder: "nobody: somebody deleted it".to_owned() });
         }
@@ -168,7 +168,7 @@ async fn look(
     let before = seen.take();
     let holder = found.holder.clone().unwrap_or_default();
     let memory = seen.insert(see(before, found, now));
-    let taken = match decide(&options.identity, memory, now, retry) {
+    let taken = match decide(&options.identity, memory, now, options.duration, retry) {
         Decision::Wait(wait) => return Ok(Look::Standby { wait, holder }),
         Decision::Take => true,
         Decision::Renew => false,
