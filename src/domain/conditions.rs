@@ -33,6 +33,8 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Present while nothing will happen until a person acts (kstatus).
 pub const STALLED: &str = "Stalled";
+/// Present while others have an account that would else be ours alone.
+pub const ACCOUNT_SHARED: &str = "AccountShared";
 /// True while a key is being replaced, False with a reason while its replacement cannot go on.
 pub const ROTATING: &str = "Rotating";
 /// Whether the Secret holds the active key.
@@ -129,7 +131,7 @@ fn is_bad(condition: &Condition) -> bool {
         READY | ROTATING | KEY_VERIFIED | BACKEND_REACHABLE | SECRET_PUBLISHED | CLOCK_IN_SYNC => {
             condition.status == Is::False.as_str() && !reason.is_some_and(Reason::is_progress)
         }
-        STALLED | QUOTA_EXHAUSTED | SUSPECT_KEYS | WAITING_FOR_LOST_ATTEMPT => true,
+        STALLED | ACCOUNT_SHARED | QUOTA_EXHAUSTED | SUSPECT_KEYS | WAITING_FOR_LOST_ATTEMPT => true,
         _ => false,
     }
 }
@@ -167,6 +169,10 @@ mod tests {
         assert!(events(&after, &after).is_empty());
         let mut other = after.clone();
         Conditions::of(&mut other, Some(1), at(12)).set(READY, Is::False, Reason::QuotaExhausted, "full");
-        assert_eq!(events(&after, &other), [Event::warning(Reason::QuotaExhausted, "full")], "another failure");
+        assert_eq!(
+            events(&after, &other),
+            [Event::warning(Reason::QuotaExhausted, "full")],
+            "another failure"
+        );
     }
 }

@@ -152,6 +152,9 @@ reasons! {
     AccountGone Failure,
     /// Another account has taken this e-mail at the backend. Delete this object and apply it again.
     AccountRecreated Failure,
+    /// Other `ServiceAccount` objects, in this cluster or another, have the account, too: `unmanagedKeys` ends nothing on it.
+    /// Keep one object, or set `unmanagedKeys: Report`.
+    AccountShared Failure,
     /// The backend's `tenants.adoption` does not let namespaces adopt accounts.
     AdoptionNotAllowed Failure,
     /// The account id does not match the backend's `tenants.accountIdPattern`.

@@ -70,9 +70,9 @@ pub struct ServiceAccountSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<AccountDeletionPolicy>,
 
-    /// What to do about keys on the account that no `ServiceAccountKey` of this namespace owns. `Disable` and `Delete`
-    /// hand all keys of the account to Keywheel; they wait until nothing of ours can still claim a key, 70 min at least.
-    /// Default: `Report`.
+    /// What to do about keys on the account that no `ServiceAccountKey` owns. `Disable` and `Delete` hand all keys of the
+    /// account to Keywheel; they wait until nothing of ours can still claim a key, 70 min at least, and end nothing on an
+    /// account that other `ServiceAccount` objects have, too. Default: `Report`.
     #[serde(default)]
     pub unmanaged_keys: UnmanagedKeys,
 }
@@ -95,7 +95,7 @@ pub enum UnmanagedKeys {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountKeys {
-    /// Owned by `ServiceAccountKey` objects of this namespace.
+    /// Owned by `ServiceAccountKey` objects.
     #[schemars(schema_with = "crate::api::v1alpha1::backend::count")]
     pub managed: u32,
 
@@ -221,8 +221,9 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<AccountOrigin>,
 
-    /// Whether nobody else makes keys on the account, as far as we can know: it carries our mark, and we created it or
-    /// `unmanagedKeys` hands its keys to us. Only then a key whose making got no answer is taken for ours without proof.
+    /// Whether nobody else makes keys on the account, as far as we can know: it carries our mark, no other object of
+    /// this cluster has it, and we created it or `unmanagedKeys` hands its keys to us. Only then a key whose making got no
+    /// answer is taken for ours without proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<bool>,
 
@@ -249,7 +250,8 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<jiff::Timestamp>,
 
-    /// `Ready`: the account is at the backend as the spec says. `Reconciling` and `Stalled`: only while true.
+    /// `Ready`: the account is at the backend as the spec says. `Reconciling`, `Stalled` and `AccountShared` (others have
+    /// the account, too, and it would be ours alone else): only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

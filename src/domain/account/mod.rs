@@ -2,6 +2,7 @@
 
 mod deleting;
 mod plan;
+mod sharing;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,8 @@ pub struct Observation {
     pub backend: Result<Grants, (Reason, String)>,
     /// The account at the backend.
     pub account: Option<Result<Option<Account>, Trouble>>,
+    /// Other objects of this cluster on the same account, as namespace/name; read before it is called ours alone.
+    pub shared_with: Option<Vec<String>>,
     /// Names of the keys that refer to this object; read when it is deleting.
     pub keys: Option<Vec<String>>,
     /// What force-deleted keys left behind.
@@ -102,12 +105,17 @@ pub struct Plan {
 pub enum Next {
     /// Read the account at the backend.
     NeedAccount,
+    /// List the other objects on this account.
+    NeedSharers,
     /// List the keys that refer to this object.
     NeedKeys,
     /// Look for what force-deleted keys left behind.
     NeedLeftovers,
     /// Count the keys of the account.
-    NeedCensus,
+    NeedCensus {
+        /// Whether objects of other namespaces may own some.
+        everywhere: bool,
+    },
     /// One effect.
     Act(Step),
     /// Nothing but the status.

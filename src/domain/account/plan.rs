@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::sharing::Hold;
 use super::sweep::{Sweep, sweep};
 use super::unmanaged;
 use super::{Account, Grants, Next, Observation, Plan, Step};
 use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
-use crate::domain::conditions::{Conditions, Is, READY, RECONCILING, STALLED};
+use crate::domain::conditions::{ACCOUNT_SHARED, Conditions, Is, READY, RECONCILING, STALLED};
 use crate::domain::names::{join_mark, split_mark};
 use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
 use crate::domain::{Event, Reason, Timing, Trouble};
@@ -162,21 +163,36 @@ impl Table<'_> {
         }
         let origin =
             obs.status.origin.unwrap_or(if ours { AccountOrigin::Created } else { AccountOrigin::Adopted });
-        if let Some(step) = self.difference(account, origin) {
-            let note = format!("Account {} is changed as the spec says", account.email);
-            return Plan { events: vec![Event::normal(Reason::AccountUpdated, note)], ..self.act(step) };
+        let hold = self.hold(account, origin);
+        if hold == Hold::Unread {
+            return Plan { next: Next::NeedSharers, ..self.keep() };
         }
         let mut status = obs.status.clone();
         let adopted = status.unique_id.is_none() && origin == AccountOrigin::Adopted;
-        if status.unique_id.is_none() && origin == AccountOrigin::Created {
-            status.created_at = Some(self.now);
-        }
         status.email = Some(account.email.clone());
         status.unique_id = Some(account.unique_id.clone());
         status.resource_name = Some(account.name.clone());
-        status.disabled = Some(account.disabled);
-        status.exclusive = Some(ours && (origin == AccountOrigin::Created || self.owns_all_keys()));
         status.origin = Some(origin);
+        let mut events = Vec::new();
+        if adopted {
+            events.push(Event::normal(
+                Reason::AccountAdopted,
+                format!("Account {} was there and is adopted", account.email),
+            ));
+        }
+        if let Some(step) = self.difference(account, origin, &hold) {
+            if adopted {
+                // Once it carries our mark it looks like one that we created; and others must see that we have it.
+                return Plan { next: Next::Wait, status, requeue: Duration::ZERO, events };
+            }
+            let note = format!("Account {} is changed as the spec says", account.email);
+            return Plan { events: vec![Event::normal(Reason::AccountUpdated, note)], ..self.act(step) };
+        }
+        if obs.status.unique_id.is_none() && origin == AccountOrigin::Created {
+            status.created_at = Some(self.now);
+        }
+        status.disabled = Some(account.disabled);
+        status.exclusive = Some(ours && hold == Hold::Alone);
         status.failures = 0;
         status.last_failure_time = None;
         status.observed_generation = obs.generation;
@@ -185,17 +201,13 @@ impl Table<'_> {
         } else {
             (Reason::AccountReady, "The account is at the backend as the spec says")
         };
-        Conditions::of(&mut status.conditions, obs.generation, self.now)
-            .set(READY, Is::True, reason, message)
-            .clear(STALLED)
-            .clear(RECONCILING);
-        let mut events = Vec::new();
-        if adopted {
-            events.push(Event::normal(
-                Reason::AccountAdopted,
-                format!("Account {} was there and is adopted", account.email),
-            ));
-        }
+        let mut conditions = Conditions::of(&mut status.conditions, obs.generation, self.now);
+        conditions.set(READY, Is::True, reason, message).clear(STALLED).clear(RECONCILING);
+        match hold {
+            // Its keys work, so it is Ready.
+            Hold::Shared(message) => conditions.set(ACCOUNT_SHARED, Is::True, Reason::AccountShared, message),
+            _ => conditions.clear(ACCOUNT_SHARED),
+        };
         let rest = Plan { next: Next::Wait, status, requeue: audit_wait(self.timing, &obs.uid), events };
         // What is to be recorded is recorded first.
         if rest.status != obs.status {
@@ -208,13 +220,19 @@ impl Table<'_> {
     fn counted(&self, unique_id: &str, rest: &Plan) -> Option<Plan> {
         let obs = self.obs;
         let census = match &obs.census {
-            None if obs.census_due => return Some(Plan { next: Next::NeedCensus, ..self.keep() }),
+            None if obs.census_due => {
+                // Where the account is ours alone, nobody else in the cluster makes keys on it.
+                let everywhere = self.owns_all_keys() || obs.status.exclusive != Some(true);
+                return Some(Plan { next: Next::NeedCensus { everywhere }, ..self.keep() });
+            }
             // What cannot be listed is listed another time: the keys themselves say so when it matters.
             None | Some(Err(_)) => return None,
             Some(Ok(census)) => census,
         };
         let policy = obs.spec.unmanaged_keys;
-        let exclusive = obs.status.exclusive == Some(true);
+        // What is recorded may be an audit period old: an ending rests on what was read now.
+        let nobody_else = obs.shared_with.as_ref().is_some_and(Vec::is_empty);
+        let exclusive = obs.status.exclusive == Some(true) && nobody_else;
         if let Some((step, id)) =
             unmanaged::ending(policy, exclusive, census, unique_id, self.now, self.timing)
         {
@@ -254,12 +272,12 @@ impl Table<'_> {
         }
     }
 
-    fn owns_all_keys(&self) -> bool {
+    pub(super) fn owns_all_keys(&self) -> bool {
         matches!(self.obs.spec.unmanaged_keys, UnmanagedKeys::Disable | UnmanagedKeys::Delete)
     }
 
     /// What differs from the spec. An adopted account keeps what the spec does not name.
-    fn difference(&self, account: &Account, origin: AccountOrigin) -> Option<Step> {
+    fn difference(&self, account: &Account, origin: AccountOrigin, hold: &Hold) -> Option<Step> {
         let spec = &self.obs.spec;
         let (text, mark) = split_mark(&account.description);
         let want_text = match (&spec.description, origin) {
@@ -267,12 +285,9 @@ impl Table<'_> {
             (None, AccountOrigin::Created) => "",
             (None, AccountOrigin::Adopted) => text,
         };
-        let want_mark = match origin {
-            AccountOrigin::Created => Some(self.obs.owner_mark.as_str()),
-            // To hand all keys of an account to us is to say that nobody else has it.
-            AccountOrigin::Adopted if self.owns_all_keys() => Some(self.obs.owner_mark.as_str()),
-            AccountOrigin::Adopted => mark,
-        };
+        // Another's mark stays: two objects that each write their own would both believe to be alone.
+        let marks = origin == AccountOrigin::Created || *hold == Hold::Alone;
+        let want_mark = mark.or_else(|| marks.then_some(self.obs.owner_mark.as_str()));
         let description = want_mark.map_or_else(|| want_text.to_owned(), |mark| join_mark(want_text, mark));
         let display_name = match (&spec.display_name, origin) {
             (Some(name), _) => name.as_str(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::case::{Case, condition};
 use super::trial;
-use super::world::{World, add_backend};
+use super::world::{Own, World, add_backend};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -17,6 +17,10 @@ pub fn trials() -> Vec<Trial> {
         trial("bad_account::an_account_that_must_be_there_is_not_created", required),
         trial("bad_account::a_backend_decides_what_namespaces_may_adopt", tenants_adoption),
         trial("bad_account::a_backend_decides_which_account_ids_namespaces_may_have", tenants_pattern),
+        trial(
+            "bad_account::an_account_of_two_namespaces_is_nobodys_alone_and_none_ends_the_others_keys",
+            shared,
+        ),
     ]
 }
 
@@ -159,4 +163,61 @@ fn tenants_pattern() {
     case.patch("ciamb", &case.backend, &json!({"spec": {"tenants": {"accountIdPattern": "{namespace}.*"}}}));
     case.ready("iamsa", "other");
     case.ready("iamsa", "billing");
+}
+
+/// A key that nobody claims is ended 3 s after it was first seen so, a look is taken every 2 s.
+const BRISK: &str = r#"{"settle": 1000, "retryBase": 200, "retryCap": 2000, "proofBase": 300, "probe": 5000,
+    "audit": 2000, "listLag": 1000, "horizon": 2000}"#;
+
+fn shared() {
+    let world = World::own(Own { timing: Some(BRISK), ..Own::default() });
+    let first = Case::new(&world, "sharer");
+    let before = first.person.create_account(&first.name, "made by hand");
+    let (by_hand, _) = first.person.create_key(&first.name);
+    first.account(&json!({"adoptionPolicy": "Required"}));
+    first.key("billing", &json!({}));
+    first.ready("iamsak", "billing");
+    let active = first.active("billing");
+
+    // Another namespace adopts the same account and asks for all of its keys.
+    let second = Case::new(&world, "sharer");
+    let all = json!({"adoptionPolicy": "Required", "unmanagedKeys": "Delete"});
+    second.account_named("billing", &first.name, &all);
+    let message = second.told("iamsa", "billing", "AccountShared", "True", Reason::AccountShared);
+    assert!(message.contains(&format!("{}/billing", first.name)), "{message}");
+    second.event("billing", Reason::AccountShared);
+    second.ready("iamsa", "billing");
+    // It counts the other's key as owned, and several looks later nothing was ended and nothing marked.
+    let counted = second.when("iamsa", "billing", "counted", |a| a["status"]["keys"]["unmanaged"] == 1);
+    assert_eq!(counted["status"]["unmanagedKeys"][0]["id"], by_hand.as_str());
+    assert_eq!(counted["status"]["exclusive"], false);
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    let ids = || {
+        let mut ids: Vec<String> = first.person.keys(&first.name).into_iter().map(|key| key.id).collect();
+        ids.sort();
+        ids
+    };
+    let mut both = [by_hand, active.clone()];
+    both.sort();
+    assert_eq!(ids(), both);
+    assert_eq!(first.person.account(&first.name).unwrap()["description"], before["description"]);
+    first.accepted("billing");
+
+    // Both ask for them: neither gets them.
+    first.patch("iamsa", "billing", &json!({"spec": {"unmanagedKeys": "Delete"}}));
+    first.told("iamsa", "billing", "AccountShared", "True", Reason::AccountShared);
+    // Once one is gone the other has the account alone, and only what nobody claims is ended.
+    second.delete("iamsa", "billing");
+    second.gone("iamsa", "billing");
+    let alone = first.when("iamsa", "billing", "alone", |a| a["status"]["exclusive"] == true);
+    assert_eq!(condition(&alone, "AccountShared"), Value::Null);
+    first.until("the key that nobody claims to end", || match ids() {
+        ids if ids == [active.clone()] => Ok(()),
+        ids => Err(json!(ids)),
+    });
+    first.event("billing", Reason::UnmanagedKeyEnded);
+    first.accepted("billing");
+    let events = world.kube.list(&second.path("event", ""));
+    let told = events.iter().filter(|event| event["reason"] == "AccountShared").count();
+    assert_eq!(told, 1, "{events:?}");
 }

@@ -1,5 +1,7 @@
 //! Accounts: observe, plan, act.
 
+mod sharers;
+
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -9,7 +11,8 @@ use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt};
 use regex::Regex;
 
-use super::census::census;
+use self::sharers::sharers;
+use super::census::{Place, census};
 use super::guard::guarded;
 use super::leftovers::leftovers;
 use super::pass::Pass;
@@ -55,7 +58,11 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
         observation.ended_keys.clone_from(&ended_keys);
         let decided = decide(ctx, &namespace, login.as_deref(), &mut observation).await?;
         match decided.next.clone() {
-            Next::NeedAccount | Next::NeedKeys | Next::NeedLeftovers | Next::NeedCensus => {
+            Next::NeedAccount
+            | Next::NeedSharers
+            | Next::NeedKeys
+            | Next::NeedLeftovers
+            | Next::NeedCensus { .. } => {
                 return Err(Error::Missing { step: "account", what: "what it asked for" });
             }
             Next::Wait => {
@@ -101,11 +108,16 @@ async fn decide(
                 let found = login.backend.find_account(account_id(observation)).await;
                 observation.account = Some(found.map_err(|e| e.trouble()));
             }
+            (Next::NeedSharers, _) if observation.shared_with.is_none() => {
+                let Some(Ok(Some(account))) = &observation.account else { return Ok(decided) };
+                observation.shared_with = Some(sharers(ctx, &observation.uid, account).await?);
+            }
             (Next::NeedKeys, _) if observation.keys.is_none() => {
                 observation.keys = Some(referring_keys(ctx, namespace, &observation.name).await?);
             }
-            (Next::NeedCensus, Some(login)) if observation.census.is_none() => {
-                observation.census = Some(count(ctx, login, namespace, observation).await?);
+            (Next::NeedCensus { everywhere }, Some(login)) if observation.census.is_none() => {
+                let place = Place { namespace, account: &observation.name, everywhere: *everywhere };
+                observation.census = Some(count(ctx, login, place, observation).await?);
             }
             (Next::NeedLeftovers, _) if observation.leftovers.is_none() => {
                 observation.leftovers = Some(left_behind(ctx, namespace, &observation.status).await?);
@@ -118,11 +130,11 @@ async fn decide(
 async fn count(
     ctx: &Context,
     login: &Login,
-    namespace: &str,
+    place: Place<'_>,
     observation: &Observation,
 ) -> Result<Result<Census, Trouble>, Error> {
     let unique_id = observation.status.unique_id.as_deref().unwrap_or_default();
-    let counted = census(ctx, login, namespace, &observation.name, unique_id).await?;
+    let counted = census(ctx, login, place, unique_id).await?;
     if counted.is_ok() {
         ctx.looks.looked(&observation.uid, ctx.clock.now());
     }
@@ -167,6 +179,7 @@ async fn observe(
         uid,
         backend: Err((Reason::BackendNotFound, String::new())),
         account: learned.account.map(|account| Ok(Some(account))),
+        shared_with: None,
         keys: None,
         leftovers: None,
         census_due,
