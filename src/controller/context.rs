@@ -11,6 +11,7 @@ use super::Error;
 use super::lease::Leadership;
 use super::leftovers::FirstSeen;
 use super::looks::Looks;
+use super::refusals::Refusals;
 use super::registry::Registry;
 use super::report::Reporter;
 use crate::credential::{CheckedHalves, RsaKeyPair};
@@ -112,6 +113,8 @@ pub struct Context {
     pub failures: Failures,
     /// When Secrets were last written again as the spec says.
     pub rewrites: Rewrites,
+    /// Steps that were refused for good.
+    pub refusals: Refusals,
     /// Staging Secrets without their objects, keys without an owner.
     pub first_seen: FirstSeen,
     /// Looks at the backends.
@@ -136,6 +139,7 @@ impl Context {
             staging: StagingIndex::default(),
             failures: Failures::default(),
             rewrites: Rewrites::default(),
+            refusals: Refusals::default(),
             first_seen: FirstSeen::default(),
             looks: Looks::default(),
             halves: CheckedHalves::default(),

@@ -13,6 +13,7 @@ mod lease;
 mod leftovers;
 mod looks;
 mod pass;
+mod refusals;
 mod registry;
 mod report;
 mod run;

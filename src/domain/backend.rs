@@ -299,8 +299,7 @@ mod tests {
         assert_eq!(decide(&obs).requeue, timing.retry(1));
         obs.failures = 3;
         assert_eq!(decide(&obs).requeue, timing.retry(4));
-        obs.probe =
-            Some(Probe::NoLogin { reason: Reason::LoginMissing, message: "no Secret".to_owned() });
+        obs.probe = Some(Probe::NoLogin { reason: Reason::LoginMissing, message: "no Secret".to_owned() });
         assert_eq!(decide(&obs).requeue, timing.retry(4));
     }
 

@@ -106,6 +106,12 @@ reasons! {
     Deleting Progress,
     /// The backend has not accepted the new key yet; it is tried again. Fresh keys take up to minutes.
     KeyNotYetAccepted Progress,
+    /// The published key stopped working by itself, and there is none to take its place yet.
+    KeyExpired Failure,
+    /// A Secret that is being deleted is held by finalizers of others. Whoever put them there must take them off.
+    SecretHeld Failure,
+    /// The API server refused to restart a workload of `rolloutRestart`. The old key stays enabled meanwhile.
+    RestartRefused Failure,
     /// Rotation is suspended: nothing is made, disabled or deleted.
     Suspended Progress,
     /// The account is kept until no `ServiceAccountKey` refers to it. Delete those that the message names.

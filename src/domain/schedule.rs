@@ -176,13 +176,21 @@ impl Schedule {
         created_at: Option<Timestamp>,
         expires_at: Option<Timestamp>,
     ) -> Option<Timestamp> {
-        let before_expiry = expires_at.filter(|_| !defect!(ExpiryIgnored)).map(|end| {
+        [self.next(last, uid), self.before_expiry(created_at, expires_at)].into_iter().flatten().min()
+    }
+
+    /// When a key that stops working by itself must be replaced.
+    pub fn before_expiry(
+        &self,
+        created_at: Option<Timestamp>,
+        expires_at: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        expires_at.filter(|_| !defect!(ExpiryIgnored)).map(|end| {
             let life = created_at.map_or(Duration::MAX, |start| between(start, end));
             // Never within the first third of its life: where a key does not outlive its overlap, the wheel would not stop.
             let margin = self.overlap.max(created_at.map_or(Duration::ZERO, |_| life / 3));
             sub(end, margin.min(life / 3 * 2))
-        });
-        [self.next(last, uid), before_expiry].into_iter().flatten().min()
+        })
     }
 }
 

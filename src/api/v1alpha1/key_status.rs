@@ -200,7 +200,7 @@ pub struct FormerSecret {
     /// Its name.
     pub name: String,
 
-    /// Its uid: another Secret of that name is not touched.
+    /// Its uid: another Secret of that name is not touched. Empty: it is about to be created.
     pub uid: String,
 
     /// When it is deleted.

@@ -15,6 +15,8 @@ pub const STAGING_TYPE: &str = "keywheel.dev/staging";
 
 /// Name of the `ServiceAccountKey` that owns a Secret, in the Secret's namespace.
 pub const OWNER: &str = "keywheel.dev/owner";
+/// Its namespace: a copy of the Secret elsewhere is not the owner's.
+pub const OWNER_NAMESPACE: &str = "keywheel.dev/owner-namespace";
 /// Uid of the `ServiceAccountKey` that owns a Secret.
 pub const OWNER_UID: &str = "keywheel.dev/owner-uid";
 /// The account whose key a Secret holds: `<project>/<unique id>`.

@@ -43,7 +43,7 @@ pub async fn ask(ctx: &Context, world: &mut World, need: &Need, memory: &mut Mem
         }
         Need::Audit => audit(ctx, world).await,
         Need::Siblings => world.observation.siblings = Some(siblings::siblings(ctx, world).await?),
-        Need::Rollout => world.observation.rollout = Some(rollout::rollouts(ctx, world).await?),
+        Need::Rollout => world.observation.rollout = Some(rollout::rollouts(ctx, world).await),
         // It takes as long as many reads: what was read before it is read again.
         Need::Pair => {
             upload::make(ctx, memory).await?;

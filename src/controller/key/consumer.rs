@@ -63,6 +63,18 @@ pub fn read(
                 "it is there already and carries no mark of ours (annotation keywheel.dev/owner-uid). Remove it, or delete this object and apply it with another secret.name",
             );
         }
+        // A copy from another namespace, where its owner may live on.
+        Some(uid)
+            if annotation(meta::OWNER_NAMESPACE) != object.namespace()
+                && Some(&uid) != object.uid().as_ref() =>
+        {
+            let owner = annotation(meta::OWNER).unwrap_or_default();
+            let namespace = annotation(meta::OWNER_NAMESPACE).unwrap_or_else(|| "unknown".to_owned());
+            return foreign(&format!(
+                "it is a copy of a Secret of the ServiceAccountKey {owner} in the namespace {namespace}. Remove it, and a \
+                 key of its own is made"
+            ));
+        }
         // Two objects of one name cannot live at once: the one that wrote it is gone.
         Some(_) if annotation(meta::OWNER).as_ref() == object.metadata.name.as_ref() => {}
         Some(owner) if Some(&owner) != object.uid().as_ref() => {
@@ -90,6 +102,7 @@ pub fn read(
         previous_key_id: annotation(meta::PREVIOUS_KEY_ID),
         as_specified: is_as_specified(secret, object),
         immutable: secret.immutable == Some(true),
+        held_by: super::observe::held_by(secret),
         key_id,
     };
     // The non-secret parts are made anew: an edit of theirs is what a repair mends.
@@ -166,6 +179,7 @@ fn is_as_specified(secret: &KubeSecret, object: &ServiceAccountKey) -> bool {
         && annotations.get(meta::DATA_HASH) == Some(&hash(secret, &spec.entries))
         && secret.labels().get(meta::OWNED_LABEL).is_some_and(|v| v == meta::OWNED_VALUE)
         && annotations.get(meta::OWNER) == object.metadata.name.as_ref()
+        && annotations.get(meta::OWNER_NAMESPACE) == object.metadata.namespace.as_ref()
         && Template::recorded(secret) == Template::of(object)
         && spec.labels.iter().all(|(k, v)| secret.labels().get(k) == Some(v))
         && spec.annotations.iter().all(|(k, v)| annotations.get(k) == Some(v))
@@ -284,6 +298,7 @@ fn base(world: &World) -> KubeSecret {
     secret.labels_mut().insert(meta::OWNED_LABEL.to_owned(), meta::OWNED_VALUE.to_owned());
     let ours = [
         (meta::OWNER, world.observation.name.clone()),
+        (meta::OWNER_NAMESPACE, world.object.namespace().unwrap_or_default()),
         (meta::OWNER_UID, world.uid().to_owned()),
         (meta::ENTRIES, entries_text(&spec.entries)),
         (meta::TEMPLATE, new.text()),

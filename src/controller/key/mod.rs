@@ -82,6 +82,7 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
         let Some(mut world) = observe::observe(ctx, cached, &memory).await? else {
             if let Some(uid) = &cached.metadata.uid {
                 ctx.looks.forget(uid);
+                ctx.refusals.forget(uid);
             }
             return Ok(Action::await_change());
         };
@@ -99,10 +100,23 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
                     // Somebody else wrote first: look again.
                     Err(error) if error.is_conflict() => continue,
                     Err(error) => {
-                        tell_failure(ctx, &world, &error).await?;
-                        return Err(error);
+                        let told = failure(step, &error);
+                        if let Some((reason, message)) = &told {
+                            tell_failure(ctx, &world, *reason, message).await?;
+                        }
+                        let Some((subject, told)) = step.subject().zip(told.filter(|_| is_definite(&error)))
+                        else {
+                            return Err(error);
+                        };
+                        tracing::warn!(%error, ?subject, "refused, and put off");
+                        ctx.refusals.refused(world.uid(), subject, told, ctx.clock.now(), &ctx.timing);
+                        continue;
                     }
-                    Ok(()) => {}
+                    Ok(()) => {
+                        if let Some(subject) = step.subject() {
+                            ctx.refusals.done(world.uid(), &subject);
+                        }
+                    }
                 }
                 tell(ctx, &world, &decided).await;
                 if *step == Step::RemoveFinalizer {
@@ -130,20 +144,37 @@ async fn decide(ctx: &Context, world: &mut World, memory: &mut Memory) -> Result
     }
 }
 
-/// Says why a step did not go through. The wait before the next try is the guard's: it grows with each failure.
-async fn tell_failure(ctx: &Context, world: &World, error: &Error) -> Result<(), Error> {
-    let (reason, message) = match error {
+/// Why a step did not go through, where people should know.
+fn failure(step: &Step, error: &Error) -> Option<(Reason, String)> {
+    match error {
         Error::Backend(error) => {
             let trouble = error.trouble();
-            (trouble.class.reason(), trouble.message)
+            Some((trouble.class.reason(), trouble.message))
         }
-        Error::Kube(error) => match error.refusal() {
-            Some(message) => (Reason::SecretRefused, message.to_owned()),
-            None => return Ok(()),
-        },
-        _ => return Ok(()),
-    };
-    let status = failed_step(&world.observation, reason, &message, ctx.clock.now());
+        Error::Kube(error) => {
+            let reason = match step {
+                Step::Restart { .. } => Reason::RestartRefused,
+                _ => Reason::SecretRefused,
+            };
+            Some((reason, error.refusal()?.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the same request would be refused again now.
+fn is_definite(error: &Error) -> bool {
+    match error {
+        Error::Backend(error) => error.trouble().class.is_definite_refusal(),
+        Error::Kube(error) => error.refusal().is_some(),
+        _ => false,
+    }
+}
+
+/// Says why a step did not go through. The wait before the next try is the guard's, or that of what is put off: it grows
+/// with each failure.
+async fn tell_failure(ctx: &Context, world: &World, reason: Reason, message: &str) -> Result<(), Error> {
+    let status = failed_step(&world.observation, reason, message, ctx.clock.now());
     let told = Plan { rule: "failed", next: Next::Wait, status, requeue: Duration::ZERO, events: Vec::new() };
     match act::write_status(ctx, world, &told).await {
         // The next pass will tell it.

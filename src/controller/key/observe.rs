@@ -105,6 +105,7 @@ pub async fn observe(
         sent: memory.sent.clone(),
         refused: memory.refused.clone(),
         rewrites_resume: ctx.rewrites.resume(&uid, &ctx.timing),
+        put_off: ctx.refusals.fresh(&uid, now),
         fresh_nonce: ctx.nonce()?,
         uid,
     };
@@ -157,6 +158,11 @@ impl SecretNames {
     }
 }
 
+/// The finalizers of a Secret that is being deleted.
+pub fn held_by(secret: &KubeSecret) -> Option<String> {
+    secret.metadata.deletion_timestamp.as_ref().map(|_| secret.finalizers().join(", "))
+}
+
 fn former_secret(secret: &KubeSecret, uid: &str) -> Option<Former> {
     if secret.annotations().get(meta::OWNER_UID).map(String::as_str) != Some(uid) {
         return None;
@@ -166,6 +172,7 @@ fn former_secret(secret: &KubeSecret, uid: &str) -> Option<Former> {
         uid: secret.uid()?,
         resource_version: secret.resource_version()?,
         key_ids: consumer::published_ids(secret),
+        held_by: held_by(secret),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::controller::{Context, Error};
 use crate::domain::key::{Rollout, RolloutState};
 
 /// Where all workloads of the spec stand.
-pub async fn rollouts(ctx: &Context, world: &World) -> Result<Vec<Rollout>, Error> {
+pub async fn rollouts(ctx: &Context, world: &World) -> Vec<Rollout> {
     let namespace = world.object.namespace().unwrap_or_default();
     let active = world.observation.status.as_ref().and_then(|s| s.active_key_id.clone()).unwrap_or_default();
     let mut found = Vec::new();
@@ -20,22 +20,27 @@ pub async fn rollouts(ctx: &Context, world: &World) -> Result<Vec<Rollout>, Erro
             WorkloadKind::Deployment => ctx
                 .io
                 .get(&ctx.io.namespaced::<Deployment>(&namespace), name)
-                .await?
-                .map(|d| deployment(&d, &active)),
+                .await
+                .map(|found| found.map(|d| deployment(&d, &active))),
             WorkloadKind::StatefulSet => ctx
                 .io
                 .get(&ctx.io.namespaced::<StatefulSet>(&namespace), name)
-                .await?
-                .map(|s| stateful(&s, &active)),
+                .await
+                .map(|found| found.map(|s| stateful(&s, &active))),
             WorkloadKind::DaemonSet => ctx
                 .io
                 .get(&ctx.io.namespaced::<DaemonSet>(&namespace), name)
-                .await?
-                .map(|d| daemon(&d, &active)),
+                .await
+                .map(|found| found.map(|d| daemon(&d, &active))),
         };
-        found.push(Rollout { workload: workload.clone(), state: state.unwrap_or(RolloutState::Missing) });
+        // One that cannot be read holds the old key alive, and nothing else.
+        let state = match state {
+            Ok(state) => state.unwrap_or(RolloutState::Missing),
+            Err(error) => RolloutState::Unreadable { message: error.to_string() },
+        };
+        found.push(Rollout { workload: workload.clone(), state });
     }
-    Ok(found)
+    found
 }
 
 /// The stamp carries the key, not a time: a second stamp for the same key changes nothing, and restarts nothing.

@@ -41,6 +41,7 @@ pub fn build(world: &World, nonce: &str, attempt: u32, key: StagedKey<'_>, raw: 
         .unwrap_or_default();
     let mut annotations = BTreeMap::from([
         (meta::OWNER, world.observation.name.clone()),
+        (meta::OWNER_NAMESPACE, world.object.namespace().unwrap_or_default()),
         (meta::OWNER_UID, world.uid().to_owned()),
         (meta::NONCE, nonce.to_owned()),
         (meta::ATTEMPT, attempt.to_string()),
@@ -78,6 +79,7 @@ pub fn read(secret: &Secret, uid: &str, halves: &CheckedHalves) -> Option<(Stage
     let annotation = |name: &str| secret.annotations().get(name).cloned();
     if annotation(meta::OWNER_UID).as_deref() != Some(uid)
         || secret.type_.as_deref() != Some(meta::STAGING_TYPE)
+        || annotation(meta::OWNER_NAMESPACE) != secret.namespace()
     {
         return None;
     }
@@ -115,6 +117,7 @@ pub fn read(secret: &Secret, uid: &str, halves: &CheckedHalves) -> Option<(Stage
         public_key_sha256: Some(public_key_sha256),
         created_at: time(meta::CREATED_AT),
         expires_at: time(meta::EXPIRES_AT),
+        held_by: super::observe::held_by(secret),
     };
     Some((staged, raw))
 }

@@ -6,7 +6,7 @@ use super::observation::{KeyList, Proof, Refusal, Staged, StagedKey, Upload};
 use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, ledger, requests};
+use super::{Account, Subject, ledger, requests};
 use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, PendingAttempt, ServiceAccountKeyStatus,
     VerificationMode,
@@ -133,6 +133,7 @@ impl Table<'_> {
                 | KeyReason::SecretEdited
                 | KeyReason::KeyEnded
                 | KeyReason::Revoked
+                | KeyReason::Expiring
         ) || revoked
             || !story::publishes(obs, status);
         if schedule.suspend && !repairs {
@@ -145,10 +146,10 @@ impl Table<'_> {
         let refused_before = status.keys.iter().any(|k| k.phase == KeyPhase::Pending);
         let times = if refused_before { PROOFS_AFTER_REFUSAL } else { 1 };
         match (&obs.proof, obs.spec.verification.mode) {
-            _ if defect!(PublishBeforeVerify) => self.publish(status, pending, staged, account),
-            (_, VerificationMode::None) => self.publish(status, pending, staged, account),
+            _ if defect!(PublishBeforeVerify) => self.publish(status, pending, staged, schedule, account),
+            (_, VerificationMode::None) => self.publish(status, pending, staged, schedule, account),
             (Some(Proof::Accepted { times: n }), _) if *n >= times => {
-                self.publish(status, pending, staged, account)
+                self.publish(status, pending, staged, schedule, account)
             }
             (None | Some(Proof::Accepted { .. }), _) => {
                 Plan::need("8c", Need::Proof { nonce: pending.nonce.clone(), times }, status)
@@ -170,7 +171,9 @@ impl Table<'_> {
 
     pub(super) fn give_up(&self, rule: &'static str, status: &ServiceAccountKeyStatus) -> Plan {
         let mut after = status.clone();
-        ledger::pending_to_lost(&mut after, self.now, self.timing);
+        let rotation = self.obs.spec.rotation.clone().unwrap_or_default();
+        let overlap = rotation.overlap.to_duration().unwrap_or_default();
+        ledger::pending_to_lost(&mut after, self.now, self.timing, overlap);
         if defect!(GivenUpForgotten) {
             after.lost.clear();
         }
@@ -223,9 +226,16 @@ impl Table<'_> {
         status: &ServiceAccountKeyStatus,
         schedule: &Schedule,
     ) -> Option<Plan> {
-        let staged = self.obs.staged.first()?;
+        let staged = self.unstageable().next()?;
         let overlap = if defect!(OrphanNoOverlap) { Duration::ZERO } else { schedule.overlap };
         Some(self.adopt_or_unstage("9", status, staged, overlap))
+    }
+
+    /// Staging Secrets that can be deleted, as far as is known: those that somebody's finalizer holds, or whose deletion was
+    /// refused, hold up nothing else.
+    pub(super) fn unstageable(&self) -> impl Iterator<Item = &Staged> {
+        let put_off = |s: &Staged| self.obs.put_off.contains_key(&Subject::Secret(s.name.clone()));
+        self.obs.staged.iter().filter(move |s| s.held_by.is_none() && !put_off(s))
     }
 
     /// A staged key that no open attempt claims: first into the ledger, then its staging Secret goes.

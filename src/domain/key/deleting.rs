@@ -1,10 +1,12 @@
 //! The rules of a deleting object: first nobody reads the credential any more, then the keys end, then the
 //! object goes. The Secret is read again before every step.
 
+use std::time::Duration;
+
 use super::observation::{Observation, Published, Secret};
 use super::story;
 use super::table::Table;
-use super::{Need, Plan, Step, ledger, retire};
+use super::{Need, Plan, Step, Subject, ledger, retire};
 use crate::api::v1alpha1::{
     DeletionPolicy, FormerSecret, KeyPhase, LedgerKey, Rotation, ServiceAccountKeyStatus,
 };
@@ -27,7 +29,7 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     }
     if status.pending.is_some() {
         let mut after = status;
-        ledger::pending_to_lost(&mut after, table.now, table.timing);
+        ledger::pending_to_lost(&mut after, table.now, table.timing, Duration::ZERO);
         tell(table, &mut after, Reason::Deleting, "The open attempt is given up");
         return Plan::act("3", Step::WriteStatus, after);
     }
@@ -35,6 +37,9 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
         return Plan::need("3", Need::Confirm, &status);
     }
     let keys_first = defect!(KeysBeforeSecret) && !status.keys.is_empty();
+    if let Some(held) = held_by_others(table, &status) {
+        return held;
+    }
     if let Some(step) = secret_to_delete(obs).filter(|_| !keys_first) {
         return Plan::act("3", step, status);
     }
@@ -44,10 +49,11 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     if status.lost.iter().any(|l| !l.fenced) {
         return fence(table, status);
     }
-    if let Some(staged) = obs.staged.first() {
-        return table.adopt_or_unstage("3", &status, staged, std::time::Duration::ZERO);
+    if let Some(staged) = table.unstageable().next() {
+        return table.adopt_or_unstage("3", &status, staged, Duration::ZERO);
     }
-    if let Some(key) = status.keys.iter().find(|k| must_end(obs, k)) {
+    let put_off = |k: &LedgerKey| obs.put_off.contains_key(&Subject::Key(k.id.clone()));
+    if let Some(key) = status.keys.iter().find(|k| must_end(obs, k) && !put_off(k)) {
         // A Secret that stays must not go on showing it.
         let account = obs.account.reachable();
         if let Some(dropped) = account.and_then(|account| table.drop_previous(&status, account, &key.id)) {
@@ -58,12 +64,55 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     if !status.lost.is_empty() && !defect!(FinalizerTooEarly) {
         return settle(table, status);
     }
+    if let Some(stuck) = stuck(table, &status) {
+        return stuck;
+    }
     let kept: Vec<&str> = status.keys.iter().map(|k| k.id.as_str()).collect();
     let events = match kept.as_slice() {
         [] => Vec::new(),
         ids => vec![Event::normal(Reason::Deleting, format!("Retained at the backend: {}", ids.join(", ")))],
     };
     Plan { events, ..Plan::act("3", Step::RemoveFinalizer, status.clone()) }
+}
+
+/// A Secret that is being deleted and does not go: pods read it until it does, so no key of it ends.
+fn held_by_others(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
+    let obs = table.obs;
+    let current = obs.secret.ours().and_then(|s| Some((story::secret_name(obs), s.held_by.clone()?)));
+    let former = obs.former.iter().find_map(|f| Some((f.name.clone(), f.held_by.clone()?)));
+    let (name, finalizers) = current.or(former)?;
+    Some(wait_for_finalizers(table, status, &name, &finalizers))
+}
+
+/// What is left that cannot be ended now: refused a short while ago, or held by somebody's finalizer.
+fn stuck(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
+    let obs = table.obs;
+    if let Some((name, finalizers)) = obs.staged.iter().find_map(|s| Some((&s.name, s.held_by.as_ref()?))) {
+        return Some(wait_for_finalizers(table, status, name, finalizers));
+    }
+    let refused = obs.put_off.values().next()?;
+    let mut after = status.clone();
+    let message = format!(
+        "{}. It is tried again; the annotation keywheel.dev/abandon lets the object go without",
+        refused.message
+    );
+    tell(table, &mut after, refused.reason, &message);
+    let requeue = between(table.exact, refused.until);
+    Some(Plan { requeue, ..table.hold_as_told("3", after) })
+}
+
+fn wait_for_finalizers(
+    table: &Table<'_>,
+    status: &ServiceAccountKeyStatus,
+    name: &str,
+    finalizers: &str,
+) -> Plan {
+    let mut after = status.clone();
+    let message = format!(
+        "Secret {name} is being deleted and waits for its finalizers {finalizers}: whoever put them there must take them          off. The annotation keywheel.dev/abandon lets the object go without"
+    );
+    tell(table, &mut after, Reason::SecretHeld, &message);
+    Plan { requeue: table.timing.settle, ..table.hold_as_told("3", after) }
 }
 
 /// Whether the Secret outlives the object.
@@ -182,7 +231,7 @@ fn settle(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {
     }
     tell(table, &mut after, Reason::Deleting, "A lost attempt is waited for");
     story::waits_for_lost(table.obs, &mut after, until, table.now);
-    let wait = between(table.exact, until) + std::time::Duration::from_secs(1);
+    let wait = between(table.exact, until) + Duration::from_secs(1);
     Plan { requeue: wait, ..table.hold_as_told("3", after) }
 }
 

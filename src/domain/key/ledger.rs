@@ -80,9 +80,21 @@ pub fn to_overlap(key: &mut LedgerKey, disable_at: Timestamp) {
 }
 
 /// The open attempt becomes lost: unfenced, with its own ids and window.
-pub fn pending_to_lost(status: &mut ServiceAccountKeyStatus, now: Timestamp, timing: &Timing) {
+///
+/// A key of it that is known already, because it was refused once, stays known, and ends after `overlap`: a deposed
+/// process may have published it for a moment.
+pub fn pending_to_lost(
+    status: &mut ServiceAccountKeyStatus,
+    now: Timestamp,
+    timing: &Timing,
+    overlap: Duration,
+) {
     if let Some(pending) = status.pending.take() {
-        status.keys.retain(|k| k.phase != KeyPhase::Pending || k.attempt != pending.attempt);
+        let made = |k: &&mut LedgerKey| k.phase == KeyPhase::Pending && k.attempt == pending.attempt;
+        for key in status.keys.iter_mut().filter(made) {
+            key.origin = KeyOrigin::Abandoned;
+            to_overlap(key, add(now, overlap));
+        }
         let forgotten = sub(pending.started_at, timing.burn_window);
         status.unpublished_attempts.retain(|at| *at > forgotten);
         status.unpublished_attempts.push(pending.started_at);

@@ -53,6 +53,8 @@ impl Table<'_> {
                     pair,
                 );
                 after.account_unique_id = Some(account.unique_id.clone());
+                // Before anything is published under it.
+                after.secret_name.get_or_insert_with(|| story::secret_name(obs));
                 story::backend(obs, &mut after, Ok(()), self.now);
                 story::tell(obs, &mut after, &Mood::Working, self.now);
                 Some(Plan::act("10", Step::WriteStatus, after))

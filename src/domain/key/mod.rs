@@ -16,6 +16,7 @@
 //! | `audit` | what somebody else did to our keys |
 //! | `requests` | rotate, revoke, claim and disown, by annotation |
 //! | `takeover` | a Secret that an earlier object left; an account that was made again |
+//! | `put_off` | steps that were refused, and hold up nothing else |
 //! | `siblings` | what other objects on the account say about keys |
 //! | `table` | what all rules share: ways to wait, to hold, to fail |
 //! | [`ledger`] | the ledger's own operations |
@@ -31,6 +32,7 @@ mod need;
 pub mod observation;
 pub mod plan;
 mod publish;
+mod put_off;
 mod record;
 mod requests;
 mod retire;
@@ -48,6 +50,7 @@ pub use observation::{
     Refusal, Requests, Rollout, RolloutState, Secret, Staged, Upload,
 };
 pub use plan::plan;
+pub use put_off::{PutOff, Refused, Subject};
 pub use siblings::{Siblings, Window};
 pub use step::{Need, Next, Plan, Publication, Step};
 pub use story::failed_step;

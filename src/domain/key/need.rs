@@ -34,7 +34,10 @@ pub(super) fn reason(
         return Some(KeyReason::KeyEnded);
     }
     if schedule.suspend {
-        return None;
+        // Who stops the wheel does not ask for a dead key.
+        let expiring =
+            schedule.before_expiry(active.created_at, active.expires_at).is_some_and(|at| at <= now);
+        return expiring.then_some(KeyReason::Expiring);
     }
     if ledger::older_was_restored(status) {
         return Some(KeyReason::OldCredentialRestored);

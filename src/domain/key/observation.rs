@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::put_off::PutOff;
 use super::siblings::Siblings;
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeySpec, ServiceAccountKeyStatus};
 use crate::domain::{Reason, Trouble};
@@ -77,6 +78,8 @@ pub struct Observation {
     pub refused: Option<Refusal>,
     /// Until when the Secret is left as it is: somebody changes it again and again.
     pub rewrites_resume: Option<Timestamp>,
+    /// Steps that were refused for good a short while ago.
+    pub put_off: PutOff,
     /// A random name for an attempt that may be begun now.
     pub fresh_nonce: String,
 }
@@ -132,6 +135,8 @@ pub struct Published {
     pub as_specified: bool,
     /// Whether somebody made it immutable: then it can be deleted, not written.
     pub immutable: bool,
+    /// The finalizers that hold it, if it is being deleted.
+    pub held_by: Option<String>,
 }
 
 /// The private half in a Secret, by its public half.
@@ -225,6 +230,8 @@ pub struct Staged {
     pub created_at: Option<Timestamp>,
     /// When it stops working by itself.
     pub expires_at: Option<Timestamp>,
+    /// The finalizers that hold it, if it is being deleted.
+    pub held_by: Option<String>,
 }
 
 /// The account as its `ServiceAccount` object shows it.
@@ -342,6 +349,8 @@ pub struct Former {
     pub resource_version: String,
     /// Keys that it publishes, `.previous` included.
     pub key_ids: Vec<String>,
+    /// The finalizers that hold it, if it is being deleted.
+    pub held_by: Option<String>,
 }
 
 /// A workload to restart.
@@ -358,6 +367,11 @@ pub struct Rollout {
 pub enum RolloutState {
     /// There is no such workload.
     Missing,
+    /// The API server does not show it.
+    Unreadable {
+        /// What it said.
+        message: String,
+    },
     /// It was not restarted for the active key yet.
     Due,
     /// It was, and not all of its pods are new and available.

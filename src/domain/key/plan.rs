@@ -81,7 +81,7 @@ impl Table<'_> {
             .or_else(|| self.revoke_old(&status, account)) // 13, revoked
             .or_else(|| self.attempt(&status, &schedule, account)) // 8
             .or_else(|| self.staged_by_none(&status, &schedule)) // 9
-            .or_else(|| self.rename(&status, account)) // 11, where the key is good
+            .or_else(|| self.rename(&status, &schedule, account)) // 11, where the key is good
             .or_else(|| self.mint(&status, &schedule, account)) // 10
             .or_else(|| self.rewrite(&status, &schedule, account)) // 11
             .or_else(|| self.end_former(&status, &schedule)) // 11b
@@ -162,6 +162,9 @@ impl Table<'_> {
     fn rest(&self, schedule: &Schedule) -> Mood {
         if let Some(invalid) = &self.obs.requests.invalid {
             return Mood::Waiting(Reason::InvalidAnnotation, invalid.clone());
+        }
+        if let Some(refused) = self.obs.put_off.values().next() {
+            return Mood::Waiting(refused.reason, refused.message.clone());
         }
         if schedule.suspend {
             let message =

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::observation::{Published, Secret, StagedKey};
+use super::observation::{Former, Published, Secret, StagedKey};
 use super::step::{Need, Plan, Publication, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, ledger, requests};
+use super::{Account, Subject, ledger, requests};
 use crate::api::v1alpha1::{
     FormerSecret, KeyPhase, KeySeen, LedgerKey, PendingAttempt, ServiceAccountKeyStatus,
 };
@@ -24,8 +24,12 @@ impl Table<'_> {
         status: &ServiceAccountKeyStatus,
         pending: &PendingAttempt,
         staged: &StagedKey,
+        schedule: &Schedule,
         account: &Account,
     ) -> Plan {
+        if let Some(announced) = self.announce(status, schedule) {
+            return announced;
+        }
         let publication = Publication {
             staged_nonce: Some(pending.nonce.clone()),
             key_id: staged.id.clone(),
@@ -110,12 +114,40 @@ impl Table<'_> {
             uid: old.uid.clone(),
             delete_at: if defect!(FormerGoesAtOnce) { self.now } else { add(self.now, schedule.overlap) },
         });
+        self.put_down(&mut after, schedule);
         Some(Plan::act("11", Step::WriteStatus, after))
+    }
+
+    /// A Secret that is not there yet is written down before it is created: if the spec gives up its name before the status
+    /// records it, somebody must still know that it publishes a key.
+    pub(super) fn announce(&self, status: &ServiceAccountKeyStatus, schedule: &Schedule) -> Option<Plan> {
+        let mut after = status.clone();
+        self.put_down(&mut after, schedule);
+        (after != *status).then(|| Plan::act("11", Step::WriteStatus, after))
+    }
+
+    fn put_down(&self, after: &mut ServiceAccountKeyStatus, schedule: &Schedule) {
+        let name = story::secret_name(self.obs);
+        let known = after.former_secrets.iter().any(|f| f.name == name);
+        if self.obs.secret != Secret::Absent || known || after.secret_name.as_ref() == Some(&name) {
+            return;
+        }
+        if after.secret_name.is_none() {
+            after.secret_name = Some(name);
+            return;
+        }
+        let delete_at = add(self.now, schedule.overlap);
+        after.former_secrets.push(FormerSecret { name, uid: String::new(), delete_at });
     }
 
     /// The same credential is published under the new name, before another key is made: a full account must not stand in
     /// its way. One that is revoked or ended is not worth it.
-    pub(super) fn rename(&self, status: &ServiceAccountKeyStatus, account: &Account) -> Option<Plan> {
+    pub(super) fn rename(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        schedule: &Schedule,
+        account: &Account,
+    ) -> Option<Plan> {
         let old = self.obs.renamed_from.as_ref()?;
         let active = ledger::active(status)?;
         let revoked = requests::revocation(self, status).is_some_and(|at| requests::is_revoked(active, at));
@@ -124,6 +156,9 @@ impl Table<'_> {
         }
         if self.obs.secret != Secret::Absent || !holds(old, active) {
             return None; // rules 7 and 11 see to a Secret that is there, rule 10 to a credential that is lost
+        }
+        if let Some(announced) = self.announce(status, schedule) {
+            return Some(announced);
         }
         if !self.obs.confirmed {
             return Some(Plan::need("11", Need::Confirm, status));
@@ -158,8 +193,10 @@ impl Table<'_> {
         // Renamed back: it is not to be deleted any more.
         after.former_secrets.retain(|f| f.name != name);
         let before = after.secret_name.replace(name.clone()).filter(|before| *before != name);
-        let former = after.former_secrets.iter_mut().find(|f| Some(&f.name) == before.as_ref());
-        if let Some(former) = former.filter(|_| !defect!(FormerGoesAtOnce)) {
+        // One that was only announced may have been published for a moment, too.
+        let given_up = |f: &&mut FormerSecret| Some(&f.name) == before.as_ref() || f.uid.is_empty();
+        for former in after.former_secrets.iter_mut().filter(given_up).filter(|_| !defect!(FormerGoesAtOnce))
+        {
             former.delete_at = former.delete_at.max(add(self.now, schedule.overlap));
         }
     }
@@ -179,12 +216,21 @@ impl Table<'_> {
         status: &ServiceAccountKeyStatus,
         due: impl Fn(&FormerSecret) -> bool,
     ) -> Option<Plan> {
-        let former = status.former_secrets.iter().find(|f| due(f))?;
+        let seen = |f: &FormerSecret| {
+            let same = |there: &&Former| there.uid == f.uid || f.uid.is_empty() && there.name == f.name;
+            self.obs.former.iter().find(same)
+        };
+        // One that somebody's finalizer holds is being deleted already.
+        let stuck = |f: &FormerSecret| {
+            self.obs.put_off.contains_key(&Subject::Secret(f.name.clone()))
+                || seen(f).is_some_and(|there| there.held_by.is_some())
+        };
+        let former = status.former_secrets.iter().find(|f| due(f) && !stuck(f))?;
         let mut after = status.clone();
-        after.former_secrets.retain(|f| f.uid != former.uid);
-        let there = self.obs.former.iter().find(|f| f.uid == former.uid);
+        after.former_secrets.retain(|f| f.name != former.name);
+        let there = seen(former);
         // The spec may name it again.
-        let current = self.obs.secret.ours().is_some_and(|s| s.uid == former.uid);
+        let current = self.obs.secret.ours().zip(there).is_some_and(|(s, there)| s.uid == there.uid);
         let Some(there) = there.filter(|_| !current) else {
             return Some(Plan::act("11b", Step::WriteStatus, after));
         };

@@ -8,7 +8,7 @@ use super::observation::{Former, Secret};
 use super::step::{Need, Plan, Step};
 use super::story;
 use super::table::Table;
-use super::{Account, ledger, retire};
+use super::{Account, Subject, ledger, retire};
 use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::defect;
 use crate::domain::schedule::add;
@@ -80,6 +80,7 @@ impl Table<'_> {
                 && is_revoked(k, asked)
                 && published != Some(k.id.as_str())
                 && !elsewhere(k)
+                && !self.obs.put_off.contains_key(&Subject::Key(k.id.clone()))
         };
         let key = status.keys.iter().find(revoked)?;
         if ledger::is_unfenced(status, key) {
@@ -87,7 +88,7 @@ impl Table<'_> {
             return self.fence(status);
         }
         // What stays staged would be found again, and ended again.
-        if let Some(staged) = self.obs.staged.iter().find(|s| s.key_id.as_ref() == Some(&key.id)) {
+        if let Some(staged) = self.unstageable().find(|s| s.key_id.as_ref() == Some(&key.id)) {
             return Some(self.adopt_or_unstage("9", status, staged, Duration::ZERO));
         }
         if let Some(dropped) = self.drop_previous(status, account, &key.id) {

@@ -1,7 +1,8 @@
 //! Workloads that read the Secret only when they start: restarted once for each new key, and waited for before the old
 //! one is taken out of service.
 
-use super::observation::RolloutState;
+use super::observation::{Rollout, RolloutState};
+use super::put_off::Subject;
 use super::step::{Need, Plan, Step};
 use super::table::Table;
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeyStatus};
@@ -23,9 +24,11 @@ impl Table<'_> {
             return None;
         }
         let Some(rollout) = &self.obs.rollout else { return Some(Plan::need("12a", Need::Rollout, status)) };
-        let Some(due) = rollout.iter().find(|r| r.state == RolloutState::Due) else {
+        let put_off = |r: &Rollout| self.obs.put_off.contains_key(&Subject::workload(&r.workload));
+        let Some(due) = rollout.iter().find(|r| r.state == RolloutState::Due && !put_off(r)) else {
             // Where an old key waits, its end is what records it.
-            let done = owed && !self.is_awaited(status);
+            let open = |r: &Rollout| matches!(r.state, RolloutState::Due | RolloutState::Unreadable { .. });
+            let done = owed && !self.is_awaited(status) && !rollout.iter().any(open);
             let after = || ServiceAccountKeyStatus { restart_owed_for: None, ..status.clone() };
             return done.then(|| Plan::act("12a", Step::WriteStatus, after()));
         };
@@ -51,7 +54,11 @@ impl Table<'_> {
                 match &r.state {
                     RolloutState::Done => None,
                     RolloutState::Missing => Some(of("there is none; create it, or take it out of the spec")),
-                    RolloutState::Due => Some(of("not restarted yet")),
+                    RolloutState::Due => Some(match self.obs.put_off.get(&Subject::workload(&r.workload)) {
+                        Some(refused) => of(&format!("cannot be restarted: {}", refused.message)),
+                        None => of("not restarted yet"),
+                    }),
+                    RolloutState::Unreadable { message } => Some(of(&format!("cannot be read: {message}"))),
                     RolloutState::Progressing { progress } => Some(of(progress)),
                 }
             })

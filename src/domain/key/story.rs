@@ -6,7 +6,7 @@ use super::ledger;
 use super::observation::{Observation, Secret};
 use crate::api::v1alpha1::{KeyPhase, KeySeen, ServiceAccountKeyStatus};
 use crate::domain::conditions::{
-    BACKEND_REACHABLE, Conditions, Is, KEY_VERIFIED, QUOTA_EXHAUSTED, READY, RECONCILING, ROTATING,
+    self, BACKEND_REACHABLE, Conditions, Is, KEY_VERIFIED, QUOTA_EXHAUSTED, READY, RECONCILING, ROTATING,
     SECRET_PUBLISHED, STALLED, SUSPECT_KEYS, WAITING_FOR_LOST_ATTEMPT,
 };
 use crate::domain::{Class, Reason, Trouble};
@@ -28,7 +28,8 @@ pub enum Mood {
 
 /// Writes the conditions that follow from a decision, and the generation they speak of.
 pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood, now: Timestamp) {
-    let published = publishes(obs, status);
+    let expired = ledger::active(status).and_then(|k| k.expires_at).filter(|end| *end <= now);
+    let published = publishes(obs, status) && expired.is_none();
     let secret_name = secret_name(obs);
     let first = status.active_key_id.is_none();
     let open = status.pending.is_some();
@@ -62,6 +63,10 @@ pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood
             } else {
                 let message = "A key is being made; it is published once the backend accepts it";
                 c.set(READY, Is::False, waiting_for_proof.unwrap_or(busy), message);
+                if let Some(end) = expired.filter(|_| !open) {
+                    let message = format!("The published key stopped working at {end:.0}");
+                    c.set(READY, Is::False, Reason::KeyExpired, message);
+                }
             }
         }
     }
@@ -107,6 +112,10 @@ pub fn tell(obs: &Observation, status: &mut ServiceAccountKeyStatus, mood: &Mood
                 format!("Secret {secret_name} is that of an earlier object of this name"),
             ),
             Secret::Foreign { why } => (Reason::SecretConflict, why.clone()),
+            Secret::Ours(_) if expired.is_some() => (
+                Reason::KeyExpired,
+                format!("Secret {secret_name} holds a key that stopped working by itself"),
+            ),
             Secret::Ours(_) => {
                 (Reason::SecretEdited, format!("Secret {secret_name} does not hold the active key"))
             }
@@ -216,6 +225,13 @@ pub fn rollout(obs: &Observation, status: &mut ServiceAccountKeyStatus, message:
         Reason::RolloutNotDone,
         message,
     );
+    // It was taken away on the way here, and has not changed for all that.
+    let list = |s: &ServiceAccountKeyStatus| conditions::find(&s.conditions, ROTATING).cloned();
+    let before = obs.status.as_ref().and_then(list).filter(|c| c.status == Is::True.as_str());
+    let told = status.conditions.iter_mut().find(|c| c.type_ == ROTATING);
+    if let Some((told, before)) = told.zip(before) {
+        told.last_transition_time = before.last_transition_time;
+    }
 }
 
 /// A step that was refused or got no answer: said once, where people look. The next step that goes through sets the

@@ -67,7 +67,11 @@ impl Table<'_> {
             KeyPhase::Disabled => k.delete_at,
             KeyPhase::Pending | KeyPhase::Active => None,
         });
-        let rotation = status.next_rotation_time.filter(|_| !schedule.suspend);
+        let active = ledger::active(status);
+        let expiry = active.and_then(|k| schedule.before_expiry(k.created_at, k.expires_at));
+        let rotation = if schedule.suspend { expiry } else { status.next_rotation_time };
+        let end = active.and_then(|k| k.expires_at).filter(|at| *at > self.now);
+        let put_off = self.obs.put_off.values().map(|refused| refused.until);
         let windows = status.lost.iter().map(|l| add(l.until, self.timing.list_lag + Duration::from_secs(1)));
         let looks = status.lost.iter().filter(|l| l.fenced).map(|l| self.first_look(l));
         let looks = looks.filter(|at| *at > self.obs.looked_at);
@@ -76,6 +80,8 @@ impl Table<'_> {
         let asked = requests.rotate_at.into_iter().chain(requests.revoke_at).filter(|at| *at > self.now);
         endings
             .chain(rotation)
+            .chain(end)
+            .chain(put_off)
             .chain(windows)
             .chain(looks)
             .chain(former)

@@ -12,6 +12,7 @@ use super::world::World;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("bad_secret::a_secret_of_somebody_else_is_not_touched_and_no_key_is_made", foreign),
+        trial("bad_secret::a_copy_from_another_namespace_is_not_taken_over", copied),
         trial("bad_secret::of_two_keys_that_want_one_secret_the_second_stalls", rivals),
         trial("bad_secret::no_key_is_made_that_could_not_be_stored", quota_of_the_namespace),
         trial("bad_secret::a_full_account_makes_a_first_key_wait_and_names_the_keys", full),
@@ -46,6 +47,35 @@ fn foreign() {
     case.delete("secret", "billing");
     case.ready("iamsak", "billing");
     case.accepted("billing");
+}
+
+/// A backup or a mirror brings a Secret with all its marks into another namespace, where an object has the name of its
+/// owner: the key in it is not that object's.
+fn copied() {
+    let original = Case::new(World::shared(), "original");
+    original.settled(&json!({}));
+    let source = original.get("secret", "billing");
+    let case = Case::new(World::shared(), "copied");
+    let copy = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": source["type"], "data": source["data"],
+        "metadata": {
+            "name": "billing", "labels": source["metadata"]["labels"],
+            "annotations": source["metadata"]["annotations"],
+        },
+    });
+    case.create("secret", &copy);
+    let before = case.get("secret", "billing");
+    case.account(&json!({}));
+    case.ready("iamsa", "billing");
+    case.key("billing", &json!({}));
+    let message = case.told("iamsak", "billing", "Stalled", "True", Reason::SecretConflict);
+    assert!(message.contains("copy") && message.contains(&original.name), "{message}");
+    assert_eq!(case.get("secret", "billing"), before, "it was touched");
+    assert_eq!(case.count("keys.create"), 0);
+    case.delete("secret", "billing");
+    case.ready("iamsak", "billing");
+    case.accepted("billing");
+    original.accepted("billing");
 }
 
 fn rivals() {

@@ -12,7 +12,7 @@ use keywheel::api::v1alpha1::{
 };
 use keywheel::domain::key::{
     Account, AccountView, Credential, KeyList, ListedKey, Next, Observation, Plan, Preflight, Proof,
-    Published, Refusal, Requests, Secret, Siblings, Staged, Step, Window, plan,
+    Published, PutOff, Refusal, Requests, Secret, Siblings, Staged, Step, Window, plan,
 };
 use keywheel::domain::schedule::add;
 use keywheel::domain::{Class, Timing, Trouble};
@@ -197,6 +197,7 @@ impl Planner {
             sent: memory.sent.map(names::nonce),
             refused: memory.refused.then(|| Refusal::ByBackend(forbidden())),
             rewrites_resume: None,
+            put_off: PutOff::new(),
             fresh_nonce: names::nonce(fresh_nonce),
         }
     }
@@ -251,6 +252,7 @@ fn published(secret: &Consumer, pass: &Pass) -> Published {
         previous_key_id: None,
         as_specified: secret.intact && active.as_ref() == Some(&id),
         immutable: false,
+        held_by: None,
         key_id: Some(id),
     }
 }
@@ -267,6 +269,7 @@ fn staged(staging: &Staging) -> Staged {
         public_key_sha256: Some(staging.key.sha()),
         created_at: Some(time::at(staging.created)),
         expires_at: None,
+        held_by: None,
     }
 }
 

@@ -85,6 +85,7 @@ pub fn fresh() -> Observation {
         sent: None,
         refused: None,
         rewrites_resume: None,
+        put_off: PutOff::new(),
         fresh_nonce: "fresh".to_owned(),
     }
 }
@@ -116,6 +117,7 @@ pub fn published(id: &str, attempt: u32) -> Published {
         previous_key_id: None,
         as_specified: true,
         immutable: false,
+        held_by: None,
     }
 }
 
@@ -151,6 +153,7 @@ pub fn staged(id: &str, nonce: &str, attempt: u32) -> Staged {
         public_key_sha256: Some(sha(id)),
         created_at: Some(at(0)),
         expires_at: None,
+        held_by: None,
     }
 }
 

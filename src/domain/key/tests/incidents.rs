@@ -307,7 +307,13 @@ fn a_revoked_key_ends_after_the_secret_of_a_former_name_that_shows_it() {
     let (name, uid) = ("before".to_owned(), "s-0".to_owned());
     let entry = FormerSecret { name: name.clone(), uid: uid.clone(), delete_at: at(9_999) };
     status(&mut obs).former_secrets = vec![entry];
-    obs.former = vec![Former { name, uid, resource_version: "3".to_owned(), key_ids: vec!["k0".to_owned()] }];
+    obs.former = vec![Former {
+        name,
+        uid,
+        resource_version: "3".to_owned(),
+        key_ids: vec!["k0".to_owned()],
+        held_by: None,
+    }];
     obs.requests.revoke_at = Some(at(100));
     obs.confirmed = true;
     let plan = decide(&obs, 300);

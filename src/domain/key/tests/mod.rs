@@ -4,6 +4,7 @@ mod builders;
 mod endings;
 mod incidents;
 mod lives;
+mod obstacles;
 mod orphans;
 mod people;
 mod rules;

@@ -1,5 +1,7 @@
 //! Rule 14 and the pairs that are made here: whose is a key that nobody's answer brought?
 
+use std::time::Duration;
+
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{KeyOrigin, KeyPhase, KeySource};
@@ -203,7 +205,7 @@ fn an_upload_without_an_answer_is_looked_for_and_never_forgotten() {
     assert_eq!(decide(&obs, 5).next, Next::Wait);
     // The attempt is given up: its fingerprint stays, the private half goes.
     let mut after = status(&mut obs).clone();
-    ledger::pending_to_lost(&mut after, at(0), &crate::domain::Timing::default());
+    ledger::pending_to_lost(&mut after, at(0), &crate::domain::Timing::default(), Duration::ZERO);
     obs.status = Some(after);
     obs.upload = None;
     assert!(matches!(step(&decide(&obs, 5)), Step::Unstage { .. }));

@@ -220,7 +220,8 @@ fn a_renamed_secret_is_written_down_then_copied_then_the_old_one_ends_after_the_
     let first = decide(&obs, 50);
     assert_eq!(step(&first), &Step::WriteStatus);
     let former = FormerSecret { name: "billing".to_owned(), uid: "s-1".to_owned(), delete_at: at(650) };
-    assert_eq!(first.status.former_secrets, [former]);
+    let announced = FormerSecret { name: "new-name".to_owned(), uid: String::new(), delete_at: at(650) };
+    assert_eq!(first.status.former_secrets, [former.clone(), announced]);
     obs.status = Some(first.status);
     assert_eq!(decide(&obs, 50).next, Next::Need(Need::Confirm));
     obs.confirmed = true;
@@ -231,6 +232,7 @@ fn a_renamed_secret_is_written_down_then_copied_then_the_old_one_ends_after_the_
     obs.secret = Secret::Ours(Published { uid: "s-2".to_owned(), ..published("k1", 1) });
     let named = decide(&obs, 51);
     assert_eq!(named.status.secret_name.as_deref(), Some("new-name"));
+    assert_eq!(named.status.former_secrets, [FormerSecret { delete_at: at(651), ..former }]);
     obs.status = Some(named.status);
     obs.renamed_from = None;
     obs.former = vec![Former {
@@ -238,6 +240,7 @@ fn a_renamed_secret_is_written_down_then_copied_then_the_old_one_ends_after_the_
         uid: "s-1".to_owned(),
         resource_version: "7".to_owned(),
         key_ids: vec!["k1".to_owned()],
+        held_by: None,
     }];
     let waiting = decide(&obs, 52);
     assert_eq!((waiting.next, waiting.requeue.as_secs()), (Next::Wait, 599));
@@ -253,7 +256,7 @@ fn a_renamed_secret_is_written_down_before_the_next_key_is_made_or_published() {
     let mut obs = renamed();
     status(&mut obs).next_rotation_time = Some(at(10));
     let first = decide(&obs, 50);
-    assert_eq!((step(&first), first.status.former_secrets.len()), (&Step::WriteStatus, 1));
+    assert_eq!((step(&first), first.status.former_secrets.len()), (&Step::WriteStatus, 2));
     assert_eq!(first.status.pending, None);
     // Then the old key under the new name: an account without room for another one must not hold that up.
     obs.status = Some(first.status);
@@ -266,7 +269,7 @@ fn a_renamed_secret_is_written_down_before_the_next_key_is_made_or_published() {
     obs.staged = vec![staged("k2", "n2", 2)];
     obs.proof = Some(Proof::Accepted { times: 1 });
     let first = decide(&obs, 12);
-    assert_eq!((step(&first), first.status.former_secrets.len()), (&Step::WriteStatus, 1));
+    assert_eq!((step(&first), first.status.former_secrets.len()), (&Step::WriteStatus, 2));
     // Published under the new name later than the overlap: the old Secret stays until then, and an overlap longer.
     obs.status = Some(first.status);
     assert!(matches!(step(&decide(&obs, 5000)), Step::Publish(_)));
@@ -290,6 +293,7 @@ fn a_key_that_a_former_secret_publishes_is_not_ended() {
         uid: "s-0".to_owned(),
         resource_version: "1".to_owned(),
         key_ids: vec!["k0".to_owned()],
+        held_by: None,
     }];
     assert_eq!(decide(&obs, 50).next, Next::Wait);
 }

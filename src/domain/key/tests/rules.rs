@@ -292,7 +292,8 @@ fn rule_8c_tries_the_same_key_again_and_wants_three_proofs_after_a_refusal() {
 fn rule_8c_without_verification_says_so() {
     let mut obs = fresh();
     obs.spec.verification.mode = VerificationMode::None;
-    obs.status = Some(ServiceAccountKeyStatus::default());
+    let secret_name = Some("billing".to_owned());
+    obs.status = Some(ServiceAccountKeyStatus { secret_name, ..ServiceAccountKeyStatus::default() });
     status(&mut obs).pending = Some(pending("n1", 1, at(0)));
     obs.staged = vec![staged("k1", "n1", 1)];
     assert!(matches!(step(&decide(&obs, 1)), Step::Publish(_)));

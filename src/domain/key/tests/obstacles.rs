@@ -1,0 +1,244 @@
+//! What cannot be done now holds up nothing else, and says so.
+
+use super::super::*;
+use super::builders::*;
+use crate::api::v1alpha1::{
+    DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeyReason, PendingAttempt, Rotation, Workload,
+    WorkloadKind,
+};
+use crate::domain::Reason;
+use crate::domain::conditions::{self, READY, ROTATING};
+
+/// The end of a key was refused and is not tried again before 600.
+fn put_off(subject: Subject) -> PutOff {
+    let refused = Refused { until: at(600), reason: Reason::PermissionMissing, message: "no".to_owned() };
+    PutOff::from([(subject, refused)])
+}
+
+/// A settled key beside `k0`, whose overlap was over at 10.
+fn overdue() -> Observation {
+    let mut obs = settled();
+    let mut old = key("k0", KeyPhase::Overlap, 0);
+    old.disable_at = Some(at(10));
+    status(&mut obs).keys.push(old);
+    obs.confirmed = true;
+    obs
+}
+
+#[test]
+fn a_refused_ending_is_put_off_and_the_next_one_goes_on() {
+    let mut obs = overdue();
+    let mut older = key("k9", KeyPhase::Overlap, 0);
+    older.disable_at = Some(at(20));
+    status(&mut obs).keys.push(older);
+    obs.put_off = put_off(Subject::Key("k0".to_owned()));
+    assert_eq!(step(&decide(&obs, 50)), &Step::DisableKey { id: "k9".to_owned() });
+    status(&mut obs).keys.pop();
+    obs.looked_at = at(50);
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.next.clone(), reason(&plan, ROTATING)), (Next::Wait, "PermissionMissing".to_owned()));
+    assert_eq!((reason(&plan, READY), plan.requeue.as_secs() <= 550), ("KeyPublished".to_owned(), true));
+    // The looks at the backend go on, too: somebody may have disabled the key in use.
+    obs.looked_at = at(-86_400);
+    assert_eq!(decide(&obs, 50).next, Next::Need(Need::Audit));
+    obs.put_off.clear();
+    assert_eq!(step(&decide(&obs, 50)), &Step::DisableKey { id: "k0".to_owned() });
+}
+
+#[test]
+fn a_revoked_key_that_cannot_be_deleted_does_not_keep_its_successor_from_being_made() {
+    let mut obs = overdue();
+    obs.requests.revoke_at = Some(at(40));
+    assert_eq!(step(&decide(&obs, 50)), &Step::DeleteKey { id: "k0".to_owned() });
+    obs.put_off = put_off(Subject::Key("k0".to_owned()));
+    obs.keys = Some(listed(&["k0", "k1"], at(50)));
+    obs.preflight = Some(Preflight::Accepted);
+    let plan = decide(&obs, 50);
+    let begun = plan.status.pending.as_ref().map(|p| p.reason);
+    assert_eq!((plan.rule, begun), ("10", Some(KeyReason::Revoked)));
+}
+
+#[test]
+fn a_suspended_wheel_still_replaces_a_key_before_it_stops_working_by_itself() {
+    let mut obs = settled();
+    obs.spec.rotation = Some(Rotation { suspend: true, ..obs.spec.rotation.clone().unwrap_or_default() });
+    status(&mut obs).keys[0].expires_at = Some(at(9000));
+    obs.looked_at = at(50);
+    obs.looked_at = at(5990);
+    let waiting = decide(&obs, 5990);
+    assert_eq!((waiting.next, waiting.requeue.as_secs()), (Next::Wait, 10));
+    obs.keys = Some(listed(&["k1"], at(6000)));
+    obs.preflight = Some(Preflight::Accepted);
+    let plan = decide(&obs, 6000);
+    assert_eq!(plan.status.pending.map(|p| p.reason), Some(KeyReason::Expiring));
+    // And publishes it.
+    status(&mut obs).pending =
+        Some(PendingAttempt { reason: KeyReason::Expiring, ..pending("n2", 2, at(6000)) });
+    obs.staged = vec![staged("k2", "n2", 2)];
+    obs.proof = Some(Proof::Accepted { times: 1 });
+    assert!(matches!(step(&decide(&obs, 6010)), Step::Publish(_)));
+}
+
+#[test]
+fn a_key_that_stopped_working_by_itself_is_not_ready() {
+    let mut obs = settled();
+    obs.spec.rotation = Some(Rotation { suspend: true, ..obs.spec.rotation.clone().unwrap_or_default() });
+    status(&mut obs).keys[0].expires_at = Some(at(100));
+    obs.put_off = PutOff::new();
+    // The account is full: no other key can be made.
+    let account = Account { key_limit: Some(1), ..account() };
+    obs.account = AccountView::Usable(account);
+    obs.keys = Some(listed(&["k1"], at(200)));
+    let plan = decide(&obs, 200);
+    assert_eq!(reason(&plan, READY), "QuotaExhausted");
+    assert_eq!(reason(&plan, conditions::SECRET_PUBLISHED), "KeyExpired");
+    let mut told = obs.status.clone().unwrap();
+    super::super::story::tell(&obs, &mut told, &super::super::story::Mood::Settled, at(200));
+    assert_eq!(conditions::find(&told.conditions, READY).unwrap().reason, "KeyExpired");
+}
+
+#[test]
+fn a_secret_that_somebodys_finalizer_holds_is_waited_for_and_named() {
+    let mut obs = settled();
+    obs.deleting = true;
+    obs.confirmed = true;
+    secret(&mut obs).held_by = Some("backup.example/hold".to_owned());
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.next.clone(), reason(&plan, READY)), (Next::Wait, "SecretHeld".to_owned()));
+    let message = &conditions::find(&plan.status.conditions, READY).unwrap().message;
+    assert!(message.contains("billing") && message.contains("backup.example/hold"), "{message}");
+    // A Secret that stays is nobody's business.
+    obs.spec.secret.deletion_policy = DeletionPolicy::Retain;
+    obs.spec.deletion_policy = DeletionPolicy::Retain;
+    assert_eq!(decide(&obs, 50).next, Next::Wait);
+    secret(&mut obs).held_by = None;
+    assert_eq!(step(&decide(&obs, 50)), &Step::RemoveFinalizer);
+}
+
+#[test]
+fn a_staging_secret_that_cannot_go_holds_up_neither_endings_nor_the_end_of_other_keys() {
+    let mut obs = overdue();
+    obs.staged = vec![Staged { held_by: Some("x/y".to_owned()), ..staged("k0", "n0", 0) }];
+    assert_eq!(step(&decide(&obs, 50)), &Step::DisableKey { id: "k0".to_owned() });
+    obs.staged = vec![staged("k0", "n0", 0)];
+    assert!(matches!(step(&decide(&obs, 50)), Step::Unstage { .. }));
+    obs.put_off = put_off(Subject::Secret(obs.staged[0].name.clone()));
+    assert_eq!(step(&decide(&obs, 50)), &Step::DisableKey { id: "k0".to_owned() });
+    // A deleting object ends its keys, and then says what it waits for.
+    obs.staged = vec![Staged { held_by: Some("x/y".to_owned()), ..staged("k0", "n0", 0) }];
+    obs.put_off.clear();
+    (obs.deleting, obs.secret) = (true, Secret::Absent);
+    assert!(matches!(step(&decide(&obs, 50)), Step::DeleteKey { .. }));
+    status(&mut obs).keys.clear();
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.next.clone(), reason(&plan, READY)), (Next::Wait, "SecretHeld".to_owned()));
+}
+
+#[test]
+fn a_deleting_object_goes_on_with_other_keys_and_stays_for_the_one_that_was_refused() {
+    let mut obs = overdue();
+    (obs.deleting, obs.secret) = (true, Secret::Absent);
+    obs.put_off = put_off(Subject::Key("k0".to_owned()));
+    assert_eq!(step(&decide(&obs, 50)), &Step::DeleteKey { id: "k1".to_owned() });
+    status(&mut obs).keys.retain(|k| k.id == "k0");
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.next.clone(), reason(&plan, READY)), (Next::Wait, "PermissionMissing".to_owned()));
+    assert_eq!(plan.requeue.as_secs(), 550);
+}
+
+#[test]
+fn workloads_that_cannot_be_read_or_restarted_hold_the_old_key_and_nothing_else() {
+    let workload = Workload { kind: WorkloadKind::Deployment, name: "web".to_owned() };
+    let mut obs = overdue();
+    obs.spec.rollout_restart = vec![workload.clone()];
+    obs.looked_at = at(50);
+    let unreadable = RolloutState::Unreadable { message: "forbidden".to_owned() };
+    for (state, refusals) in
+        [(unreadable, PutOff::new()), (RolloutState::Due, put_off(Subject::workload(&workload)))]
+    {
+        obs.rollout = Some(vec![Rollout { workload: workload.clone(), state }]);
+        obs.put_off = refusals;
+        let plan = decide(&obs, 50);
+        assert_eq!((plan.next.clone(), reason(&plan, ROTATING)), (Next::Wait, "RolloutNotDone".to_owned()));
+        assert_eq!(reason(&plan, READY), "KeyPublished");
+    }
+}
+
+#[test]
+fn a_stuck_rollout_is_told_once_and_since_when() {
+    let workload = Workload { kind: WorkloadKind::Deployment, name: "web".to_owned() };
+    let mut obs = overdue();
+    obs.spec.rollout_restart = vec![workload.clone()];
+    obs.looked_at = at(50);
+    let state = RolloutState::Progressing { progress: "1 of 3".to_owned() };
+    obs.rollout = Some(vec![Rollout { workload, state }]);
+    let first = decide(&obs, 50);
+    obs.status = Some(first.status.clone());
+    obs.looked_at = at(110);
+    assert_eq!(decide(&obs, 110).status, first.status, "nothing new, nothing to write");
+}
+
+#[test]
+fn a_known_key_of_an_attempt_that_is_given_up_stays_known() {
+    let mut obs = settled();
+    status(&mut obs).pending = Some(pending("n2", 2, at(0)));
+    status(&mut obs).keys.push(key("k2", KeyPhase::Pending, 2));
+    // Its staging Secret was deleted by somebody.
+    let plan = decide(&obs, 100);
+    assert_eq!((plan.rule, plan.status.lost.len()), ("8d", 1));
+    let kept = ledger::find(&plan.status, "k2").unwrap();
+    assert_eq!((kept.phase, kept.origin), (KeyPhase::Overlap, KeyOrigin::Abandoned));
+    assert_eq!(kept.disable_at, Some(at(100 + 600)));
+    // Nothing more can come of it, and a deleting object gives it no time.
+    assert!(ledger::is_answered(&plan.status, &plan.status.lost[0]));
+    obs.deleting = true;
+    assert_eq!(ledger::find(&decide(&obs, 100).status, "k2").unwrap().disable_at, Some(at(100)));
+}
+
+#[test]
+fn a_secret_is_written_down_before_it_is_created_under_whatever_name() {
+    // The first one with the intent.
+    let mut obs = fresh();
+    obs.keys = Some(listed(&[], at(0)));
+    obs.preflight = Some(Preflight::Accepted);
+    assert_eq!(decide(&obs, 0).status.secret_name.as_deref(), Some("billing"));
+    // The name changes before it is published, and once more before that is recorded.
+    let mut obs = settled();
+    status(&mut obs).active_key_id = None;
+    status(&mut obs).keys.clear();
+    status(&mut obs).pending = Some(pending("n2", 2, at(0)));
+    (obs.secret, obs.staged) = (Secret::Absent, vec![staged("k2", "n2", 2)]);
+    obs.proof = Some(Proof::Accepted { times: 1 });
+    assert!(matches!(step(&decide(&obs, 5)), Step::Publish(_)));
+    obs.spec.secret.name = Some("second".to_owned());
+    let plan = decide(&obs, 5);
+    assert_eq!(step(&plan), &Step::WriteStatus);
+    let announced = FormerSecret { name: "second".to_owned(), uid: String::new(), delete_at: at(605) };
+    assert_eq!(plan.status.former_secrets, [announced]);
+    obs.status = Some(plan.status);
+    assert!(matches!(step(&decide(&obs, 6)), Step::Publish(_)));
+    obs.spec.secret.name = Some("third".to_owned());
+    let plan = decide(&obs, 7);
+    assert_eq!(plan.status.former_secrets.len(), 2, "{:?}", plan.status.former_secrets);
+    // What was published there in between keeps its key alive.
+    obs.status = Some(plan.status);
+    status(&mut obs).pending = None;
+    status(&mut obs).active_key_id = Some("k3".to_owned());
+    status(&mut obs).keys = vec![key("k3", KeyPhase::Active, 3), {
+        let mut old = key("k2", KeyPhase::Overlap, 2);
+        old.disable_at = Some(at(10));
+        old
+    }];
+    status(&mut obs).secret_name = Some("third".to_owned());
+    obs.secret = Secret::Ours(published("k3", 3));
+    (obs.staged, obs.confirmed, obs.looked_at) = (Vec::new(), true, at(50));
+    obs.former = vec![Former {
+        name: "second".to_owned(),
+        uid: "s-2".to_owned(),
+        resource_version: "9".to_owned(),
+        key_ids: vec!["k2".to_owned()],
+        held_by: None,
+    }];
+    assert_ne!(decide(&obs, 50).next, Next::Act(Step::DisableKey { id: "k2".to_owned() }));
+    assert!(matches!(step(&decide(&obs, 700)), Step::DeleteFormer { name, .. } if name == "second"));
+}
