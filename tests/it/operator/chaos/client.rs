@@ -18,14 +18,15 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct Client {
     over: AtomicBool,
     exchanges: AtomicUsize,
+    late: AtomicUsize,
     no_server: AtomicUsize,
 }
 
 impl Client {
-    /// Until it is told to stop.
+    /// Until it is told to stop. All Secrets are published when it begins.
     ///
     /// # Panics
-    /// When a credential that was just read is refused.
+    /// When a Secret is gone, or a credential that was just read is refused.
     pub fn use_secrets(&self, kube: &Kube, secrets: &[String]) {
         for path in secrets.iter().cycle() {
             if self.over.load(Ordering::Relaxed) {
@@ -33,8 +34,7 @@ impl Client {
             }
             match kube.look(path) {
                 Ok(Some(secret)) => self.exchange(path, &secret),
-                // Before the first publication.
-                Ok(None) => {}
+                Ok(None) => panic!("{path} is gone"),
                 Err(_) => self.waited(),
             }
         }
@@ -64,6 +64,7 @@ impl Client {
             Ok(answer) => {
                 let (id, age) = (file.private_key_id(), read.elapsed());
                 assert!(age > FRESH, "{path} {id} after {age:?}: {} {}", answer.status, answer.body);
+                self.late.fetch_add(1, Ordering::Relaxed);
             }
             Err(_) => self.waited(),
         }
@@ -82,6 +83,11 @@ impl Client {
     /// Exchanges that were answered with a token.
     pub fn exchanges(&self) -> usize {
         self.exchanges.load(Ordering::Relaxed)
+    }
+
+    /// Refusals of a credential that was read too long before to count.
+    pub fn late(&self) -> usize {
+        self.late.load(Ordering::Relaxed)
     }
 
     /// Requests without an answer.

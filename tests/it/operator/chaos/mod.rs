@@ -12,15 +12,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 use keywheel_testbed::audit;
-use keywheel_testbed::control_plane::OPERATOR_USER;
+use keywheel_testbed::control_plane::{OPERATOR_NAMESPACE, OPERATOR_USER};
+use keywheel_testbed::operator::{Operator, OperatorOptions};
+use keywheel_testbed::process::Signal;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use self::client::Client;
 use self::rows::{Hits, ROWS, Row, Scene};
-use super::case::{Case, condition};
+use super::case::{Case, SOON, condition};
+use super::kube::path;
 use super::trial;
-use super::world::{Own, World};
+use super::world::{Own, World, program};
 
 pub fn trials() -> Vec<Trial> {
     vec![trial("chaos::kills_at_the_worst_moments_leak_nothing_and_refuse_no_client", chaos)]
@@ -31,6 +34,10 @@ const TIMING: &str = r#"{"settle": 1500, "backoffBase": 300, "backoffCap": 2000,
     "proofBase": 200, "driftBase": 500, "driftCap": 2000, "probe": 3000, "audit": 5000, "callTimeout": 1500,
     "sendWindow": 2000, "horizon": 5000, "listLag": 1500, "burnWindow": 4000}"#;
 
+/// How long the Lease lasts.
+const LEASE: &str = "3s";
+/// How long one row is waited for before the kill falls where it falls.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// From so many kills on, the figures of the whole run are asked for.
 const WHOLE: usize = 100;
 /// More on one account would meet the limit of ten keys.
@@ -53,6 +60,8 @@ struct Chaos<'w> {
     intents: Intents,
     /// Kills that left an attempt between its intent and its record.
     between: usize,
+    /// Keys that were found covered, over all kills.
+    covered: usize,
 }
 
 fn kills() -> usize {
@@ -61,7 +70,7 @@ fn kills() -> usize {
 
 fn chaos() {
     let kills = kills();
-    let world = World::own(Own { timing: Some(TIMING), lease: Some("3s"), ..Own::default() });
+    let world = World::own(Own { timing: Some(TIMING), lease: Some(LEASE), ..Own::default() });
     let mut chaos = Chaos::begin(&world, if kills >= WHOLE { 5 } else { 2 });
     let secrets: Vec<String> = chaos.keys.iter().map(|name| chaos.case.path("secret", name)).collect();
     let (client, started) = (Client::default(), Instant::now());
@@ -75,15 +84,18 @@ fn chaos() {
     let published = chaos.settle();
     eprintln!(
         "{kills} kills of the operator in {:.0?}, {} of them between an intent and its record; beside them {:?}; \
-         {published} keys published; {} exchanges, none refused; {} requests while a server was down",
+         {published} keys published; {} exchanges, none refused but {} that were read too long before; {} requests \
+         while a server was down; {} keys looked at, all covered",
         started.elapsed(),
         chaos.between,
         chaos.strikes,
         client.exchanges(),
+        client.late(),
         client.no_server(),
+        chaos.covered,
     );
     for row in ROWS {
-        eprintln!("  {row:?}: found {} times by the next process", chaos.hits.of(row));
+        eprintln!("  {row:?}: found by the next process after {} kills", chaos.hits.of(row));
     }
     assert!(client.exchanges() > 100 * kills / 10, "the client hardly worked");
     if kills >= WHOLE {
@@ -125,6 +137,7 @@ impl<'w> Chaos<'w> {
             strikes: BTreeMap::new(),
             intents: Intents::default(),
             between: 0,
+            covered: 0,
         };
         chaos.slow_down();
         chaos
@@ -157,8 +170,11 @@ impl<'w> Chaos<'w> {
                 self.case.key(victim, &spec);
                 self.case.ready("iamsak", victim);
             }
-            self.provoke(wanted, victim.as_deref(), n);
-            world.operator().kill9().unwrap();
+            let rival = self.provoke(wanted, victim.as_deref(), n);
+            match &rival {
+                Some(rival) => rival.kill9().unwrap(),
+                None => world.operator().kill9().unwrap(),
+            };
             match n % 8 {
                 3 => self.strike(Strike::Iam),
                 7 => self.strike(Strike::ApiServer),
@@ -166,8 +182,10 @@ impl<'w> Chaos<'w> {
             }
             self.between += usize::from(self.intents.open(world));
             let scene = self.scene();
-            scene.assert_covered();
-            self.hits.add(scene.rows());
+            self.covered += scene.assert_covered();
+            let mut rows = scene.rows();
+            rows.extend(rival.map(|_| Row::Woken));
+            self.hits.add(rows);
             world.operator().restart().unwrap();
             let before = self.rotations();
             self.case.until("progress after a kill", || {
@@ -190,8 +208,8 @@ impl<'w> Chaos<'w> {
     }
 
     /// Waits until a kill is likely to hit there. What it hit is read afterwards; how long after the last sign is what is
-    /// tried out.
-    fn provoke(&self, wanted: Row, victim: Option<&str>, n: usize) {
+    /// tried out. Who leads now, if it is not the operator any more.
+    fn provoke(&self, wanted: Row, victim: Option<&str>, n: usize) -> Option<Operator> {
         let offset = Duration::from_millis(u64::try_from(n % 12).unwrap_or(0));
         let mark = self.case.iam().mark().unwrap();
         let called = |operation: &str| {
@@ -206,10 +224,18 @@ impl<'w> Chaos<'w> {
             });
         };
         match wanted {
-            Row::Intent | Row::Staged | Row::Lost | Row::Fenced => {
-                let patience = Instant::now() + Duration::from_secs(5);
+            Row::Intent | Row::Staged | Row::Lost => {
+                let patience = Instant::now() + PATIENCE;
                 while Instant::now() < patience && !self.scene().rows().contains(&wanted) {}
-                return;
+                return None;
+            }
+            Row::Fenced => {
+                self.step_to(wanted);
+                return None;
+            }
+            Row::Woken => {
+                called("keys.create");
+                return Some(self.depose());
             }
             Row::Created => called("keys.create"),
             Row::Published | Row::Recorded => called("token"),
@@ -218,11 +244,69 @@ impl<'w> Chaos<'w> {
                 let name = victim.unwrap_or_default();
                 self.case.delete("iamsak", name);
                 self.case.gone("secret", name);
-                return;
+                return None;
             }
         }
         // No synchronization: the moment of the kill is what is tried out.
         std::thread::sleep(offset * if wanted == Row::Recorded { 3 } else { 1 });
+        None
+    }
+
+    /// Lets the operator run for a millisecond at a time until it stands there: what lies between two requests passes too
+    /// fast to be seen otherwise.
+    fn step_to(&self, wanted: Row) {
+        let world = self.case.world;
+        let patience = Instant::now() + PATIENCE * 4;
+        while Instant::now() < patience && !self.scene().rows().contains(&Row::Lost) {}
+        loop {
+            world.operator().process().signal(Signal::STOP).unwrap();
+            if self.scene().rows().contains(&wanted) || Instant::now() > patience {
+                return;
+            }
+            world.operator().process().signal(Signal::CONT).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Pauses the operator with an answer on its way, until another process leads and has given up its attempts; then
+    /// lets it wake, and end by itself, while that one stands still.
+    fn depose(&self) -> Operator {
+        let world = self.case.world;
+        world.operator().process().signal(Signal::STOP).unwrap();
+        let left: Vec<(Value, Value)> =
+            self.attempts().into_iter().filter(|(_, nonce)| nonce.is_string()).collect();
+        let holder = holder(world);
+        let rival = Operator::start(OperatorOptions {
+            program: Some(program()),
+            kubeconfig: world.cp().operator_kubeconfig().unwrap(),
+            embedded_endpoint: Some(world.iam.url().to_owned()),
+            args: vec!["--lease-duration".to_owned(), LEASE.to_owned()],
+            test_timing: Some(TIMING.to_owned()),
+            ..OperatorOptions::default()
+        });
+        let rival = rival.unwrap();
+        self.case.until("another leader", || match self::holder(world) {
+            now if now != holder && !now.is_empty() => Ok(()),
+            now => Err(json!(now)),
+        });
+        self.case.until("the attempts to be given up", || {
+            let open = self.attempts();
+            if left.iter().any(|attempt| open.contains(attempt)) { Err(json!(open)) } else { Ok(()) }
+        });
+        rival.process().signal(Signal::STOP).unwrap();
+        world.operator().process().signal(Signal::CONT).unwrap();
+        let status = world.operator().process().wait(SOON).unwrap();
+        assert!(status.is_some_and(|status| !status.success()), "the old leader goes on: {status:?}");
+        rival
+    }
+
+    /// Objects with the nonces of their open attempts.
+    fn attempts(&self) -> Vec<(Value, Value)> {
+        let objects = self.case.world.kube.list(&self.case.path("iamsak", ""));
+        objects
+            .iter()
+            .map(|o| (o["metadata"]["uid"].clone(), o["status"]["pending"]["nonce"].clone()))
+            .collect()
     }
 
     fn scene(&self) -> Scene {
@@ -231,7 +315,11 @@ impl<'w> Chaos<'w> {
         Scene {
             objects: kube.list(&self.case.path("iamsak", "")),
             secrets: kube.list(&owned),
-            listed: self.accounts.iter().flat_map(|(_, id)| self.case.person.keys(id)).collect(),
+            listed: self
+                .accounts
+                .iter()
+                .map(|(name, id)| (name.clone(), self.case.person.keys(id)))
+                .collect(),
         }
     }
 
@@ -263,12 +351,18 @@ impl<'w> Chaos<'w> {
             owned.push(self.case.active(&name));
         }
         self.case.unstaged();
-        let mut listed: Vec<String> = self.scene().listed.into_iter().map(|key| key.id).collect();
+        let listed = self.scene().listed.into_values().flatten();
+        let mut listed: Vec<String> = listed.map(|key| key.id).collect();
         owned.sort();
         listed.sort();
         assert_eq!(owned, listed, "keys at the backend that no ledger holds, or the other way round");
         published
     }
+}
+
+fn holder(world: &World) -> String {
+    let lease = world.kube.find(&path("lease", OPERATOR_NAMESPACE, "keywheel")).unwrap_or_default();
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Which objects have an attempt open, by the API server's own record of the writes of their statuses.
