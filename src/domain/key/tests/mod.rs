@@ -2,6 +2,7 @@
 
 mod builders;
 mod endings;
+mod holes;
 mod incidents;
 mod lives;
 mod obstacles;
