@@ -12,6 +12,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// More states than any scenario has.
 const MOST_STATES: usize = 100_000_000;
+/// Fewer states than all scenarios have together: with less, something was left out.
+const LEAST_STATES: usize = 5_000_000;
 /// So many states fit into memory with the way to each.
 const MOST_WAYS: usize = 4_000_000;
 
@@ -35,22 +37,60 @@ fn main() -> std::io::Result<ExitCode> {
 /// Searches every scenario, also after one that fails.
 fn check(filter: &str) -> std::io::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    let (mut states, mut violations) = (0, 0);
+    let mut total = Total::default();
     let deep = scenarios::deep().into_iter().filter(|s| s.name == filter);
     for scenario in scenarios::all().into_iter().filter(|s| s.name.contains(filter)).chain(deep) {
         let bounds = Bounds { states: MOST_STATES, threads: threads(), order: Order::Depth };
         let report = search(&scenario, bounds);
-        states += report.states;
+        total.add(&report);
         tell(&mut out, &scenario, &report)?;
         if let Some(found) = &report.found {
             let shortest = search(&scenario, Bounds { states: MOST_WAYS, order: Order::Breadth, ..bounds });
             show(&mut out, shortest.found.as_ref().unwrap_or(found))?;
-            violations += 1;
         }
         out.flush()?;
     }
-    writeln!(out, "{states} states, {violations} violations")?;
-    Ok(if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let Total { searches, states, violations, .. } = total;
+    writeln!(out, "{searches} scenarios, {states} states, {violations} violations")?;
+    let failures = total.failures(filter.is_empty());
+    for failure in &failures {
+        writeln!(out, "failed: {failure}")?;
+    }
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What all searches found together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Total {
+    searches: usize,
+    stopped: usize,
+    states: usize,
+    violations: usize,
+}
+
+impl Total {
+    fn add(&mut self, report: &Report) {
+        self.searches += 1;
+        self.states += report.states;
+        self.violations += usize::from(report.found.is_some());
+        // A search that found something has its own reason to end.
+        self.stopped += usize::from(!report.complete && report.found.is_none());
+    }
+
+    /// Why the check fails: no violation is no proof where not every state was visited.
+    fn failures(self, everything: bool) -> Vec<String> {
+        let Self { searches, stopped, states, violations } = self;
+        let few = everything && states < LEAST_STATES;
+        [
+            (searches == 0).then(|| "no scenario has these words in its name".to_owned()),
+            (violations > 0).then(|| format!("{violations} scenarios are violated")),
+            (stopped > 0).then(|| format!("{stopped} searches were stopped before their end")),
+            few.then(|| format!("all scenarios have at least {LEAST_STATES} states")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
 }
 
 /// Tries every wrong variant that is the model's to catch, and fails if one survives. With a name: shows the trace.
@@ -78,7 +118,8 @@ fn variants(filter: &str) -> std::io::Result<ExitCode> {
         out.flush()?;
     }
     writeln!(out, "{tried} variants, {survivors} survive")?;
-    Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // A name that is nobody's proves nothing.
+    Ok(if tried > 0 && survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn threads() -> usize {
@@ -115,4 +156,39 @@ fn show(out: &mut impl std::io::Write, found: &Counterexample) -> std::io::Resul
         writeln!(out, "{world}")?;
     }
     writeln!(out, "  => {}", found.violation.text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Total = Total { searches: 45, stopped: 0, states: LEAST_STATES, violations: 0 };
+
+    #[test]
+    fn a_check_that_left_nothing_out_passes() {
+        assert_eq!(GOOD.failures(true), Vec::<String>::new());
+        let one = Total { searches: 1, states: 10, ..GOOD };
+        assert_eq!(one.failures(false), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_check_of_nothing_or_of_a_part_of_the_states_fails() {
+        let nothing = Total::default();
+        assert_eq!(nothing.failures(false).len(), 1);
+        let few = Total { states: LEAST_STATES - 1, ..GOOD };
+        assert_eq!(few.failures(true).len(), 1);
+        for whole in [true, false] {
+            assert_eq!(Total { stopped: 1, ..GOOD }.failures(whole).len(), 1);
+            assert_eq!(Total { violations: 1, ..GOOD }.failures(whole).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_search_that_was_stopped_is_counted_as_one() {
+        let scenario = scenarios::all().into_iter().next().expect("there are scenarios");
+        let bounds = Bounds { states: 1, threads: 1, order: Order::Depth };
+        let mut total = Total::default();
+        total.add(&search(&scenario, bounds));
+        assert_eq!((total.searches, total.stopped), (1, 1));
+    }
 }

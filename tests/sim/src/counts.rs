@@ -1,6 +1,7 @@
 //! What the operator did, counted, for the budgets.
 
 use crate::api_server::Verb;
+use crate::flows::budgets::Budget;
 use crate::iam;
 use crate::wire::{Call, Reply};
 
@@ -23,7 +24,7 @@ pub struct Counts {
 
 impl Counts {
     /// One more call.
-    pub fn count(&mut self, _: usize, call: &Call, reply: &Reply) {
+    pub fn count(&mut self, call: &Call, reply: &Reply) {
         match call {
             Call::Api(request) if request.is_mutating() => self.api_writes.push(request.summary()),
             Call::Api(request) if !matches!(request.verb, Verb::Get | Verb::List) => {
@@ -44,11 +45,10 @@ impl Counts {
         }
     }
 
-    /// Calls to the IAM system but for the lists of audits: of those that are left, each attempt asked for one.
-    pub fn without_audits(&self) -> usize {
-        let count = |what: &str| self.iam_calls.iter().filter(|c| c.contains(what)).count();
-        let attempts = count("create-key") + count("upload-key");
-        self.iam_calls.len() - count("list-keys") + attempts.min(count("list-keys"))
+    /// What was spent.
+    pub fn spent(&self) -> Budget {
+        let lists = self.iam_calls.iter().filter(|call| call.starts_with("iam list-keys")).count();
+        Budget { api_writes: self.api_writes.len(), iam_calls: self.iam_calls.len() - lists, lists }
     }
 
     /// Counts anew; faults and keys go on.

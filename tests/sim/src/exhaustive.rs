@@ -4,12 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::case::{At, Outcome, Script, run};
+use crate::case::{At, Outcome, SEED, Script, run};
 use crate::fate::{Fate, Loss, No, Offer};
 use crate::flows::{self, Flow};
-
-/// The seed of all exhaustive runs: what differs between them is where the faults are.
-const SEED: u64 = 7;
 
 /// A flow of hours looks at the same things again and again: so many reads of one thing are faulted after each call that
 /// changes something, and every such call.
@@ -232,13 +229,14 @@ fn late_wakers(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
         Depth::Full => (48, 64),
     };
     let follows = |at: usize| seen.get(at.wrapping_sub(1)).is_some_and(|o| o.mutating);
-    let frozen: Vec<usize> = (0..seen.len())
-        .filter(|at| depth == Depth::Full || seen[*at].mutating || follows(*at))
-        .collect();
+    let frozen: Vec<usize> =
+        (0..seen.len()).filter(|at| depth == Depth::Full || seen[*at].mutating || follows(*at)).collect();
     let mut cases = Vec::new();
     for at in thinned(&frozen, points) {
         let at = u64::try_from(*at).expect("few calls") + 1;
-        for wake_after in (0..calls + 12).step_by(usize::try_from((calls + 12).div_ceil(moments)).expect("few")) {
+        for wake_after in
+            (0..calls + 12).step_by(usize::try_from((calls + 12).div_ceil(moments)).expect("few"))
+        {
             let faults = vec![(At::Call(at), Fate::Freeze)];
             cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after), behind: 0 });
         }

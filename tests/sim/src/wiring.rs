@@ -84,7 +84,7 @@ impl Cluster {
             entropy: Arc::new(SeededEntropy::new(1, process, Arc::default())),
             leadership: Leadership::unlimited(),
             backends: Registry::new(
-                Arc::new(SimConnector(Arc::new(line))),
+                Arc::new(SimConnector { line: Arc::new(line), can_disable: true }),
                 "keywheel-system".to_owned(),
                 None,
             ),

@@ -42,12 +42,14 @@ pub struct Setup {
     pub begin: Option<Timestamp>,
     /// How long the Lease lasts that two processes compete for. `None`: one process alone, without a Lease.
     pub lease: Option<Duration>,
+    /// Whether the backend can disable keys.
+    pub can_disable: bool,
 }
 
 impl Setup {
     /// With the waits of production.
     pub fn new(seed: u64) -> Self {
-        Self { seed, timing: Timing::default(), begin: None, lease: None }
+        Self { seed, timing: Timing::default(), begin: None, lease: None, can_disable: true }
     }
 }
 
@@ -98,10 +100,12 @@ impl World {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let server = Server::new(setup.seed, time.now());
         let changes_seen = server.store.version();
+        let mut iam = Iam::new(setup.seed);
+        iam.can_disable = setup.can_disable;
         Self {
             time,
             api: Shared::new(server),
-            iam: Iam::new(setup.seed),
+            iam,
             actors: Vec::new(),
             oracle: Oracle::default(),
             trace: Trace::default(),
@@ -147,7 +151,7 @@ impl World {
             entropy: Arc::new(SeededEntropy::new(self.setup.seed, process, self.pairs.clone())),
             leadership,
             backends: Registry::new(
-                Arc::new(SimConnector(Arc::new(wire.clone()))),
+                Arc::new(SimConnector { line: Arc::new(wire.clone()), can_disable: self.setup.can_disable }),
                 "keywheel-system".to_owned(),
                 None,
             ),
@@ -457,7 +461,7 @@ impl World {
         if !call.is_event()
             && let Some(actor) = actor
         {
-            self.counts.count(actor, call, &reply);
+            self.counts.count(call, &reply);
             let line = format!("A{actor} {} -> {outcome}", call.summary());
             self.trace.note(self.time.elapsed(), line, &body);
         }
@@ -487,6 +491,15 @@ impl World {
         for line in report {
             self.note(&line);
         }
+    }
+
+    /// A call in the name of a process that its code never made: for the proof that somebody would notice.
+    pub fn forge(&mut self, actor: usize, call: Call) -> Reply {
+        self.oracle.sent(actor, &call, self.time.now());
+        if self.setup.lease.is_some() {
+            self.oracle.sends(actor, &call, &self.api);
+        }
+        self.apply(&call, Some(actor), None)
     }
 
     /// A person does something. What a person breaks is no violation.

@@ -7,12 +7,15 @@ use serde_json::json;
 
 use super::{
     Flow, KEY, alive, annotate, before_rotation, before_rotation_of, ledger, now, rotated, rotated_of,
-    rotations, staged, status, with_key, with_key_of,
+    rotations, staged, status, until_rotation, with_key, with_key_of,
 };
 use crate::fate::Calm;
 use crate::iam::Lag;
-use crate::stage::{ACCOUNT, key_place, secret_place};
-use crate::world::World;
+use crate::stage::{ACCOUNT, NAMESPACE, key_place, secret_place};
+use crate::world::{Setup, World};
+
+/// What is restarted for a new key.
+const WORKLOAD: &str = "shop";
 
 const fn minutes(n: u64) -> Duration {
     Duration::from_mins(n)
@@ -24,6 +27,7 @@ fn local() -> serde_json::Value {
 
 pub(super) fn all() -> Vec<Flow> {
     let mut all = pairs();
+    all.extend(rollouts());
     all.extend(requests());
     all.extend(names_and_policies());
     all
@@ -39,16 +43,14 @@ fn pairs() -> Vec<Flow> {
             |world| world.create_key(KEY, ACCOUNT, &local()),
             published,
             1,
-        )
-        .costs(6, 3),
+        ),
         Flow::new(
             "local-rotate",
             |setup| async move { before_rotation_of(setup, &local()).await }.boxed_local(),
             |_| {},
             |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
             3,
-        )
-        .costs(5, 3),
+        ),
         // The list and the tokens know the new key later than the answer of its upload.
         Flow::new(
             "local-lagging",
@@ -95,6 +97,58 @@ fn pairs() -> Vec<Flow> {
     ]
 }
 
+/// A key that is about to be made, and a workload whose pods never become new.
+async fn with_workload(setup: Setup) -> World {
+    let mut world = World::with_account(setup).await;
+    let labels = json!({ "app": WORKLOAD });
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": WORKLOAD, "generation": 1 },
+        "spec": { "replicas": 1, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": [] } } },
+        "status": { "observedGeneration": 1, "replicas": 1, "updatedReplicas": 0 },
+    });
+    world.create("Deployment", NAMESPACE, deployment);
+    let restarted = json!({ "rolloutRestart": [{ "kind": "Deployment", "name": WORKLOAD }] });
+    world.create_key(KEY, ACCOUNT, &restarted);
+    world
+}
+
+/// What the old key waits for.
+fn rollouts() -> Vec<Flow> {
+    vec![
+        Flow::new(
+            "rollout",
+            |setup| {
+                async {
+                    let mut world = with_workload(setup).await;
+                    world.run_for(Duration::from_secs(10), &mut Calm).await;
+                    until_rotation(&mut world).await;
+                    world
+                }
+                .boxed_local()
+            },
+            |_| {},
+            |world| {
+                let phases = status(world, "keys").as_array().cloned().unwrap_or_default();
+                let ended = phases.iter().all(|key| key["phase"] != "Overlap");
+                world.is_ready(KEY)
+                    && rotations(world) == 1
+                    && staged(world) == 0
+                    && alive(world) == 1
+                    && ended
+            },
+            3 * 60,
+        )
+        .later(minutes(10), |world| {
+            let renewed = json!({ "status": {
+                "observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
+            } });
+            assert_eq!(world.patch_status("Deployment", WORKLOAD, renewed), 200);
+        }),
+    ]
+}
+
 /// By annotation.
 fn requests() -> Vec<Flow> {
     // That no older key works any more, the oracle sees to.
@@ -120,8 +174,7 @@ fn requests() -> Vec<Flow> {
                     && status(world, "handled/rotateAt").is_string()
             },
             2,
-        )
-        .costs(5, 3),
+        ),
         Flow::new("revoke", |setup| rotated(setup).boxed_local(), revoke, carried_out, 10),
         // The staged key is not accepted yet when it is revoked.
         Flow::new(
@@ -154,21 +207,7 @@ fn requests() -> Vec<Flow> {
             "revoke-in-stuck-rollout",
             |setup| {
                 async {
-                    let spec = json!({ "rolloutRestart": [{ "kind": "Deployment", "name": "shop" }] });
-                    let mut world = World::with_account(setup).await;
-                    let labels = json!({ "app": "shop" });
-                    world.create(
-                        "Deployment",
-                        crate::stage::NAMESPACE,
-                        json!({
-                            "apiVersion": "apps/v1", "kind": "Deployment",
-                            "metadata": { "name": "shop", "generation": 1 },
-                            "spec": { "replicas": 1, "selector": { "matchLabels": labels },
-                                "template": { "metadata": { "labels": labels }, "spec": { "containers": [] } } },
-                            "status": { "observedGeneration": 1, "replicas": 1, "updatedReplicas": 0 },
-                        }),
-                    );
-                    world.create_key(KEY, ACCOUNT, &spec);
+                    let mut world = with_workload(setup).await;
                     world.run_for(minutes(24 * 60 + 10), &mut Calm).await;
                     world
                 }
@@ -210,8 +249,7 @@ fn names_and_policies() -> Vec<Flow> {
                 ledger(world) == 1 && secret["data"]["key.json.previous"].is_null()
             },
             8 * 60,
-        )
-        .costs(3, 2),
+        ),
         Flow::new(
             "suspend",
             |setup| rotated(setup).boxed_local(),
@@ -285,7 +323,7 @@ fn retaining() -> serde_json::Value {
 }
 
 /// A Secret whose object is gone, and its key that works.
-async fn left(setup: crate::world::Setup) -> World {
+async fn left(setup: Setup) -> World {
     let mut world = with_key_of(setup, &retaining()).await;
     world.delete("ServiceAccountKey", KEY);
     world.run_for(Duration::from_secs(10), &mut Calm).await;

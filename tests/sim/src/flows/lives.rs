@@ -1,5 +1,7 @@
 //! A key's and an account's life, and what drifts in it.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt as _;
@@ -10,7 +12,7 @@ use super::{
     rotations, staged, with_key,
 };
 use crate::stage::{ACCOUNT, NAMESPACE, secret_place};
-use crate::world::World;
+use crate::world::{Setup, World};
 
 pub(super) fn all() -> Vec<Flow> {
     vec![
@@ -20,18 +22,33 @@ pub(super) fn all() -> Vec<Flow> {
             |world| world.create_key(KEY, ACCOUNT, &json!({})),
             |world| world.is_ready(KEY) && staged(world) == 0,
             1,
-        )
-        .costs(6, 3),
+        ),
+        // The token endpoint knows the new key only after minutes.
+        Flow::new(
+            "verification-waits",
+            |setup| World::with_account(setup).boxed_local(),
+            |world| {
+                world.iam.lag.token = Duration::from_mins(3);
+                world.create_key(KEY, ACCOUNT, &json!({}));
+            },
+            |world| world.is_ready(KEY) && staged(world) == 0,
+            30,
+        ),
         Flow::new(
             "rotate",
             |setup| before_rotation(setup).boxed_local(),
             |_| {},
             |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
             3,
-        )
-        .costs(5, 3),
-        Flow::new("retire", |setup| rotated(setup).boxed_local(), |_| {}, |world| ledger(world) == 1, 8 * 60)
-            .costs(2, 2),
+        ),
+        Flow::new("retire", |setup| rotated(setup).boxed_local(), |_| {}, |world| ledger(world) == 1, 8 * 60),
+        Flow::new(
+            "delete-only-retire",
+            |setup| rotated(Setup { can_disable: false, ..setup }).boxed_local(),
+            |_| {},
+            |world| ledger(world) == 1,
+            2 * 60,
+        ),
         Flow::new(
             "delete",
             |setup| with_key(setup).boxed_local(),
@@ -58,8 +75,7 @@ pub(super) fn all() -> Vec<Flow> {
             },
             |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
             2,
-        )
-        .costs(5, 3),
+        ),
         Flow::new(
             "drift-secret-emptied",
             |setup| with_key(setup).boxed_local(),
@@ -69,8 +85,7 @@ pub(super) fn all() -> Vec<Flow> {
             },
             |world| world.is_ready(KEY) && rotations(world) == 1 && staged(world) == 0,
             2,
-        )
-        .costs(5, 3),
+        ),
         Flow::new(
             "drift-secret-relabelled",
             |setup| with_key(setup).boxed_local(),
@@ -84,8 +99,7 @@ pub(super) fn all() -> Vec<Flow> {
                     .is_some_and(|s| !s["metadata"]["annotations"]["keywheel.dev/entries"].is_null())
             },
             2,
-        )
-        .costs(1, 0),
+        ),
         Flow::new(
             "spec-changed",
             |setup| with_key(setup).boxed_local(),
@@ -102,8 +116,7 @@ pub(super) fn all() -> Vec<Flow> {
                 world.object(&secret_place(KEY)).is_some_and(written)
             },
             2,
-        )
-        .costs(2, 0),
+        ),
         Flow::new(
             "old-credential-restored",
             |setup| rotated(setup).boxed_local(),

@@ -1,6 +1,7 @@
 //! The flows of a key's and an account's life: how each begins, what sets it going, when it is done.
 
 mod asked;
+pub mod budgets;
 mod lives;
 mod odd;
 
@@ -20,15 +21,6 @@ use crate::world::{Setup, World};
 /// The key of most flows.
 pub const KEY: &str = "web";
 
-/// What one write budget says (PROTOCOL.md, section 9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Writes to the API server.
-    pub api_writes: usize,
-    /// Calls to the backend about keys.
-    pub iam_calls: usize,
-}
-
 /// A flow.
 pub struct Flow {
     /// Its name.
@@ -41,8 +33,6 @@ pub struct Flow {
     pub is_done: fn(&World) -> bool,
     /// How long it may take without faults.
     pub longest: Duration,
-    /// What it may cost without faults.
-    pub budget: Option<Budget>,
     /// What else happens, so long after it began.
     pub later: Option<(Duration, Happening)>,
     /// Attempts that it ends before they lead to anything.
@@ -61,11 +51,7 @@ impl Flow {
         minutes: u64,
     ) -> Self {
         let longest = Duration::from_secs(60 * minutes);
-        Self { name, begin, act, is_done, longest, budget: None, later: None, given_up: 0 }
-    }
-
-    fn costs(self, api_writes: usize, iam_calls: usize) -> Self {
-        Self { budget: Some(Budget { api_writes, iam_calls }), ..self }
+        Self { name, begin, act, is_done, longest, later: None, given_up: 0 }
     }
 
     fn later(self, after: Duration, act: fn(&mut World)) -> Self {
@@ -141,11 +127,16 @@ pub async fn before_rotation(setup: Setup) -> World {
 
 async fn before_rotation_of(setup: Setup, spec: &Value) -> World {
     let mut world = with_key_of(setup, spec).await;
+    until_rotation(&mut world).await;
+    world
+}
+
+/// Seconds before the rotation of the key.
+async fn until_rotation(world: &mut World) {
     let due = world.key(KEY).and_then(|k| crate::oracle::time(&k["status"]["nextRotationTime"]));
     let wait = due.map_or(SignedDuration::ZERO, |due| due.duration_since(world.time.now()));
     let wait = Duration::try_from(wait).unwrap_or_default().saturating_sub(Duration::from_secs(5));
     world.run_for(wait, &mut Calm).await;
-    world
 }
 
 /// A world whose key was replaced once; the one before it is in its overlap.

@@ -233,15 +233,15 @@ fn times() -> Vec<Flow> {
             "dst-forward",
             |setup| nightly(setup, "2027-03-27T12:00:00Z").boxed_local(),
             |_| {},
-            |world| nights(world, 2) && world.time.elapsed() > minutes(37 * 60),
-            38 * 60,
+            |world| nights(world, 2) && world.time.elapsed() > minutes(38 * 60),
+            39 * 60,
         ),
         Flow::new(
             "dst-back",
             |setup| nightly(setup, "2027-10-30T12:00:00Z").boxed_local(),
             |_| {},
-            |world| nights(world, 2) && world.time.elapsed() > minutes(38 * 60),
-            39 * 60,
+            |world| nights(world, 2) && world.time.elapsed() > minutes(39 * 60),
+            40 * 60,
         ),
     ]
 }

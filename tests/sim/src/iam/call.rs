@@ -202,6 +202,11 @@ impl Refusal {
         Self::new(400, "FAILED_PRECONDITION", "Precondition check failed.")
     }
 
+    /// This backend has no such method.
+    pub const fn unsupported() -> Self {
+        Self::new(501, "UNIMPLEMENTED", "The method is not implemented.")
+    }
+
     /// The token endpoint does not accept the key.
     pub const fn bad_signature() -> Self {
         Self::new(400, "invalid_grant", "Invalid JWT Signature.")

@@ -26,7 +26,12 @@ pub trait Line: Send + Sync + 'static {
 }
 
 /// Logs in at the one IAM system of this world.
-pub struct SimConnector(pub Arc<dyn Line>);
+pub struct SimConnector {
+    /// The way to it.
+    pub line: Arc<dyn Line>,
+    /// Whether it can disable keys.
+    pub can_disable: bool,
+}
 
 #[async_trait]
 impl Connector for SimConnector {
@@ -34,14 +39,14 @@ impl Connector for SimConnector {
         let facts = Facts {
             project: PROJECT.to_owned(),
             identity: "operator@sim".to_owned(),
-            can_disable: true,
+            can_disable: self.can_disable,
             can_upload: true,
             algorithms: vec!["RSA_2048".to_owned()],
             key_limit: Some(u32::try_from(KEY_LIMIT).expect("a small number")),
             token_exchange: true,
             names_attempts: false,
         };
-        Ok(Arc::new(SimBackend { line: self.0.clone(), facts, timeout: embedded.call_timeout }))
+        Ok(Arc::new(SimBackend { line: self.line.clone(), facts, timeout: embedded.call_timeout }))
     }
 }
 

@@ -106,6 +106,8 @@ pub struct Iam {
     pub lag: Lag,
     /// How far its clock is wrong.
     pub clock_error: SignedDuration,
+    /// Whether it can disable keys.
+    pub can_disable: bool,
     seed: u64,
     made: usize,
 }
@@ -118,6 +120,7 @@ impl Iam {
             keys: BTreeMap::new(),
             lag: Lag::default(),
             clock_error: SignedDuration::ZERO,
+            can_disable: true,
             seed,
             made: 0,
         }
@@ -170,6 +173,9 @@ impl Iam {
                 let key = self.key_mut(account, key)?;
                 let made_here = || fingerprint(pairs::private_pem(key.pair));
                 Ok(Answer::Fingerprint(key.uploaded.clone().unwrap_or_else(made_here)))
+            }
+            Call::EnableKey { .. } | Call::DisableKey { .. } if !self.can_disable => {
+                Err(Refusal::unsupported())
             }
             Call::EnableKey { account, key } => {
                 self.key_mut(account, key)?.disabled = false;

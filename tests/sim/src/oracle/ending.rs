@@ -30,7 +30,8 @@ impl Oracle {
         let slack = SignedDuration::try_from(self.slack).unwrap_or_default();
         let wiped = owner.is_some_and(|o| self.needs.is_wiped(&o.uid));
         let revoked = |o: &super::KeyObject| {
-            let asked = o.object.pointer("/metadata/annotations/keywheel.dev~1revoke-at").and_then(super::time);
+            let asked =
+                o.object.pointer("/metadata/annotations/keywheel.dev~1revoke-at").and_then(super::time);
             asked.is_some_and(|at| at <= now + slack && (key.created_at < at + slack || wiped))
         };
         // A wheel that was stopped holds old keys alive; one that nobody ever saw may have become another object's.

@@ -388,7 +388,8 @@ impl Oracle {
     fn saw_account(&mut self, actor: Option<usize>, change: &Change) {
         let uid = change.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         let gone = change.kind == ChangeKind::Deleted;
-        if actor.is_none() && change.before.as_deref().is_some_and(|b| held(b) && (gone || !held(&change.object)))
+        if actor.is_none()
+            && change.before.as_deref().is_some_and(|b| held(b) && (gone || !held(&change.object)))
         {
             self.let_go.insert(uid.clone());
         }

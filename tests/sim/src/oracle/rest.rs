@@ -77,7 +77,8 @@ fn accounts(api: &Shared, iam: &Iam, oracle: &Oracle) -> Vec<Unrest> {
         let stays = policy.is_some_and(|p| p != "Delete") || oracle.is_let_go(uid);
         !living.contains(uid) && !stays
     });
-    left.map(|record| Unrest(format!("account {} is left behind by an object that is gone", record.id))).collect()
+    left.map(|record| Unrest(format!("account {} is left behind by an object that is gone", record.id)))
+        .collect()
 }
 
 fn of_key(view: &View, object: &KeyObject, iam: &Iam, now: Timestamp) -> Vec<String> {

@@ -1,0 +1,137 @@
+//! What each flow costs without faults, exactly (PROTOCOL.md, section 9).
+
+/// A number of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Writes to the API server; events and dry runs are none.
+    pub api_writes: usize,
+    /// Calls to the backend but for looks: changes of keys and accounts, exchanges.
+    pub iam_calls: usize,
+    /// Lists of keys: one an attempt, one a refused exchange, and audits, about one an hour of a flow.
+    pub lists: usize,
+}
+
+/// Finalizer, intent, stage, publish, record, unstage; list, create or upload, exchange.
+const CREATE: Budget = Budget { api_writes: 6, iam_calls: 2, lists: 1 };
+/// The same without the finalizer.
+const ROTATE: Budget = Budget { api_writes: 5, iam_calls: 2, lists: 1 };
+/// Disable, later delete, each recorded.
+const RETIRE: Budget = Budget { api_writes: 2, iam_calls: 2, lists: 0 };
+/// One end of a key, recorded.
+const END: Budget = Budget { api_writes: 1, iam_calls: 1, lists: 0 };
+/// Secret, end of the key, finalizer.
+const DELETE: Budget = Budget { api_writes: 3, iam_calls: 1, lists: 0 };
+/// The oldest key at once, a new one, then the key that it replaces.
+const REVOKE: Budget = Budget { api_writes: 7, iam_calls: 4, lists: 1 };
+
+const fn only(api_writes: usize, iam_calls: usize) -> Budget {
+    Budget { api_writes, iam_calls, lists: 0 }
+}
+
+impl Budget {
+    const fn and(self, other: Self) -> Self {
+        Self {
+            api_writes: self.api_writes + other.api_writes,
+            iam_calls: self.iam_calls + other.iam_calls,
+            lists: self.lists + other.lists,
+        }
+    }
+
+    const fn writes(self, more: usize) -> Self {
+        self.and(only(more, 0))
+    }
+
+    const fn calls(self, more: usize) -> Self {
+        self.and(only(0, more))
+    }
+
+    const fn lists(self, more: usize) -> Self {
+        Self { lists: self.lists + more, ..self }
+    }
+}
+
+/// The budget of a flow.
+#[expect(clippy::match_same_arms, reason = "the same numbers for other reasons")]
+pub fn of(flow: &str) -> Option<Budget> {
+    Some(match flow {
+        // Lives.
+        "create" | "local-create" => CREATE,
+        // The status says once that it waits; ten exchanges are refused, each with a look whether the key is there,
+        // then three must succeed in a row.
+        "verification-waits" => CREATE.writes(1).calls(12).lists(10),
+        "rotate" | "local-rotate" | "local-expiry" | "rotate-at" | "down-for-weeks" => ROTATE,
+        "drift-secret-deleted" | "drift-secret-emptied" => ROTATE,
+        "retire" => RETIRE.lists(7),
+        "delete-only-retire" => END.lists(1),
+        "delete" => DELETE,
+        "delete-in-overlap" => DELETE.and(END).lists(1),
+        // The Secret alone.
+        "drift-secret-relabelled" => only(1, 0),
+        // The Secret, and the generation that it is of.
+        "spec-changed" => only(2, 0),
+        // The key that is published again is recorded first.
+        "old-credential-restored" => ROTATE.writes(1),
+        // Rebuilt; fence and its record; the old key disabled; when the active key was made, from the first list; close.
+        "status-lost" => only(5, 0).and(END).lists(3),
+        // Finalizer, intent, record.
+        "account-create" => only(3, 1),
+        // Finalizer, record.
+        "account-adopt" => only(2, 0),
+        // The account says that it waits for the key, ends after it, and its finalizer goes.
+        "account-delete" => DELETE.and(only(2, 1)),
+        // The same; the namespace takes the Secret.
+        "namespace-delete" => END.writes(1).and(only(2, 1)),
+
+        // Pairs made here.
+        // As above with nine refusals, and one look for a second upload.
+        "local-lagging" => CREATE.writes(1).calls(11).lists(10),
+        "local-delete-early" => CREATE.and(DELETE),
+
+        // What people ask for.
+        // The restart of one workload; the old key is disabled, and not deleted yet.
+        "rollout" => ROTATE.writes(1).and(END).lists(2),
+        "revoke" => REVOKE,
+        // The first attempt: finalizer, intent, stage, the wait, given up with its key in the ledger, unstage; a create,
+        // eight refused exchanges, two lists. Then a second one, the end of the first key, a look for what else there is.
+        "revoke-in-create" => only(6, 9).lists(10).and(ROTATE).and(END),
+        "revoke-in-rotation" => ROTATE.and(REVOKE),
+        // The restart, and that it is owed no more.
+        "revoke-in-stuck-rollout" => REVOKE.writes(2),
+        // The former name, the new Secret, its record; the former Secret's end, recorded.
+        "rename" => only(5, 0).lists(2),
+        // The previous credential leaves the Secret first.
+        "previous" => RETIRE.writes(1).lists(7),
+        // The status says that it is suspended.
+        "suspend" => RETIRE.writes(1).lists(8),
+        // The Secret and the finalizer.
+        "retain-key" => only(2, 0),
+        // The finalizer.
+        "retain-all" => only(1, 0),
+        // Finalizer; the Secret, after a proof; the status begun, rebuilt, and the next rotation in it.
+        "take-over" => only(5, 1),
+        // Finalizer, the Secret, the status begun; rebuilt with the intent of a new key.
+        "take-over-dead" => only(3, 1).and(ROTATE),
+
+        // Odd cases.
+        // The key of the lost attempt is adopted before the flow begins, its window closed in it.
+        "orphan" => RETIRE.and(RETIRE).writes(1).lists(8),
+        // The claim.
+        "claim" => RETIRE.writes(1).lists(7),
+        // The account as created; the old key dropped without a call, once the other account is known.
+        "account-made-again" => only(3, 1).and(ROTATE).writes(2),
+        // Four looks find no room, each a failure that the next wait is counted from.
+        "account-full" => ROTATE.writes(4).lists(4),
+        // The account's record of whose keys there are.
+        "account-nearly-full" => ROTATE.writes(1).lists(1),
+        // The backend says that the clocks differ, and that they agree again.
+        "clock-ahead" => RETIRE.writes(2).lists(6),
+        // So does the key, which waits for it.
+        "clock-back" => RETIRE.writes(3).lists(6),
+        // The second repair waits for its distance, and says so.
+        "secret-deleted-twice" => ROTATE.and(ROTATE).writes(1),
+        // Two nights; the first key retires, the second is disabled.
+        "dst-forward" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(30),
+        "dst-back" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(31),
+        _ => return None,
+    })
+}
