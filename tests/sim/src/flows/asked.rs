@@ -114,39 +114,37 @@ async fn with_workload(setup: Setup) -> World {
     world
 }
 
-/// What the old key waits for.
+/// The old key waits for the workload: for a part of its overlap, or beyond it.
 fn rollouts() -> Vec<Flow> {
-    vec![
-        Flow::new(
-            "rollout",
-            |setup| {
-                async {
-                    let mut world = with_workload(setup).await;
-                    world.run_for(Duration::from_secs(10), &mut Calm).await;
-                    until_rotation(&mut world).await;
-                    world
-                }
-                .boxed_local()
-            },
-            |_| {},
-            |world| {
-                let phases = status(world, "keys").as_array().cloned().unwrap_or_default();
-                let ended = phases.iter().all(|key| key["phase"] != "Overlap");
-                world.is_ready(KEY)
-                    && rotations(world) == 1
-                    && staged(world) == 0
-                    && alive(world) == 1
-                    && ended
-            },
-            3 * 60,
-        )
-        .later(minutes(10), |world| {
-            let renewed = json!({ "status": {
-                "observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
-            } });
-            assert_eq!(world.patch_status("Deployment", WORKLOAD, renewed), 200);
-        }),
-    ]
+    [("rollout", 10), ("rollout-beyond-overlap", 90)]
+        .map(|(name, after)| {
+            Flow::new(
+                name,
+                |setup| {
+                    async {
+                        let mut world = with_workload(setup).await;
+                        world.run_for(Duration::from_secs(10), &mut Calm).await;
+                        until_rotation(&mut world).await;
+                        world
+                    }
+                    .boxed_local()
+                },
+                |_| {},
+                |world| {
+                    let keys = status(world, "keys").as_array().cloned().unwrap_or_default();
+                    let ended = keys.iter().all(|key| key["phase"] != "Overlap");
+                    world.is_ready(KEY) && rotations(world) == 1 && alive(world) == 1 && ended
+                },
+                3 * 60,
+            )
+            .later(minutes(after), |world| {
+                let renewed = json!({ "status": {
+                    "observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
+                } });
+                assert_eq!(world.patch_status("Deployment", WORKLOAD, renewed), 200);
+            })
+        })
+        .into()
 }
 
 /// By annotation.

@@ -90,6 +90,8 @@ pub fn of(flow: &str) -> Option<Budget> {
         // What people ask for.
         // The restart of one workload; the old key is disabled, and not deleted yet.
         "rollout" => ROTATE.writes(1).and(END).lists(2),
+        // The same; the status says once what the old key waits for.
+        "rollout-beyond-overlap" => ROTATE.writes(2).and(END).lists(2),
         "revoke" => REVOKE,
         // The first attempt: finalizer, intent, stage, the wait, given up with its key in the ledger, unstage; a create,
         // eight refused exchanges, two lists. Then a second one, the end of the first key, a look for what else there is.
