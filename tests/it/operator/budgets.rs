@@ -76,6 +76,13 @@ fn life() {
     let mint = ["keys.list", "keys.create", "token"];
     assert_eq!(calls(&case), [&mint[..], &mint[..], &["keys.disable", "keys.delete"][..]].concat());
     case.accepted("billing");
+    // An e-mail is whoever has it now; the unique id is of one account for ever.
+    let account = case.get("iamsa", "billing")["status"]["uniqueId"].as_str().unwrap().to_owned();
+    for call in case.requests().iter().filter(|call| call.operation.starts_with("keys.")) {
+        let path = call.raw["path"].as_str().unwrap();
+        assert!(path.contains(&format!("/serviceAccounts/{account}/keys")), "{path}");
+        assert!(!path.contains("/-/") && !path.contains(&case.email()), "{path}");
+    }
 }
 
 /// Every object is looked at several times in the minute: the look itself must cost nothing.

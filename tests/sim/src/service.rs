@@ -1,7 +1,7 @@
 //! An API server behind kube's client: the whole client stack stays in play, only the network is missing.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -30,12 +30,21 @@ pub trait Exchange: Send + Sync + 'static {
 
 /// A client that reaches `server` for its watches and `exchange` for all else.
 pub fn client(server: Shared, exchange: Arc<dyn Exchange>) -> Client {
-    Client::new(Network { server, exchange }, "default")
+    client_that_tells(server, exchange, None)
+}
+
+/// Every request, in order.
+pub type Told = Arc<Mutex<Vec<Request>>>;
+
+/// The same, and tells all that it is asked.
+pub fn client_that_tells(server: Shared, exchange: Arc<dyn Exchange>, told: Option<Told>) -> Client {
+    Client::new(Network { server, exchange, told }, "default")
 }
 
 struct Network {
     server: Shared,
     exchange: Arc<dyn Exchange>,
+    told: Option<Told>,
 }
 
 type Reply = http::Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -50,7 +59,7 @@ impl Service<http::Request<Body>> for Network {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let (server, exchange) = (self.server.clone(), self.exchange.clone());
+        let (server, exchange, told) = (self.server.clone(), self.exchange.clone(), self.told.clone());
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await.map_err(|_| Lost)?;
@@ -58,6 +67,9 @@ impl Service<http::Request<Body>> for Network {
                 Ok(request) => request,
                 Err(refusal) => return Ok(whole(refusal.code, &refusal.body())),
             };
+            if let Some(told) = told {
+                told.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+            }
             if request.verb == crate::api_server::Verb::Watch {
                 return Ok(match server.watch(&request) {
                     Ok(lines) => {

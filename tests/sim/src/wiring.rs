@@ -17,7 +17,7 @@ use crate::api_server::{Place, Request, Server};
 use crate::clock::{TrueTime, WallClock};
 use crate::iam::{self, Iam, Line, SimConnector};
 use crate::random::SeededEntropy;
-use crate::service::{Direct, client};
+use crate::service::{Direct, Told, client_that_tells};
 use crate::stage::NAMESPACE;
 
 /// Both servers.
@@ -28,6 +28,8 @@ pub struct Cluster {
     pub iam: Arc<Mutex<Iam>>,
     /// The true time.
     pub time: TrueTime,
+    /// What operators asked the API server.
+    pub asked: Told,
 }
 
 struct DirectLine {
@@ -69,7 +71,8 @@ impl Cluster {
         let time = TrueTime::begin();
         let mut server = Server::new(seed, time.now());
         server.create_namespace(NAMESPACE, time.now());
-        Self { api: Shared::new(server), iam: Arc::new(Mutex::new(Iam::new(seed))), time }
+        let iam = Arc::new(Mutex::new(Iam::new(seed)));
+        Self { api: Shared::new(server), iam, time, asked: Told::default() }
     }
 
     /// Starts an operator.
@@ -78,7 +81,7 @@ impl Cluster {
         let exchange = Direct { server: self.api.clone(), now: Arc::new(move || time.now()) };
         let line = DirectLine { iam: self.iam.clone(), time };
         let ctx = Arc::new(Context::new(Parts {
-            client: client(self.api.clone(), Arc::new(exchange)),
+            client: client_that_tells(self.api.clone(), Arc::new(exchange), Some(self.asked.clone())),
             timing: Timing::default(),
             clock: Arc::new(WallClock::new(time, u32::try_from(process).expect("few processes"))),
             entropy: Arc::new(SeededEntropy::new(1, process, Arc::default())),

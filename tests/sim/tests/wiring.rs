@@ -110,6 +110,30 @@ fn a_deleted_secret_wakes_its_key_at_once() {
 }
 
 #[test]
+fn of_all_secrets_of_the_cluster_only_the_metadata_of_ours_is_read() {
+    in_own_time(async {
+        let cluster = Cluster::new(1);
+        apply_all(&cluster, 1);
+        let operator = cluster.start(0);
+        assert!(cluster.comes(Duration::from_secs(30), all_ready(1)).await);
+        tokio::time::sleep(Duration::from_hours(2)).await;
+        operator.stop().await;
+        let asked = cluster.asked.lock().unwrap();
+        let many = asked.iter().filter(|r| r.resource.kind == "Secret" && r.name.is_none());
+        let everywhere: Vec<_> = many.filter(|r| matches!(r.verb, Verb::List | Verb::Watch)).collect();
+        assert!(everywhere.iter().any(|r| r.verb == Verb::Watch), "none is watched");
+        for request in everywhere.into_iter().filter(|r| r.namespace.is_none()) {
+            let selector = request.query.get("labelSelector").cloned().unwrap_or_default();
+            assert!(
+                request.metadata_only && selector.contains("keywheel.dev/owned"),
+                "{}",
+                request.summary()
+            );
+        }
+    });
+}
+
+#[test]
 fn a_lost_watch_event_is_made_good_within_the_hour() {
     in_own_time(async {
         let cluster = Cluster::new(1);
