@@ -102,7 +102,7 @@ impl Scene {
         if status["pending"].is_object() {
             rows.push(match &published {
                 Some(id) if id != active && active.is_string() => Row::Published,
-                _ if staged.iter().any(|s| own(&s)) => Row::Staged,
+                _ if staged.iter().any(own) => Row::Staged,
                 _ if self.unknown(object).any(|key| may_be_of(key, &status["pending"])) => Row::Created,
                 _ => Row::Intent,
             });
