@@ -216,6 +216,12 @@ pub fn deep() -> Vec<Scenario> {
         scenario("create: any three", DELETES, [New, Absent], Budget::new(3, &ALL)),
         scenario("rotate: any three", DELETES, [Due, Absent], Budget::new(3, &ALL)),
         scenario(
+            "create: crash, lost, leaders",
+            DELETES,
+            [New, Absent],
+            Budget::new(3, &[Crash, Lost, Lease]),
+        ),
+        scenario(
             "rotate: crash, lost, leaders",
             DELETES,
             [Due, Absent],
@@ -253,7 +259,6 @@ pub fn all() -> Vec<Scenario> {
         scenario("calm: create, rotate", DISABLES, [New, Due], only(&[])),
         scenario("calm: exclusive, one owes, one is made", ours, [Owing, New], only(&[])),
         scenario("calm: exclusive, one owes, one rotates", ours, [Owing, Due], only(&[])),
-        one("create: crash, lost, leaders", DELETES, New, only(&[Crash, Lost, Lease])),
         one("create: any three of users'", DELETES, New, any(3, &BY_USERS)),
         one("rotate: any three of users'", DELETES, Due, any(3, &BY_USERS)),
         one("create: any three of the backend's", DELETES, New, any(3, &BY_BACKEND)),
