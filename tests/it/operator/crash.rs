@@ -102,7 +102,8 @@ fn in_flight(case: &Case<'_>) -> String {
     assert_covered(case);
     let ready = case.ready("iamsak", "billing");
     let active = case.active("billing");
-    assert_eq!(ready["status"]["attempt"], 2);
+    // A machine that stalls for longer than an attempt may take to settle gives one up that it never sent.
+    assert!(ready["status"]["attempt"].as_u64() >= Some(2), "{ready}");
     // Where the backend names its key, it may have been found already.
     let keys = ready["status"]["keys"].as_array().cloned().unwrap_or_default();
     let found = keys.iter().any(|key| key["origin"] == "Orphan" && key["attempt"] == 1);

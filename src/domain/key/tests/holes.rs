@@ -20,6 +20,21 @@ fn a_staging_secret_of_another_nonce_is_not_that_of_the_open_attempt() {
 }
 
 #[test]
+fn an_open_attempt_is_looked_at_when_it_had_time_to_settle_and_burnt_ones_are_forgotten() {
+    let mut obs = settled();
+    let window = i64::try_from(timing().burn_window.as_secs()).unwrap();
+    status(&mut obs).pending = Some(pending("n2", 2, at(window)));
+    status(&mut obs).unpublished_attempts = vec![at(0), at(1)];
+    status(&mut obs).next_rotation_time = Some(at(2 * window + 99_999));
+    obs.looked_at = at(window);
+    let settle = i64::try_from(timing().settle.as_secs()).unwrap();
+    let plan = decide(&obs, window + settle - 7);
+    assert_eq!((plan.next, plan.requeue.as_secs()), (Next::Wait, 7));
+    let plan = decide(&obs, window + settle);
+    assert_eq!((plan.rule, plan.status.unpublished_attempts), ("8d", vec![at(1), at(window)]));
+}
+
+#[test]
 fn what_a_lost_attempt_published_is_recorded_before_the_next_one_begins() {
     let mut obs = settled();
     status(&mut obs).lost = vec![lost("n2", 2, at(3600), false)];
