@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::observation::{Observation, Published, Secret};
 use super::story;
 use super::table::Table;
-use super::{Need, Plan, Step, Subject, ledger, retire};
+use super::{Need, Plan, Refused, Step, Subject, ledger, retire};
 use crate::api::v1alpha1::{
     DeletionPolicy, FormerSecret, KeyPhase, LedgerKey, Rotation, ServiceAccountKeyStatus,
 };
@@ -45,6 +45,11 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     }
     if let Some(former) = former_to_delete(table, &status) {
         return former;
+    }
+    // Pods read a Secret of a former name until it goes, too.
+    let former = obs.former.iter().map(|f| Subject::Secret(f.name.clone()));
+    if let Some(refused) = former.into_iter().find_map(|subject| obs.put_off.get(&subject)) {
+        return wait_for_refused(table, &status, refused);
     }
     if status.lost.iter().any(|l| !l.fenced) {
         return fence(table, status);
@@ -90,7 +95,13 @@ fn stuck(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
     if let Some((name, finalizers)) = obs.staged.iter().find_map(|s| Some((&s.name, s.held_by.as_ref()?))) {
         return Some(wait_for_finalizers(table, status, name, finalizers));
     }
-    let refused = obs.put_off.values().next()?;
+    let keys = status.keys.iter().filter(|k| must_end(obs, k)).map(|k| Subject::Key(k.id.clone()));
+    let staged = obs.staged.iter().map(|s| Subject::Secret(s.name.clone()));
+    let refused = keys.chain(staged).find_map(|subject| obs.put_off.get(&subject))?;
+    Some(wait_for_refused(table, status, refused))
+}
+
+fn wait_for_refused(table: &Table<'_>, status: &ServiceAccountKeyStatus, refused: &Refused) -> Plan {
     let mut after = status.clone();
     let message = format!(
         "{}. It is tried again; the annotation keywheel.dev/abandon lets the object go without",
@@ -98,7 +109,7 @@ fn stuck(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
     );
     tell(table, &mut after, refused.reason, &message);
     let requeue = between(table.exact, refused.until);
-    Some(Plan { requeue, ..table.hold_as_told("3", after) })
+    Plan { requeue, ..table.hold_as_told("3", after) }
 }
 
 fn wait_for_finalizers(

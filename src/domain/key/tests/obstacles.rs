@@ -147,6 +147,26 @@ fn a_deleting_object_goes_on_with_other_keys_and_stays_for_the_one_that_was_refu
 }
 
 #[test]
+fn a_deleting_object_ends_no_key_that_a_secret_of_a_former_name_still_shows() {
+    let mut obs = overdue();
+    (obs.deleting, obs.secret) = (true, Secret::Absent);
+    let (name, uid) = ("before".to_owned(), "s-0".to_owned());
+    status(&mut obs).former_secrets =
+        vec![FormerSecret { name: name.clone(), uid: uid.clone(), delete_at: at(0) }];
+    let (resource_version, key_ids) = ("3".to_owned(), vec!["k0".to_owned()]);
+    obs.former = vec![Former { name: name.clone(), uid, resource_version, key_ids, held_by: None }];
+    assert!(matches!(step(&decide(&obs, 50)), Step::DeleteFormer { .. }));
+    obs.put_off = put_off(Subject::Secret(name));
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.next.clone(), reason(&plan, READY)), (Next::Wait, "PermissionMissing".to_owned()));
+    // What was refused about something else holds nothing up.
+    obs.put_off = put_off(Subject::Workload("Deployment web".to_owned()));
+    (obs.former, status(&mut obs).former_secrets) = (Vec::new(), Vec::new());
+    status(&mut obs).keys.clear();
+    assert_eq!(step(&decide(&obs, 50)), &Step::RemoveFinalizer);
+}
+
+#[test]
 fn workloads_that_cannot_be_read_or_restarted_hold_the_old_key_and_nothing_else() {
     let workload = Workload { kind: WorkloadKind::Deployment, name: "web".to_owned() };
     let mut obs = overdue();
