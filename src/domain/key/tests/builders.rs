@@ -230,3 +230,13 @@ pub fn reason(plan: &Plan, type_: &str) -> String {
 pub fn decide(obs: &Observation, seconds: i64) -> Plan {
     plan(obs, at(seconds), &timing())
 }
+
+/// A settled key beside `k0`, whose overlap was over at 10.
+pub fn overdue() -> Observation {
+    let mut obs = settled();
+    let mut old = key("k0", KeyPhase::Overlap, 0);
+    old.disable_at = Some(at(10));
+    status(&mut obs).keys.push(old);
+    obs.confirmed = true;
+    obs
+}

@@ -16,16 +16,6 @@ fn rollout(state: RolloutState) -> Vec<Rollout> {
     vec![Rollout { workload: workload(), state }]
 }
 
-/// A settled key beside an older one whose overlap was over at 10.
-fn overdue() -> Observation {
-    let mut obs = settled();
-    let mut old = key("k0", KeyPhase::Overlap, 0);
-    old.disable_at = Some(at(10));
-    status(&mut obs).keys.push(old);
-    obs.confirmed = true;
-    obs
-}
-
 #[test]
 fn a_stuck_rollout_holds_the_old_key_also_while_another_attempt_waits() {
     let mut obs = overdue();

@@ -15,16 +15,6 @@ fn put_off(subject: Subject) -> PutOff {
     PutOff::from([(subject, refused)])
 }
 
-/// A settled key beside `k0`, whose overlap was over at 10.
-fn overdue() -> Observation {
-    let mut obs = settled();
-    let mut old = key("k0", KeyPhase::Overlap, 0);
-    old.disable_at = Some(at(10));
-    status(&mut obs).keys.push(old);
-    obs.confirmed = true;
-    obs
-}
-
 #[test]
 fn a_refused_ending_is_put_off_and_the_next_one_goes_on() {
     let mut obs = overdue();
