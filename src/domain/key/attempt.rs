@@ -6,7 +6,7 @@ use super::observation::{KeyList, Proof, Refusal, Staged, StagedKey, Upload};
 use super::step::{Need, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, Subject, ledger, requests};
+use super::{Account, ledger, requests};
 use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, PendingAttempt, ServiceAccountKeyStatus,
     VerificationMode,
@@ -234,8 +234,7 @@ impl Table<'_> {
     /// Staging Secrets that can be deleted, as far as is known: those that somebody's finalizer holds, or whose deletion was
     /// refused, hold up nothing else.
     pub(super) fn unstageable(&self) -> impl Iterator<Item = &Staged> {
-        let put_off = |s: &Staged| self.obs.put_off.contains_key(&Subject::Secret(s.name.clone()));
-        self.obs.staged.iter().filter(move |s| s.held_by.is_none() && !put_off(s))
+        self.obs.staged.iter().filter(|s| s.held_by.is_none() && !self.obs.is_secret_put_off(&s.name))
     }
 
     /// A staged key that no open attempt claims: first into the ledger, then its staging Secret goes.

@@ -47,8 +47,8 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
         return former;
     }
     // Pods read a Secret of a former name until it goes, too.
-    let former = obs.former.iter().map(|f| Subject::Secret(f.name.clone()));
-    if let Some(refused) = former.into_iter().find_map(|subject| obs.put_off.get(&subject)) {
+    let mut former = obs.former.iter().map(|f| Subject::Secret(f.name.clone()));
+    if let Some(refused) = former.find_map(|subject| obs.put_off.get(&subject)) {
         return wait_for_refused(table, &status, refused);
     }
     if status.lost.iter().any(|l| !l.fenced) {
@@ -57,8 +57,7 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     if let Some(staged) = table.unstageable().next() {
         return table.adopt_or_unstage("3", &status, staged, Duration::ZERO);
     }
-    let put_off = |k: &LedgerKey| obs.put_off.contains_key(&Subject::Key(k.id.clone()));
-    if let Some(key) = status.keys.iter().find(|k| must_end(obs, k) && !put_off(k)) {
+    if let Some(key) = status.keys.iter().find(|k| must_end(obs, k) && !obs.is_key_put_off(&k.id)) {
         // A Secret that stays must not go on showing it.
         let account = obs.account.reachable();
         if let Some(dropped) = account.and_then(|account| table.drop_previous(&status, account, &key.id)) {

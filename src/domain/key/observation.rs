@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::put_off::PutOff;
+use super::put_off::{PutOff, Subject};
 use super::siblings::Siblings;
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeySpec, ServiceAccountKeyStatus};
 use crate::domain::{Reason, Trouble};
@@ -164,6 +164,16 @@ impl Credential {
 }
 
 impl Observation {
+    /// Whether the end of a key was refused a short while ago.
+    pub fn is_key_put_off(&self, id: &str) -> bool {
+        self.put_off.contains_key(&Subject::Key(id.to_owned()))
+    }
+
+    /// Whether the end of a Secret was refused a short while ago.
+    pub fn is_secret_put_off(&self, name: &str) -> bool {
+        self.put_off.contains_key(&Subject::Secret(name.to_owned()))
+    }
+
     /// The key of a staging Secret, if its id is known: from the answer of its create, or from its upload.
     pub fn staged_key(&self, staged: &Staged) -> Option<StagedKey> {
         let key = |id: &str, created_at, expires_at, ended| StagedKey {

@@ -9,7 +9,7 @@ use super::observation::{Former, Published, Secret, StagedKey};
 use super::step::{Need, Plan, Publication, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, Subject, ledger, requests};
+use super::{Account, ledger, requests};
 use crate::api::v1alpha1::{
     FormerSecret, KeyPhase, KeySeen, LedgerKey, PendingAttempt, ServiceAccountKeyStatus,
 };
@@ -222,8 +222,7 @@ impl Table<'_> {
         };
         // One that somebody's finalizer holds is being deleted already.
         let stuck = |f: &FormerSecret| {
-            self.obs.put_off.contains_key(&Subject::Secret(f.name.clone()))
-                || seen(f).is_some_and(|there| there.held_by.is_some())
+            self.obs.is_secret_put_off(&f.name) || seen(f).is_some_and(|there| there.held_by.is_some())
         };
         let former = status.former_secrets.iter().find(|f| due(f) && !stuck(f))?;
         let mut after = status.clone();

@@ -8,7 +8,7 @@ use super::observation::{Former, Secret};
 use super::step::{Need, Plan, Step};
 use super::story;
 use super::table::Table;
-use super::{Account, Subject, ledger, retire};
+use super::{Account, ledger, retire};
 use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::defect;
 use crate::domain::schedule::add;
@@ -80,7 +80,7 @@ impl Table<'_> {
                 && is_revoked(k, asked)
                 && published != Some(k.id.as_str())
                 && !elsewhere(k)
-                && !self.obs.put_off.contains_key(&Subject::Key(k.id.clone()))
+                && !self.obs.is_key_put_off(&k.id)
         };
         let key = status.keys.iter().find(revoked)?;
         if ledger::is_unfenced(status, key) {

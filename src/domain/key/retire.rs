@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::observation::{Observation, Published, Secret};
 use super::table::Table;
-use super::{Account, Step, Subject, ledger, story};
+use super::{Account, Step, ledger, story};
 use crate::api::v1alpha1::{KeyPhase, KeySeen, LedgerKey, ServiceAccountKeyStatus};
 use crate::defect;
 use crate::domain::schedule::{Schedule, add};
@@ -64,9 +64,11 @@ fn may_end(obs: &Observation, secret: &Published, status: &ServiceAccountKeyStat
         || status.active_key_id.as_ref() == Some(&key.id)
         || obs.renamed_from.as_ref().is_some_and(|s| s.key_id.as_ref() == Some(&key.id))
         || obs.former.iter().any(|former| former.key_ids.contains(&key.id));
-    let put_off = obs.put_off.contains_key(&Subject::Key(key.id.clone()));
     // A key that somebody enabled again is left to them.
-    !published && !put_off && key.seen != Some(KeySeen::Enabled) && !ledger::is_unfenced(status, key)
+    !published
+        && !obs.is_key_put_off(&key.id)
+        && key.seen != Some(KeySeen::Enabled)
+        && !ledger::is_unfenced(status, key)
 }
 
 fn is_past(time: Option<Timestamp>, now: Timestamp) -> bool {

@@ -97,7 +97,7 @@ fn a_secret_that_somebodys_finalizer_holds_is_waited_for_and_named() {
     assert_eq!((plan.next.clone(), reason(&plan, READY)), (Next::Wait, "SecretHeld".to_owned()));
     let message = &conditions::find(&plan.status.conditions, READY).unwrap().message;
     assert!(message.contains("billing") && message.contains("backup.example/hold"), "{message}");
-    // A Secret that stays is nobody's business.
+    // So is one that was to stay: somebody else deletes it.
     obs.spec.secret.deletion_policy = DeletionPolicy::Retain;
     obs.spec.deletion_policy = DeletionPolicy::Retain;
     assert_eq!(decide(&obs, 50).next, Next::Wait);
