@@ -209,8 +209,8 @@ fn settled(cr: usize, key: Key) -> Status {
 
 /// Scenarios that take minutes, hours and gigabytes each: only by name.
 pub fn deep() -> Vec<Scenario> {
-    use Fault::{Crash, Lease, Lost};
-    use Start::{Absent, Due, New};
+    use Fault::{Crash, Lease, Lost, StagingGone};
+    use Start::{Absent, Due, New, Owing};
     let ours = Terms { exclusive: true, looks: true, ..DELETES };
     vec![
         scenario("create: any three", DELETES, [New, Absent], Budget::new(3, &ALL)),
@@ -234,6 +234,15 @@ pub fn deep() -> Vec<Scenario> {
             Budget::new(2, &[Lease, Lost]),
         )),
         scenario("exclusive: two are made: lost, lost", ours, [New, New], Budget::new(2, &[Lost, Lost])),
+        strikes(
+            1,
+            scenario(
+                "exclusive: one owes, one rotates: staging, leaders",
+                ours,
+                [Owing, Due],
+                Budget::new(2, &[StagingGone, Lease]),
+            ),
+        ),
     ]
 }
 
@@ -318,15 +327,6 @@ pub fn all() -> Vec<Scenario> {
                 ours,
                 [Owing, New],
                 only(&[Crash, Lost]),
-            ),
-        ),
-        strikes(
-            1,
-            scenario(
-                "exclusive: one owes, one rotates: staging, leaders",
-                ours,
-                [Owing, Due],
-                only(&[StagingGone, Lease]),
             ),
         ),
         strikes(

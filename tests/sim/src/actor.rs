@@ -232,7 +232,12 @@ impl Actor {
 }
 
 fn read<K: kube::Resource + serde::de::DeserializeOwned>(object: &Value) -> Arc<DeserializeGuard<K>> {
-    Arc::new(serde_json::from_value(object.clone()).expect("a guard takes every object"))
+    // A guard copies all that it reads before it looks: most objects need none.
+    let guard = K::deserialize(object).map_or_else(
+        |_| serde_json::from_value(object.clone()).expect("a guard takes every object"),
+        |object| DeserializeGuard(Ok(object)),
+    );
+    Arc::new(guard)
 }
 
 fn sure(outcome: Result<Action, std::convert::Infallible>) -> Action {

@@ -119,8 +119,8 @@ pub fn in_own_time<T>(run: impl Future<Output = T>) -> T {
 /// Runs a flow with these faults.
 pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
     in_own_time(async move {
-        // Short where the flow is: a Lease is renewed all day long.
-        let lease = if flow.longest <= Duration::from_mins(1) { LEASE } else { LEASE * 20 };
+        // Short where the flow is: one is renewed all day long, and that would be most of what is simulated.
+        let lease = if flow.longest <= Duration::from_mins(1) { LEASE } else { LEASE * 120 };
         let lease = script.wake_after.map(|_| lease);
         let setup = Setup { timing: timing(), lease, ..Setup::new(seed) };
         let mut world = (flow.begin)(setup).await;

@@ -19,7 +19,7 @@ pub enum Depth {
     Smoke,
     /// The same with late calls, a refusal, old memories and late wakers.
     Quick,
-    /// The last for create and rotate, quick for every other flow.
+    /// Every fault and pairs of them for create and rotate, quick for all else.
     Wide,
     /// Every kind of fault at every call; pairs for create and rotate.
     Full,
@@ -89,7 +89,7 @@ pub fn cases(depth: Depth, only: Option<&str>) -> Vec<Case> {
 
 /// All cases of a flow.
 pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
-    let depth = depth.for_flow(flow);
+    let (wanted, depth) = (depth, depth.for_flow(flow));
     let calm = run(flow, SEED, Script::default());
     let nothing = Case { flow: flow.name, faults: Vec::new(), wake_after: None, behind: 0 };
     let mut cases = vec![nothing.clone()];
@@ -101,7 +101,7 @@ pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
         cases.extend(pairs(flow, &calm.seen));
     }
     if is_main(flow) || depth != Depth::Smoke && matches!(flow.name, "revoke" | "rename") {
-        cases.extend(late_wakers(flow, &calm.seen, depth));
+        cases.extend(late_wakers(flow, &calm.seen, wanted));
     }
     cases
 }

@@ -88,7 +88,7 @@ impl History {
         let mut happenings: Vec<Happening> = (0..count).map(|_| happening(&mut dice, keys)).collect();
         happenings.sort_by_key(Happening::at);
         // Shorter ones are renewed so often that little else can be simulated.
-        let lease = (!dice.one_in(2)).then(|| Duration::from_secs(*dice.pick(&[480, 900])));
+        let lease = (!dice.one_in(2)).then(|| Duration::from_secs(*dice.pick(&[900, 1800])));
         Self { seed, keys, lease, happenings }
     }
 

@@ -88,7 +88,10 @@ impl Service<http::Request<Body>> for Network {
 
 fn whole(code: u16, body: &serde_json::Value) -> Reply {
     // A page that is no document is sent as it is.
-    let text = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+    let text = match body.as_str() {
+        Some(page) => page.as_bytes().to_vec(),
+        None => serde_json::to_vec(body).expect("a value is a document"),
+    };
     response(code, Full::new(Bytes::from(text)).boxed_unsync())
 }
 

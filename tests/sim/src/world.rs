@@ -441,7 +441,11 @@ impl World {
             Call::Api(request) => {
                 let answer = self.api.with(|s| s.handle(request, now));
                 let outcome = answer.0.to_string();
-                (Reply::Api(answer), outcome, request.body.to_string())
+                let body = match &request.body {
+                    Value::Null => String::new(),
+                    body => serde_json::to_string(body).expect("a value is a document"),
+                };
+                (Reply::Api(answer), outcome, body)
             }
             Call::Iam(asked) => {
                 let answer = self.iam.apply(asked, now);
