@@ -64,18 +64,23 @@ fn is_unique_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn known_project(server: &Server, project: &str, operation: Operation) -> Result<(), ApiError> {
-    if server.settings.projects.iter().any(|known| known == project) {
-        Ok(())
-    } else {
-        Err(ApiError::PermissionDenied { permission: operation.permission })
-    }
+/// A project of this server. Of any other nobody learns whether it is there.
+///
+/// # Errors
+/// [`ApiError::PermissionDenied`].
+pub fn known_project<'a>(
+    projects: &'a [String],
+    project: &str,
+    operation: Operation,
+) -> Result<&'a str, ApiError> {
+    let known = projects.iter().find(|known| *known == project).map(String::as_str);
+    known.ok_or(ApiError::PermissionDenied { permission: operation.permission })
 }
 
 /// `accounts.create`.
 pub async fn create(server: &Server, project: &str, body: &Bytes) -> Result<Value, ApiError> {
     let request: CreateAccount = requests::parse(body, server.settings.strict)?;
-    known_project(server, project, Operation::ACCOUNTS_CREATE)?;
+    known_project(&server.settings.projects, project, Operation::ACCOUNTS_CREATE)?;
     let account_id = request.account_id.unwrap_or_default();
     check_account_id(&account_id)?;
     let fields = request.service_account.unwrap_or_default();
@@ -167,7 +172,7 @@ pub async fn get(server: &Server, at: AccountPath) -> Result<Value, ApiError> {
 
 /// `accounts.list`, in the order of addresses; the page token is the last address shown.
 pub async fn list(server: &Server, project: &str, query: &Query) -> Result<Value, ApiError> {
-    known_project(server, project, Operation::ACCOUNTS_LIST)?;
+    known_project(&server.settings.projects, project, Operation::ACCOUNTS_LIST)?;
     let size = query.number("pageSize")?.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE);
     let after = match query.one("pageToken") {
         None => String::new(),

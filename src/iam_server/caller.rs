@@ -9,10 +9,35 @@ use super::model::{Account, project_of_email};
 use super::signed_token::SignedToken;
 use super::store::{Ask as _, Read, StoreError};
 use super::wire::errors::ApiError;
+use super::wire::route::Api;
 
-/// Scopes with which the IAM API may be called.
-pub const IAM_SCOPES: [&str; 2] =
-    ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/iam"];
+/// The scope of everything in the cloud.
+const CLOUD_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+impl Api {
+    const ALL: [Self; 2] = [Self::Iam, Self::ResourceManager];
+
+    /// Scopes with which it may be called.
+    fn scopes(self) -> &'static [&'static str] {
+        match self {
+            Self::Iam => &[CLOUD_SCOPE, "https://www.googleapis.com/auth/iam"],
+            Self::ResourceManager => &[CLOUD_SCOPE],
+        }
+    }
+
+    /// Its address at Google, the audience of tokens that are made for it alone.
+    fn audience(self) -> &'static str {
+        match self {
+            Self::Iam => "https://iam.googleapis.com",
+            Self::ResourceManager => "https://cloudresourcemanager.googleapis.com",
+        }
+    }
+
+    /// The name under which errors speak of it.
+    pub fn service(self) -> &'static str {
+        self.audience().trim_start_matches("https://")
+    }
+}
 
 /// The longest self-signed token: an hour, and room for clients that stretch both ends by a few seconds.
 const LONGEST_BEARER: SignedDuration = SignedDuration::from_mins(65);
@@ -43,23 +68,30 @@ impl AuthKind {
 pub struct Caller {
     /// The account.
     pub account: Account,
-    /// Whether the credential is meant for the IAM API.
-    in_scope: bool,
+    /// What the credential is for.
+    reach: Reach,
+}
+
+/// What a credential is for.
+enum Reach {
+    /// APIs with one of these scopes, which blanks separate.
+    Scopes(String),
+    /// One API.
+    Api(Api),
+    /// This server.
+    Server,
 }
 
 impl Caller {
-    /// Whether it may call the administrative methods.
-    ///
-    /// # Errors
-    /// [`ApiError::InsufficientScope`], [`ApiError::PermissionDenied`].
-    pub fn allow(&self, permission: &'static str) -> Result<(), ApiError> {
-        if !self.in_scope {
-            return Err(ApiError::InsufficientScope);
+    /// Whether the credential is meant for an API.
+    pub fn covers(&self, api: Api) -> bool {
+        match &self.reach {
+            Reach::Scopes(scopes) => {
+                scopes.split_ascii_whitespace().any(|scope| api.scopes().contains(&scope))
+            }
+            Reach::Api(one) => *one == api,
+            Reach::Server => true,
         }
-        if !self.account.admin {
-            return Err(ApiError::PermissionDenied { permission });
-        }
-        Ok(())
     }
 }
 
@@ -106,7 +138,7 @@ async fn by_access_token(server: &Server, token: &str) -> Result<Option<Caller>,
                 return Ok(None);
             }
             let account = store.account(&token.account)?.filter(Account::is_usable);
-            Ok(account.map(|account| Caller { account, in_scope: covers_iam(&token.scope) }))
+            Ok(account.map(|account| Caller { account, reach: Reach::Scopes(token.scope) }))
         })
         .await
 }
@@ -121,16 +153,22 @@ async fn by_signature(server: &Server, token: &str) -> Result<Option<Caller>, Ap
             if !token.is_for_itself() || !token.is_timely(now, LONGEST_BEARER) {
                 return Ok(None);
             }
-            // Either the audience is this API, or a scope says what the token is for.
-            let in_scope = match (&token.claims().aud, token.claims().scope.as_deref()) {
-                (Some(aud), _) if aud.any(|aud| is_this_api(aud, &own)) => true,
-                (None, Some(scope)) => covers_iam(scope),
-                _ => return Ok(None),
+            // Either the audience is an API, or scopes say what the token is for.
+            let reach = match (&token.claims().aud, token.claims().scope.as_deref()) {
+                (Some(aud), _) if aud.any(|aud| is_one_of(aud, &own)) => Reach::Server,
+                (Some(aud), _) => {
+                    match Api::ALL.iter().find(|api| aud.any(|aud| is_one_of(aud, &[api.audience()]))) {
+                        Some(api) => Reach::Api(*api),
+                        None => return Ok(None),
+                    }
+                }
+                (None, Some(scope)) => Reach::Scopes(scope.to_owned()),
+                (None, None) => return Ok(None),
             };
             let Some(account) = issuer(store, &token)? else { return Ok(None) };
             let keys = store.keys_of(&account.unique_id)?;
             let signer = token.signer(keys.iter().filter(|key| key.is_usable(now)));
-            Ok(signer.is_some().then_some(Caller { account, in_scope }))
+            Ok(signer.is_some().then_some(Caller { account, reach }))
         })
         .await
 }
@@ -145,13 +183,9 @@ pub fn issuer(store: &Read, token: &SignedToken) -> Result<Option<Account>, Stor
     Ok(store.account_by_email(project, email)?.filter(Account::is_usable))
 }
 
-fn covers_iam(scope: &str) -> bool {
-    scope.split_ascii_whitespace().any(|scope| IAM_SCOPES.contains(&scope))
-}
-
-fn is_this_api(audience: &str, own: &[String]) -> bool {
+fn is_one_of<T: AsRef<str>>(audience: &str, known: &[T]) -> bool {
     let audience = audience.trim_end_matches('/');
-    audience == "https://iam.googleapis.com" || own.iter().any(|own| own == audience)
+    known.iter().any(|known| known.as_ref() == audience)
 }
 
 #[cfg(test)]
@@ -173,13 +207,34 @@ mod tests {
         assert_eq!(kind_of("bearer a.b.c"), AuthKind::SelfSigned);
     }
 
+    fn of(reach: Reach) -> Caller {
+        let account = Account {
+            unique_id: "1".repeat(21),
+            project: "p1".into(),
+            email: "b@p1".into(),
+            display_name: String::new(),
+            description: String::new(),
+            disabled: false,
+            admin: false,
+            created: jiff::Timestamp::UNIX_EPOCH,
+            deleted: None,
+            revision: 1,
+        };
+        Caller { account, reach }
+    }
+
     #[test]
     fn scopes_and_audiences() {
-        assert!(covers_iam("x https://www.googleapis.com/auth/cloud-platform"));
-        assert!(!covers_iam("https://www.googleapis.com/auth/earthengine"));
-        let own = ["http://127.0.0.1:1".to_owned()];
-        assert!(is_this_api("https://iam.googleapis.com/", &own));
-        assert!(is_this_api("http://127.0.0.1:1/", &own));
-        assert!(!is_this_api("https://storage.googleapis.com/", &own));
+        let scopes = |text: &str| of(Reach::Scopes(text.to_owned()));
+        assert!(scopes("x https://www.googleapis.com/auth/cloud-platform").covers(Api::ResourceManager));
+        assert!(scopes("https://www.googleapis.com/auth/iam").covers(Api::Iam));
+        assert!(!scopes("https://www.googleapis.com/auth/iam").covers(Api::ResourceManager));
+        assert!(!scopes("https://www.googleapis.com/auth/earthengine").covers(Api::Iam));
+        assert!(!of(Reach::Api(Api::Iam)).covers(Api::ResourceManager));
+        assert!(of(Reach::Server).covers(Api::ResourceManager));
+        let own = ["http://127.0.0.1:1"];
+        assert!(is_one_of("https://iam.googleapis.com/", &[Api::Iam.audience()]));
+        assert!(is_one_of("http://127.0.0.1:1/", &own));
+        assert!(!is_one_of("https://storage.googleapis.com/", &own));
     }
 }

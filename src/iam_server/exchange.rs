@@ -16,16 +16,16 @@ use serde_json::Value;
 
 use super::caller::{authenticate, bearer};
 use super::connection::Scissors;
+use super::dispatch::{Asked, dispatch};
 use super::faults::Action;
 use super::model::email;
 use super::request_log::Entry;
 use super::token::{Form, TokenError};
-use super::wire::enums::EnumEncoding;
 use super::wire::errors::ApiError;
 use super::wire::query::Query;
 use super::wire::requests::{CreateAccount, parse};
 use super::wire::route::{ApiCall, Operation, Route, Target};
-use super::{Server, accounts, control, keys, public_keys, token};
+use super::{Server, access, accounts, control, public_keys, token};
 
 /// The longest body; a certificate has 2 KiB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -209,14 +209,13 @@ async fn api(
     body: &Bytes,
     entry: &mut Entry,
 ) -> Outcome {
-    match authenticate(server, &parts.headers).await {
-        Ok(caller) => {
-            entry.caller = Some(caller.account.email.clone());
-            if let Err(error) = caller.allow(call.operation.permission) {
-                return Outcome::Answer(error.into());
-            }
-        }
+    let caller = match authenticate(server, &parts.headers).await {
+        Ok(caller) => caller,
         Err(error) => return Outcome::Answer(error.into()),
+    };
+    entry.caller = Some(caller.account.email.clone());
+    if let Err(error) = access::check(server, &caller, &call).await {
+        return Outcome::Answer(error.into());
     }
     let fault = if server.faults.is_empty() {
         None
@@ -227,8 +226,8 @@ async fn api(
     entry.fault = fault.as_ref().map(Action::name);
     let injected = |status, canonical, message| ApiError::Injected { status, canonical, message }.into();
     let attempt = attempt_of(entry.user_agent.as_deref());
-    let act =
-        async { dispatch(server, call, query, body, attempt).await.map_or_else(Reply::from, Reply::ok) };
+    let asked = Asked { caller: &caller, query, body, attempt };
+    let act = async { dispatch(server, call, asked).await.map_or_else(Reply::from, Reply::ok) };
     with_fault(fault, injected, act).await
 }
 
@@ -265,7 +264,7 @@ async fn with_fault(
 /// The address of the account that a call is about, as far as it is known before the call is carried out.
 async fn account_of(server: &Server, call: &ApiCall, body: &Bytes) -> Option<String> {
     match &call.target {
-        Target::Project(project) => {
+        Target::Accounts(project) => {
             let request: CreateAccount = parse(body, false).ok()?;
             Some(email(&request.account_id?, project))
         }
@@ -274,67 +273,7 @@ async fn account_of(server: &Server, call: &ApiCall, body: &Bytes) -> Option<Str
             let found = server.store.read(move |store| accounts::lookup(store, &wanted)).await.ok().flatten();
             Some(found.map_or_else(|| at.account.clone(), |account| account.email))
         }
-        Target::Attempt(_) => None,
-    }
-}
-
-async fn dispatch(
-    server: &Server,
-    call: ApiCall,
-    query: &Query,
-    body: &Bytes,
-    attempt: Option<String>,
-) -> Result<Value, ApiError> {
-    let encoding = query.encoding()?;
-    let known: &[&str] = match call.operation {
-        Operation::ACCOUNTS_LIST => &["pageSize", "pageToken"],
-        Operation::KEYS_LIST => &["keyTypes"],
-        Operation::KEYS_GET => &["publicKeyType"],
-        _ => &[],
-    };
-    query.allow_only(known, server.settings.strict)?;
-    match (call.operation, call.target) {
-        (operation, Target::Project(project)) => match operation {
-            Operation::ACCOUNTS_CREATE => accounts::create(server, &project, body).await,
-            Operation::ACCOUNTS_LIST => accounts::list(server, &project, query).await,
-            _ => Err(ApiError::UnknownPath),
-        },
-        (Operation::KEYS_CREATE, Target::Account(at)) => {
-            keys::create(server, at, body, encoding, attempt).await
-        }
-        (Operation::KEYS_UPLOAD, Target::Account(at)) => {
-            keys::upload(server, at, body, encoding, attempt).await
-        }
-        (operation, Target::Account(at)) => on_account(server, operation, at, query, body, encoding).await,
-        (_, Target::Attempt(nonce)) => keys::of_attempt(server, nonce, encoding).await,
-        (operation, Target::Key(at, id)) => match operation {
-            Operation::KEYS_GET => keys::get(server, at, id, query, encoding).await,
-            Operation::KEYS_DELETE => keys::delete(server, at, id).await,
-            Operation::KEYS_DISABLE => keys::disable(server, at, id, body).await,
-            Operation::KEYS_ENABLE => keys::enable(server, at, id, body).await,
-            _ => Err(ApiError::UnknownPath),
-        },
-    }
-}
-
-async fn on_account(
-    server: &Server,
-    operation: Operation,
-    at: super::wire::route::AccountPath,
-    query: &Query,
-    body: &Bytes,
-    encoding: EnumEncoding,
-) -> Result<Value, ApiError> {
-    match operation {
-        Operation::ACCOUNTS_GET => accounts::get(server, at).await,
-        Operation::ACCOUNTS_PATCH => accounts::patch(server, at, body).await,
-        Operation::ACCOUNTS_UPDATE => accounts::update(server, at, body).await,
-        Operation::ACCOUNTS_DELETE => accounts::delete(server, at).await,
-        Operation::ACCOUNTS_UNDELETE => accounts::undelete(server, at, body).await,
-        Operation::ACCOUNTS_DISABLE => accounts::set_disabled(server, at, body, operation, true).await,
-        Operation::ACCOUNTS_ENABLE => accounts::set_disabled(server, at, body, operation, false).await,
-        Operation::KEYS_LIST => keys::list(server, at, query, encoding).await,
-        _ => Err(ApiError::UnknownPath),
+        Target::Project(_) | Target::Attempt(_) => None,
     }
 }
 

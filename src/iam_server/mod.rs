@@ -1,23 +1,28 @@
-//! The embedded IAM server: the account and key methods of Google IAM v1, the OAuth2 token endpoint and the public key
-//! endpoints, over a durable store.
+//! The embedded IAM server: the account, key and policy methods of Google IAM v1, the policies of projects, the OAuth2
+//! token endpoint and the public key endpoints, over a durable store.
 //!
 //! It is meant for clusters without a cloud, and for tests that need a backend which really verifies. Callers prove
-//! who they are with the same credentials as at Google; only accounts that are marked as administrators may call the
-//! API. What it does not have answers 501, never a fake success.
+//! who they are with the same credentials as at Google; accounts that are marked as administrators may call everything,
+//! others what their roles allow. What it does not have answers 501, never a fake success.
 
+mod access;
 mod accounts;
 mod admin;
 mod caller;
 mod clock;
 mod connection;
 mod control;
+mod dispatch;
 mod exchange;
 mod faults;
 mod keys;
 mod model;
+mod policies;
+mod policy;
 mod public_keys;
 mod random;
 mod request_log;
+mod roles;
 mod settings;
 mod signed_token;
 mod store;

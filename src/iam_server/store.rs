@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::model::{AccessToken, Account, Key};
+use super::policy::Policy;
 use super::settings::UNDELETE_WINDOW;
 
 type AccountTable = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -26,6 +27,8 @@ const KEYS: PairTable<&'static [u8]> = TableDefinition::new("keys");
 /// Nonce of an attempt to (unique id, key id).
 const ATTEMPTS: TableDefinition<'static, &'static str, (&'static str, &'static str)> =
     TableDefinition::new("attempts");
+/// What has a policy to the policy.
+const POLICIES: AccountTable = TableDefinition::new("policies");
 /// SHA-256 of an access token to what it is worth.
 const TOKENS: AccountTable = TableDefinition::new("access-tokens");
 /// (second of expiry, SHA-256), so that dead tokens can be thrown away.
@@ -161,6 +164,8 @@ pub trait Ask {
     fn attempts(&self) -> &impl ReadableTable<&'static str, (&'static str, &'static str)>;
     /// The access tokens.
     fn tokens(&self) -> &impl ReadableTable<&'static str, &'static [u8]>;
+    /// The policies.
+    fn policies(&self) -> &impl ReadableTable<&'static str, &'static [u8]>;
 
     /// An account by unique id, deleted or not.
     fn account(&self, unique_id: &str) -> Result<Option<Account>, StoreError> {
@@ -210,6 +215,12 @@ pub trait Ask {
         Ok(keys)
     }
 
+    /// The policy of what lies at a place; nobody has written most of them.
+    fn policy(&self, place: &str) -> Result<Policy, StoreError> {
+        let found = self.policies().get(place)?;
+        found.map_or_else(|| Ok(Policy::default()), |found| decode("policies", found.value()))
+    }
+
     /// An access token by its SHA-256.
     fn token(&self, sha256: &str) -> Result<Option<AccessToken>, StoreError> {
         self.tokens().get(sha256)?.map(|found| decode("access-tokens", found.value())).transpose()
@@ -223,6 +234,7 @@ pub struct Read {
     keys: ReadOnlyTable<(&'static str, &'static str), &'static [u8]>,
     attempts: ReadOnlyTable<&'static str, (&'static str, &'static str)>,
     tokens: ReadOnlyTable<&'static str, &'static [u8]>,
+    policies: ReadOnlyTable<&'static str, &'static [u8]>,
 }
 
 impl Read {
@@ -234,6 +246,7 @@ impl Read {
             keys: transaction.open_table(KEYS)?,
             attempts: transaction.open_table(ATTEMPTS)?,
             tokens: transaction.open_table(TOKENS)?,
+            policies: transaction.open_table(POLICIES)?,
         })
     }
 }
@@ -254,6 +267,9 @@ impl Ask for Read {
     fn tokens(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
         &self.tokens
     }
+    fn policies(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
+        &self.policies
+    }
 }
 
 /// The one writing transaction.
@@ -263,6 +279,7 @@ pub struct Write<'txn> {
     keys: Table<'txn, (&'static str, &'static str), &'static [u8]>,
     attempts: Table<'txn, &'static str, (&'static str, &'static str)>,
     tokens: Table<'txn, &'static str, &'static [u8]>,
+    policies: Table<'txn, &'static str, &'static [u8]>,
     token_ends: Table<'txn, (i64, &'static str), ()>,
 }
 
@@ -282,6 +299,9 @@ impl Ask for Write<'_> {
     fn tokens(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
         &self.tokens
     }
+    fn policies(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
+        &self.policies
+    }
 }
 
 impl<'txn> Write<'txn> {
@@ -292,6 +312,7 @@ impl<'txn> Write<'txn> {
             keys: transaction.open_table(KEYS)?,
             attempts: transaction.open_table(ATTEMPTS)?,
             tokens: transaction.open_table(TOKENS)?,
+            policies: transaction.open_table(POLICIES)?,
             token_ends: transaction.open_table(TOKEN_ENDS)?,
         })
     }
@@ -321,6 +342,7 @@ impl<'txn> Write<'txn> {
             for key in self.keys_of(&unique_id)? {
                 self.remove_key(&unique_id, &key.id)?;
             }
+            self.policies.remove(account_place(&unique_id).as_str())?;
             self.accounts.remove(unique_id.as_str())?;
         }
         Ok(())
@@ -345,6 +367,12 @@ impl<'txn> Write<'txn> {
         Ok(self.keys.remove((account, id))?.is_some())
     }
 
+    /// Writes the policy of what lies at a place.
+    pub fn put_policy(&mut self, place: &str, policy: &Policy) -> Result<(), StoreError> {
+        self.policies.insert(place, encode("policies", policy)?.as_slice())?;
+        Ok(())
+    }
+
     /// Writes an access token and throws a few dead ones away.
     pub fn put_token(&mut self, sha256: &str, token: &AccessToken, now: Timestamp) -> Result<(), StoreError> {
         let mut dead = Vec::new();
@@ -361,6 +389,16 @@ impl<'txn> Write<'txn> {
         self.tokens.insert(sha256, encode("access-tokens", token)?.as_slice())?;
         Ok(())
     }
+}
+
+/// Where the policy of a project is stored.
+pub fn project_place(project: &str) -> String {
+    format!("projects/{project}")
+}
+
+/// Where the policy of an account is stored, by unique id.
+pub fn account_place(unique_id: &str) -> String {
+    format!("accounts/{unique_id}")
 }
 
 fn decode<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {

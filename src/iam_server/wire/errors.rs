@@ -21,7 +21,10 @@ pub enum ApiError {
     Unauthenticated,
     /// The token was made for other things.
     #[error("Request had insufficient authentication scopes.")]
-    InsufficientScope,
+    InsufficientScope {
+        /// For which service.
+        service: &'static str,
+    },
     /// The caller may not, or the thing is not there and the caller may not know.
     #[error("Permission '{permission}' denied on resource (or it may not exist).")]
     PermissionDenied {
@@ -47,6 +50,11 @@ pub enum ApiError {
         /// Which state that is.
         reason: String,
     },
+    /// The policy was replaced since it was read.
+    #[error(
+        "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff."
+    )]
+    PolicyStale,
     /// There is no such key on the account.
     #[error("Unknown service account key")]
     KeyMissing,
@@ -112,13 +120,14 @@ impl ApiError {
         match self {
             Self::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
-            Self::PermissionDenied { .. } | Self::InsufficientScope => {
+            Self::PermissionDenied { .. } | Self::InsufficientScope { .. } => {
                 (StatusCode::FORBIDDEN, "PERMISSION_DENIED")
             }
             Self::AccountMissing | Self::KeyMissing | Self::UnknownPath => {
                 (StatusCode::NOT_FOUND, "NOT_FOUND")
             }
             Self::AccountExists { .. } => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
+            Self::PolicyStale => (StatusCode::CONFLICT, "ABORTED"),
             Self::FailedPrecondition { .. } | Self::KeyLimit { flavour: KeyLimitError::Modern } => {
                 (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION")
             }
@@ -165,6 +174,7 @@ impl ApiError {
                 401 => "authError",
                 403 => "forbidden",
                 404 => "notFound",
+                409 => "aborted",
                 429 => "rateLimitExceeded",
                 501 => "notImplemented",
                 _ => "backendError",
@@ -180,11 +190,11 @@ impl ApiError {
                 "domain": "iam.googleapis.com",
                 "metadata": {"permission": permission},
             })],
-            Self::InsufficientScope => vec![json!({
+            Self::InsufficientScope { service } => vec![json!({
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                 "reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
                 "domain": "googleapis.com",
-                "metadata": {"service": "iam.googleapis.com"},
+                "metadata": {"service": service},
             })],
             Self::AccountExists { resource, .. } => vec![json!({
                 "@type": "type.googleapis.com/google.rpc.ResourceInfo",

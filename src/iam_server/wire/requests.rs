@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::enums::{DisableReason, KeyAlgorithm, PrivateKeyType};
 use super::errors::ApiError;
+use crate::iam_server::policy::Proposal;
 
 /// A body of which the fields nobody knows are at hand.
 pub trait RequestBody: DeserializeOwned + Default {
@@ -195,6 +196,117 @@ impl UploadKey {
         STANDARD.decode(text).map_err(|error| {
             ApiError::invalid(format!("Invalid value at 'public_key_data' (TYPE_BYTES), {error}"))
         })
+    }
+}
+
+/// `getIamPolicy`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct GetPolicy {
+    /// What the caller knows.
+    pub options: PolicyOptions,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+/// What a caller knows of policies.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PolicyOptions {
+    /// 0, 1 or 3.
+    #[serde(alias = "requested_policy_version")]
+    pub requested_policy_version: Option<i64>,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+impl RequestBody for GetPolicy {
+    fn unknown_field(&self) -> Option<String> {
+        first(&self.unknown).or_else(|| Some(format!("options.{}", first(&self.options.unknown)?)))
+    }
+}
+
+/// `setIamPolicy`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SetPolicy {
+    policy: Option<Value>,
+    #[serde(alias = "update_mask")]
+    update_mask: Option<String>,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+/// Which parts of a policy are replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolicyMask {
+    /// Whether the audit configurations are.
+    pub audit_configs: bool,
+}
+
+impl RequestBody for SetPolicy {
+    fn unknown_field(&self) -> Option<String> {
+        const POLICY: [&str; 6] = ["version", "bindings", "auditConfigs", "audit_configs", "etag", "rules"];
+        const BINDING: [&str; 5] = ["role", "members", "condition", "bindingId", "binding_id"];
+        const CONDITION: [&str; 4] = ["expression", "title", "description", "location"];
+        let stranger = |value: &Value, known: &[&str]| {
+            value.as_object()?.keys().find(|name| !known.contains(&name.as_str())).cloned()
+        };
+        let policy = self.policy.as_ref();
+        let bindings = || policy?.get("bindings")?.as_array();
+        first(&self.unknown)
+            .or_else(|| stranger(policy?, &POLICY))
+            .or_else(|| bindings()?.iter().find_map(|binding| stranger(binding, &BINDING)))
+            .or_else(|| {
+                bindings()?.iter().find_map(|binding| stranger(binding.get("condition")?, &CONDITION))
+            })
+    }
+}
+
+impl SetPolicy {
+    /// The policy.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidArgument`] if there is none, or none of the right shape.
+    pub fn proposal(&self) -> Result<Proposal, ApiError> {
+        let policy = self.policy.clone().ok_or_else(|| ApiError::invalid("policy is required."))?;
+        serde_json::from_value(policy)
+            .map_err(|error| ApiError::invalid(format!("Invalid JSON payload received. {error}")))
+    }
+
+    /// What of it is taken.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidArgument`] for a field that a policy does not have.
+    pub fn mask(&self) -> Result<PolicyMask, ApiError> {
+        let mut mask = PolicyMask { audit_configs: false };
+        let paths = self.update_mask.as_deref().unwrap_or_default().split(',').map(str::trim);
+        for path in paths.filter(|path| !path.is_empty()) {
+            match path {
+                "bindings" | "etag" | "version" => {}
+                "auditConfigs" | "audit_configs" => mask.audit_configs = true,
+                other => {
+                    return Err(ApiError::invalid(format!("Invalid value at 'update_mask': {other:?}.")));
+                }
+            }
+        }
+        Ok(mask)
+    }
+}
+
+/// `testIamPermissions`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TestPermissions {
+    /// What is asked for.
+    pub permissions: Vec<String>,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+impl RequestBody for TestPermissions {
+    fn unknown_field(&self) -> Option<String> {
+        first(&self.unknown)
     }
 }
 

@@ -8,15 +8,26 @@ use percent_encoding::percent_decode_str;
 pub struct Operation {
     /// Such as `keys.create`.
     pub name: &'static str,
-    /// The permission that it needs; empty for the token endpoint.
+    /// The permission that it needs; empty where there is none to have.
     pub permission: &'static str,
+    /// Which of Google's APIs it belongs to.
+    pub api: Api,
+}
+
+/// The APIs, each of which takes tokens of other scopes and audiences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// IAM.
+    Iam,
+    /// Resource Manager.
+    ResourceManager,
 }
 
 macro_rules! operations {
-    ($($constant:ident = $name:literal, $permission:literal;)*) => {
+    ($($constant:ident = $name:literal, $permission:literal, $api:ident;)*) => {
         impl Operation {
             $(#[doc = concat!("`", $name, "`")]
-            pub const $constant: Self = Self { name: $name, permission: $permission };)*
+            pub const $constant: Self = Self { name: $name, permission: $permission, api: Api::$api };)*
 
             /// All that faults can be aimed at.
             pub const ALL: &'static [Self] = &[$(Self::$constant),*];
@@ -25,24 +36,30 @@ macro_rules! operations {
 }
 
 operations! {
-    ACCOUNTS_CREATE = "accounts.create", "iam.serviceAccounts.create";
-    ACCOUNTS_GET = "accounts.get", "iam.serviceAccounts.get";
-    ACCOUNTS_LIST = "accounts.list", "iam.serviceAccounts.list";
-    ACCOUNTS_PATCH = "accounts.patch", "iam.serviceAccounts.update";
-    ACCOUNTS_UPDATE = "accounts.update", "iam.serviceAccounts.update";
-    ACCOUNTS_DELETE = "accounts.delete", "iam.serviceAccounts.delete";
-    ACCOUNTS_UNDELETE = "accounts.undelete", "iam.serviceAccounts.undelete";
-    ACCOUNTS_DISABLE = "accounts.disable", "iam.serviceAccounts.disable";
-    ACCOUNTS_ENABLE = "accounts.enable", "iam.serviceAccounts.enable";
-    KEYS_CREATE = "keys.create", "iam.serviceAccountKeys.create";
-    KEYS_GET = "keys.get", "iam.serviceAccountKeys.get";
-    KEYS_LIST = "keys.list", "iam.serviceAccountKeys.list";
-    KEYS_DELETE = "keys.delete", "iam.serviceAccountKeys.delete";
-    KEYS_DISABLE = "keys.disable", "iam.serviceAccountKeys.disable";
-    KEYS_ENABLE = "keys.enable", "iam.serviceAccountKeys.enable";
-    KEYS_UPLOAD = "keys.upload", "iam.serviceAccountKeys.upload";
-    ATTEMPTS_GET = "attempts.get", "keywheel.attempts.get";
-    TOKEN = "token", "";
+    ACCOUNTS_CREATE = "accounts.create", "iam.serviceAccounts.create", Iam;
+    ACCOUNTS_GET = "accounts.get", "iam.serviceAccounts.get", Iam;
+    ACCOUNTS_LIST = "accounts.list", "iam.serviceAccounts.list", Iam;
+    ACCOUNTS_PATCH = "accounts.patch", "iam.serviceAccounts.update", Iam;
+    ACCOUNTS_UPDATE = "accounts.update", "iam.serviceAccounts.update", Iam;
+    ACCOUNTS_DELETE = "accounts.delete", "iam.serviceAccounts.delete", Iam;
+    ACCOUNTS_UNDELETE = "accounts.undelete", "iam.serviceAccounts.undelete", Iam;
+    ACCOUNTS_DISABLE = "accounts.disable", "iam.serviceAccounts.disable", Iam;
+    ACCOUNTS_ENABLE = "accounts.enable", "iam.serviceAccounts.enable", Iam;
+    KEYS_CREATE = "keys.create", "iam.serviceAccountKeys.create", Iam;
+    KEYS_GET = "keys.get", "iam.serviceAccountKeys.get", Iam;
+    KEYS_LIST = "keys.list", "iam.serviceAccountKeys.list", Iam;
+    KEYS_DELETE = "keys.delete", "iam.serviceAccountKeys.delete", Iam;
+    KEYS_DISABLE = "keys.disable", "iam.serviceAccountKeys.disable", Iam;
+    KEYS_ENABLE = "keys.enable", "iam.serviceAccountKeys.enable", Iam;
+    KEYS_UPLOAD = "keys.upload", "iam.serviceAccountKeys.upload", Iam;
+    ACCOUNTS_GET_POLICY = "accounts.getIamPolicy", "iam.serviceAccounts.getIamPolicy", Iam;
+    ACCOUNTS_SET_POLICY = "accounts.setIamPolicy", "iam.serviceAccounts.setIamPolicy", Iam;
+    ACCOUNTS_TEST_PERMISSIONS = "accounts.testIamPermissions", "", Iam;
+    PROJECTS_GET_POLICY = "projects.getIamPolicy", "resourcemanager.projects.getIamPolicy", ResourceManager;
+    PROJECTS_SET_POLICY = "projects.setIamPolicy", "resourcemanager.projects.setIamPolicy", ResourceManager;
+    PROJECTS_TEST_PERMISSIONS = "projects.testIamPermissions", "", ResourceManager;
+    ATTEMPTS_GET = "attempts.get", "keywheel.attempts.get", Iam;
+    TOKEN = "token", "", Iam;
 }
 
 impl Operation {
@@ -81,6 +98,8 @@ pub struct ApiCall {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// The accounts of a project.
+    Accounts(String),
+    /// A project itself.
     Project(String),
     /// One account, or its collection of keys.
     Account(AccountPath),
@@ -150,12 +169,26 @@ impl Route {
             ["v1", "projects", project, "serviceAccounts", rest @ ..] => {
                 Self::service_accounts(method, project, rest)
             }
+            ["v1" | "v3", "projects", last] if method == Method::POST && has_verb(last) => {
+                Self::project(last)
+            }
             ["keywheel", "v1", "attempts", nonce] if method == Method::GET => Self::Api(ApiCall {
                 operation: Operation::ATTEMPTS_GET,
                 target: Target::Attempt((*nonce).to_owned()),
             }),
             other => unbuilt(method, other),
         }
+    }
+
+    fn project(last: &str) -> Self {
+        let Some((project, verb)) = last.rsplit_once(':') else { return Self::Unknown };
+        let operation = match verb {
+            "getIamPolicy" => Operation::PROJECTS_GET_POLICY,
+            "setIamPolicy" => Operation::PROJECTS_SET_POLICY,
+            "testIamPermissions" => Operation::PROJECTS_TEST_PERMISSIONS,
+            other => return Self::Unbuilt(format!("projects.{other}")),
+        };
+        Self::Api(ApiCall { operation, target: Target::Project(project.to_owned()) })
     }
 
     fn public_keys(format: PublicKeyFormat, email: &str) -> Self {
@@ -165,8 +198,8 @@ impl Route {
     fn service_accounts(method: &Method, project: &str, rest: &[&str]) -> Self {
         let at = |account: &str| AccountPath { project: project.to_owned(), account: account.to_owned() };
         let (operation, target) = match (method.as_str(), rest) {
-            ("POST", []) => (Operation::ACCOUNTS_CREATE, Target::Project(project.to_owned())),
-            ("GET", []) => (Operation::ACCOUNTS_LIST, Target::Project(project.to_owned())),
+            ("POST", []) => (Operation::ACCOUNTS_CREATE, Target::Accounts(project.to_owned())),
+            ("GET", []) => (Operation::ACCOUNTS_LIST, Target::Accounts(project.to_owned())),
             ("GET", [account]) if !has_verb(account) => {
                 (Operation::ACCOUNTS_GET, Target::Account(at(account)))
             }
@@ -179,13 +212,10 @@ impl Route {
                     "undelete" => Operation::ACCOUNTS_UNDELETE,
                     "disable" => Operation::ACCOUNTS_DISABLE,
                     "enable" => Operation::ACCOUNTS_ENABLE,
-                    "getIamPolicy"
-                    | "setIamPolicy"
-                    | "testIamPermissions"
-                    | "signBlob"
-                    | "signJwt"
-                    | "generateAccessToken"
-                    | "generateIdToken" => {
+                    "getIamPolicy" => Operation::ACCOUNTS_GET_POLICY,
+                    "setIamPolicy" => Operation::ACCOUNTS_SET_POLICY,
+                    "testIamPermissions" => Operation::ACCOUNTS_TEST_PERMISSIONS,
+                    "signBlob" | "signJwt" | "generateAccessToken" | "generateIdToken" => {
                         return Self::Unbuilt(format!("serviceAccounts.{verb}"));
                     }
                     _ => return Self::Unknown,
@@ -285,13 +315,19 @@ mod tests {
             (Method::DELETE, format!("{base}/keys/k"), "keys.delete"),
             (Method::POST, format!("{base}/keys/k:disable"), "keys.disable"),
             (Method::POST, format!("{base}/keys/k:enable"), "keys.enable"),
+            (Method::POST, format!("{base}:getIamPolicy"), "accounts.getIamPolicy"),
+            (Method::POST, format!("{base}:setIamPolicy"), "accounts.setIamPolicy"),
+            (Method::POST, format!("{base}:testIamPermissions"), "accounts.testIamPermissions"),
+            (Method::POST, "/v1/projects/p1:getIamPolicy".to_owned(), "projects.getIamPolicy"),
+            (Method::POST, "/v3/projects/p1:setIamPolicy".to_owned(), "projects.setIamPolicy"),
+            (Method::POST, "/v1/projects/p1:testIamPermissions".to_owned(), "projects.testIamPermissions"),
             (Method::GET, "/keywheel/v1/attempts/n".to_owned(), "attempts.get"),
         ];
         for (method, path, name) in &table {
             let (found, target) = api(method, path);
             assert_eq!(found, *name);
             match target {
-                Target::Project(project) => assert_eq!(project, "p1"),
+                Target::Accounts(project) | Target::Project(project) => assert_eq!(project, "p1"),
                 Target::Account(found) => assert_eq!(found, at),
                 Target::Key(found, key) => assert_eq!((found, key.as_str()), (at.clone(), "k")),
                 Target::Attempt(nonce) => assert_eq!(nonce, "n"),
@@ -329,12 +365,12 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_apart_from_what_does_not_exist() {
         let unbuilt = |method: &Method, path: &str| matches!(Route::parse(method, path), Route::Unbuilt(_));
-        assert!(unbuilt(&Method::POST, &format!("/v1/projects/p1/serviceAccounts/{MAIL}:getIamPolicy")));
+        assert!(unbuilt(&Method::POST, &format!("/v1/projects/p1/serviceAccounts/{MAIL}:signJwt")));
         assert!(unbuilt(
             &Method::POST,
             &format!("/v1/projects/-/serviceAccounts/{MAIL}:generateAccessToken")
         ));
-        assert!(unbuilt(&Method::POST, "/v1/projects/p1:getIamPolicy"));
+        assert!(unbuilt(&Method::POST, "/v1/projects/p1:undelete"));
         assert!(unbuilt(&Method::GET, "/v1/projects/p1/roles/r"));
         assert!(unbuilt(&Method::POST, "/v1/token"));
         for (method, path) in [

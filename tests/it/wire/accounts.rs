@@ -270,12 +270,9 @@ async fn unbuilt() {
     let iam = Iam::start(&[]);
     let path = account_path(&email("keywheel-admin"));
     for (method, path, names) in [
-        (Method::POST, format!("{path}:getIamPolicy"), "getIamPolicy"),
-        (Method::POST, format!("{path}:setIamPolicy"), "setIamPolicy"),
-        (Method::POST, format!("{path}:testIamPermissions"), "testIamPermissions"),
         (Method::POST, format!("{path}:signBlob"), "signBlob"),
         (Method::POST, format!("{path}:signJwt"), "signJwt"),
-        (Method::POST, "/v1/projects/p1:getIamPolicy".to_owned(), "Resource Manager"),
+        (Method::GET, "/v1/projects/p1".to_owned(), "Resource Manager"),
         (Method::GET, "/v1/projects/p1/roles".to_owned(), "roles"),
         (Method::POST, "/v1/token".to_owned(), "token exchange"),
     ] {

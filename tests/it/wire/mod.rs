@@ -8,6 +8,7 @@ mod durability;
 mod faults;
 mod iam;
 mod keys;
+mod policies;
 mod public_keys;
 mod python;
 mod rust_client;
@@ -24,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         durability::trials(),
         faults::trials(),
         keys::trials(),
+        policies::trials(),
         public_keys::trials(),
         python::trials(),
         rust_client::trials(),

@@ -152,6 +152,15 @@ impl<'w> Chaos<'w> {
         }
     }
 
+    /// The next key is made, and nobody hears of it.
+    fn lose_an_answer(&self) {
+        let iam = self.case.iam();
+        // The oldest fault hits first.
+        iam.clear_faults().unwrap();
+        iam.fault(&json!({"operation": "keys.create", "action": "apply_then_drop"})).unwrap();
+        self.slow_down();
+    }
+
     /// Kills the operator again and again, each time where it was hit least, and has it get on in between.
     fn kill(&mut self, world: &World, kills: usize) {
         for n in 0..kills {
@@ -185,6 +194,7 @@ impl<'w> Chaos<'w> {
             self.covered += scene.assert_covered();
             let mut rows = scene.rows();
             rows.extend(rival.map(|_| Row::Woken));
+            eprintln!("kill {}: {wanted:?} was tried, {rows:?} found", n + 1);
             self.hits.add(rows);
             world.operator().restart().unwrap();
             let before = self.rotations();
@@ -225,6 +235,9 @@ impl<'w> Chaos<'w> {
         };
         match wanted {
             Row::Intent | Row::Staged | Row::Lost => {
+                if wanted == Row::Lost {
+                    self.lose_an_answer();
+                }
                 let patience = Instant::now() + PATIENCE;
                 while Instant::now() < patience && !self.scene().rows().contains(&wanted) {}
                 return None;
@@ -256,6 +269,7 @@ impl<'w> Chaos<'w> {
     /// fast to be seen otherwise.
     fn step_to(&self, wanted: Row) {
         let world = self.case.world;
+        self.lose_an_answer();
         let patience = Instant::now() + PATIENCE * 4;
         while Instant::now() < patience && !self.scene().rows().contains(&Row::Lost) {}
         loop {
