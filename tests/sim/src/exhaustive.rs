@@ -12,10 +12,13 @@ use crate::flows::{self, Flow};
 /// changes something, and every such call.
 const ALIKE: usize = 8;
 
+/// At how many writes the flows crash that are not main ones, in the smallest depth.
+const FEW: usize = 6;
+
 /// How much is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Depth {
-    /// Crashes and a lost answer at every call that changes something, in the main flows; a crash in all others.
+    /// Crashes and a lost answer at every call that changes something, in the main flows; a few crashes in all others.
     Smoke,
     /// The same with late calls, a refusal, old memories and late wakers.
     Quick,
@@ -114,6 +117,8 @@ fn is_main(flow: &Flow) -> bool {
 fn single(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut alike: HashMap<&str, usize> = HashMap::new();
+    let step = seen.iter().filter(|offer| offer.mutating).count().div_ceil(FEW).max(1);
+    let mut writes = 0;
     for (at, offer) in (1..).zip(seen) {
         let before = alike.entry(&offer.summary).or_default();
         *before += 1;
@@ -124,9 +129,13 @@ fn single(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
             continue;
         }
         let fates = match depth {
-            // The main flows; of the others the crash that forgets most.
+            // The main flows; of the others the crash that forgets most, at a few writes.
             Depth::Smoke if is_main(flow) => smoke(offer),
-            Depth::Smoke => smoke(offer).into_iter().filter(|fate| *fate == Fate::CrashAfter).collect(),
+            Depth::Smoke => {
+                writes += usize::from(offer.mutating);
+                let chosen = offer.mutating && writes % step == 0;
+                chosen.then_some(Fate::CrashAfter).into_iter().collect()
+            }
             Depth::Quick | Depth::Wide => quick(offer),
             Depth::Full => full(offer),
         };

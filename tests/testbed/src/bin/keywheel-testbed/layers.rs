@@ -21,11 +21,6 @@ const GRACE: Duration = Duration::from_secs(20);
 const TOOLS: [Tool; 5] =
     [Tool::Etcd, Tool::KubeApiserver, Tool::Kubectl, Tool::KubeControllerManager, Tool::Helm];
 
-/// The layer of real processes.
-const INTEGRATION: &str = "integration";
-/// How many tests run at once.
-const THREADS: &str = "RUST_TEST_THREADS";
-
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("the tests do not build")]
@@ -70,9 +65,6 @@ pub(crate) fn run(filter: &[&str]) -> Outcome {
     for program in programs {
         let mut command = Command::new(&program.executable);
         command.args(filter).current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder);
-        if program.layer == INTEGRATION && std::env::var_os(THREADS).is_none() {
-            command.env(THREADS, waiting_threads().to_string());
-        }
         layer(&program.layer, command, &mut total, &mut closing)?;
     }
     if filter.is_empty() {
@@ -98,12 +90,6 @@ fn cargo_command(words: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(words).current_dir(repo::root());
     command
-}
-
-/// Tests of real processes wait more than they compute.
-fn waiting_threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores + cores.div_ceil(2)
 }
 
 struct Program {
@@ -158,7 +144,7 @@ fn built(command: Command) -> Outcome<Vec<Program>> {
         if message.reason == "compiler-artifact" && message.profile.is_some_and(|profile| profile.test) {
             let kind = target.kind.first().map_or("", String::as_str);
             let layer = match kind {
-                "test" if target.name == "it" => INTEGRATION.to_owned(),
+                "test" if target.name == "it" => "integration".to_owned(),
                 "test" => target.name.clone(),
                 "lib" => format!("unit {}", target.name),
                 _ => format!("unit {} ({kind})", target.name),
