@@ -101,17 +101,9 @@ pub async fn set(
         .write(move |store| {
             let found = resource.find(store, &projects, operation)?;
             let public = found.account.is_some();
-            let mut failure = None;
-            let policy = store.policy(&found.place)?.replaced(proposal, mask.audit_configs, |text| {
-                read_member(store, &projects, text, public).unwrap_or_else(|error| {
-                    failure = Some(error);
-                    Err(Refusal::Stale)
-                })
-            });
-            if let Some(error) = failure {
-                return Err(error.into());
-            }
-            let policy = policy.map_err(refused)?;
+            let policy = store
+                .policy(&found.place)?
+                .replaced(proposal, mask.audit_configs, |text| read_member(store, &projects, text, public))?;
             store.put_policy(&found.place, &policy)?;
             shown(store, &policy, version)
         })
@@ -149,58 +141,39 @@ pub async fn test(
 }
 
 fn shown(store: &impl Ask, policy: &Policy, version: i64) -> Result<Value, ApiError> {
-    let mut failure = None;
-    let value = policy.render(version, |member| {
-        write_member(store, member).unwrap_or_else(|error| {
-            failure = Some(error);
-            String::new()
-        })
-    });
-    failure.map_or(Ok(value), |error| Err(error.into()))
-}
-
-fn refused(refusal: Refusal) -> ApiError {
-    match refusal {
-        Refusal::Invalid(reason) => ApiError::InvalidArgument { reason },
-        Refusal::Stale => ApiError::PolicyStale,
-    }
+    policy.render(version, |member| Ok(write_member(store, member)?))
 }
 
 /// A member as a caller writes it. `public`: whether everybody may be one.
-fn read_member(
-    store: &impl Ask,
-    projects: &[String],
-    text: &str,
-    public: bool,
-) -> Result<Result<Member, Refusal>, StoreError> {
-    let invalid = |reason: String| Ok(Err(Refusal::Invalid(reason)));
+fn read_member(store: &impl Ask, projects: &[String], text: &str, public: bool) -> Result<Member, ApiError> {
+    let invalid = |reason: String| Err(Refusal::Invalid(reason).into());
     if let Some(gone) = text.strip_prefix("deleted:serviceAccount:") {
         let Some((email, unique_id)) = gone.split_once("?uid=") else {
             return invalid(format!("Invalid deleted principal: {text}."));
         };
         let known = store.account(unique_id)?.is_some_and(|account| account.email == email);
         let (unique_id, email) = (unique_id.to_owned(), email.to_owned());
-        return Ok(Ok(if known { Member::Account { unique_id, email } } else { other(text) }));
+        return Ok(if known { Member::Account { unique_id, email } } else { other(text) });
     }
     if let Some(email) = text.strip_prefix("serviceAccount:") {
         let email = email.to_ascii_lowercase();
         let own = project_of_email(&email).filter(|project| projects.iter().any(|own| own == project));
         // What lies in other projects cannot be asked for.
-        let Some(project) = own else { return Ok(Ok(other(text))) };
+        let Some(project) = own else { return Ok(other(text)) };
         return match store.account_by_email(project, &email)? {
-            Some(account) => Ok(Ok(Member::Account { unique_id: account.unique_id, email })),
+            Some(account) => Ok(Member::Account { unique_id: account.unique_id, email }),
             None => invalid(format!("Service account {email} does not exist.")),
         };
     }
     if matches!(text, "allUsers" | "allAuthenticatedUsers") {
         return if public {
-            Ok(Ok(other(text)))
+            Ok(other(text))
         } else {
             invalid(format!("The member {text} is of an unknown type for this resource."))
         };
     }
     let known = STRANGERS.iter().any(|kind| text.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()));
-    if known { Ok(Ok(other(text))) } else { invalid(format!("The member {text} is of an unknown type.")) }
+    if known { Ok(other(text)) } else { invalid(format!("The member {text} is of an unknown type.")) }
 }
 
 fn other(text: &str) -> Member {

@@ -136,50 +136,62 @@ impl Policy {
     }
 
     /// The policy for a caller that knows this version. `shown` writes a member.
-    pub fn render(&self, requested: i64, mut shown: impl FnMut(&Member) -> String) -> Value {
+    ///
+    /// # Errors
+    /// Those of `shown`.
+    pub fn render<E>(
+        &self,
+        requested: i64,
+        mut shown: impl FnMut(&Member) -> Result<String, E>,
+    ) -> Result<Value, E> {
         let mut fields = Map::new();
         let full = requested >= WITH_CONDITIONS;
         if !self.bindings.is_empty() {
             let version = if full && self.has_conditions() { WITH_CONDITIONS } else { 1 };
             fields.insert("version".to_owned(), version.into());
-            let bindings: Vec<Value> =
-                self.bindings.iter().map(|binding| binding.render(full, &mut shown)).collect();
+            let bindings: Vec<Value> = self
+                .bindings
+                .iter()
+                .map(|binding| binding.render(full, &mut shown))
+                .collect::<Result<_, _>>()?;
             fields.insert("bindings".to_owned(), bindings.into());
         }
         if !self.audit_configs.is_empty() {
             fields.insert("auditConfigs".to_owned(), self.audit_configs.clone().into());
         }
         fields.insert("etag".to_owned(), self.etag().into());
-        Value::Object(fields)
+        Ok(Value::Object(fields))
     }
 
     /// What becomes of it if a caller replaces it. `member` reads a member; audit configurations are replaced only if
     /// the caller's mask names them.
     ///
     /// # Errors
-    /// [`Refusal`].
-    pub fn replaced(
+    /// [`Refusal`], and those of `member`.
+    pub fn replaced<E: From<Refusal>>(
         &self,
         proposal: Proposal,
         with_audit: bool,
-        mut member: impl FnMut(&str) -> Result<Member, Refusal>,
-    ) -> Result<Self, Refusal> {
+        mut member: impl FnMut(&str) -> Result<Member, E>,
+    ) -> Result<Self, E> {
         let etag = proposal.etag.as_deref().filter(|etag| !etag.is_empty());
         if let Some(etag) = etag {
             if STANDARD.decode(etag).is_err() {
-                return Err(invalid("Invalid value at 'policy.etag' (TYPE_BYTES), Base64 decoding failed."));
+                return Err(
+                    invalid("Invalid value at 'policy.etag' (TYPE_BYTES), Base64 decoding failed.").into()
+                );
             }
             if etag != self.etag() {
-                return Err(Refusal::Stale);
+                return Err(Refusal::Stale.into());
             }
         }
         if !matches!(proposal.version, 0 | 1 | WITH_CONDITIONS) {
-            return Err(invalid(format!("Policy version {} is not valid.", proposal.version)));
+            return Err(invalid(format!("Policy version {} is not valid.", proposal.version)).into());
         }
         let wants = proposal.bindings.iter().any(|binding| binding.condition.is_some());
         // Without an etag the caller overwrites what it may never have seen, conditions included.
         if proposal.version < WITH_CONDITIONS && (wants || etag.is_some() && self.has_conditions()) {
-            return Err(invalid("Policies with conditional role bindings must specify version 3."));
+            return Err(invalid("Policies with conditional role bindings must specify version 3.").into());
         }
         let mut bindings: Vec<Binding> = Vec::new();
         for proposed in proposal.bindings {
@@ -198,7 +210,8 @@ impl Policy {
         if bindings.iter().map(|binding| binding.members.len()).sum::<usize>() > MAX_MEMBERS {
             return Err(invalid(format!(
                 "The number of members in the policy is larger than {MAX_MEMBERS}."
-            )));
+            ))
+            .into());
         }
         let audit_configs = if with_audit { proposal.audit_configs } else { self.audit_configs.clone() };
         Ok(Self { bindings, audit_configs, revision: self.revision + 1 })
@@ -206,9 +219,13 @@ impl Policy {
 }
 
 impl Binding {
-    fn render(&self, full: bool, shown: &mut impl FnMut(&Member) -> String) -> Value {
-        let members: Vec<String> = self.members.iter().map(shown).collect();
-        match &self.condition {
+    fn render<E>(
+        &self,
+        full: bool,
+        shown: &mut impl FnMut(&Member) -> Result<String, E>,
+    ) -> Result<Value, E> {
+        let members = self.members.iter().map(shown).collect::<Result<Vec<String>, E>>()?;
+        Ok(match &self.condition {
             None => json!({"role": self.role, "members": members}),
             Some(condition) if full => {
                 json!({"role": self.role, "members": members, "condition": condition})
@@ -217,7 +234,7 @@ impl Binding {
                 let mark = crc(&condition.expression);
                 json!({"role": format!("{}{HIDDEN_CONDITION}{mark:08x}", self.role), "members": members})
             }
-        }
+        })
     }
 }
 
@@ -227,12 +244,17 @@ fn crc(text: &str) -> u32 {
 }
 
 impl ProposedBinding {
-    fn checked(self, member: &mut impl FnMut(&str) -> Result<Member, Refusal>) -> Result<Binding, Refusal> {
+    fn checked<E: From<Refusal>>(
+        self,
+        member: &mut impl FnMut(&str) -> Result<Member, E>,
+    ) -> Result<Binding, E> {
         if !is_role(&self.role) {
-            return Err(invalid(format!("Role ({}) does not exist in the resource's hierarchy.", self.role)));
+            return Err(
+                invalid(format!("Role ({}) does not exist in the resource's hierarchy.", self.role)).into()
+            );
         }
         if self.condition.as_ref().is_some_and(|c| c.expression.is_empty() || c.title.is_empty()) {
-            return Err(invalid("A condition must have an expression and a title."));
+            return Err(invalid("A condition must have an expression and a title.").into());
         }
         let members = self.members.iter().map(|text| member(text)).collect::<Result<_, _>>()?;
         Ok(Binding { role: self.role, members, condition: self.condition })
@@ -264,11 +286,14 @@ mod tests {
         }
     }
 
-    fn shown(member: &Member) -> String {
-        match member {
-            Member::Account { unique_id, .. } => format!("serviceAccount:{unique_id}"),
-            Member::Other(text) => text.clone(),
-        }
+    fn rendered(policy: &Policy, requested: i64) -> Value {
+        let shown = |member: &Member| {
+            Ok::<_, Refusal>(match member {
+                Member::Account { unique_id, .. } => format!("serviceAccount:{unique_id}"),
+                Member::Other(text) => text.clone(),
+            })
+        };
+        policy.render(requested, shown).unwrap()
     }
 
     fn proposal(value: Value) -> Proposal {
@@ -276,7 +301,7 @@ mod tests {
     }
 
     fn replace(policy: &Policy, value: Value) -> Result<Policy, Refusal> {
-        policy.replaced(proposal(value), false, |text| Ok(member(text)))
+        policy.replaced(proposal(value), false, |text| Ok::<_, Refusal>(member(text)))
     }
 
     fn conditional() -> Policy {
@@ -287,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_nobody_wrote_is_its_etag() {
-        assert_eq!(Policy::default().render(3, shown), json!({"etag": "ACAB"}));
+        assert_eq!(rendered(&Policy::default(), 3), json!({"etag": "ACAB"}));
     }
 
     #[test]
@@ -304,14 +329,14 @@ mod tests {
     #[test]
     fn conditions_need_version_3() {
         let policy = conditional();
-        assert_eq!(policy.render(3, shown)["version"], 3);
+        assert_eq!(rendered(&policy, 3)["version"], 3);
         let plain = json!({"bindings": [{"role": "roles/viewer", "members": ["user:a@b"]}]});
         let mut guarded = plain.clone();
         guarded["etag"] = policy.etag().into();
         assert!(matches!(replace(&policy, guarded.clone()), Err(Refusal::Invalid(_))));
         guarded["version"] = 3.into();
         let without = replace(&policy, guarded).unwrap();
-        assert_eq!(without.render(3, shown)["version"], 1, "no conditions remain");
+        assert_eq!(rendered(&without, 3)["version"], 1, "no conditions remain");
         // Nothing guards a caller that echoes no etag.
         assert!(!replace(&policy, plain).unwrap().has_conditions());
         let with = json!({"version": 1, "bindings": [{"role": "roles/viewer", "members": ["user:a@b"],
@@ -323,7 +348,7 @@ mod tests {
     #[test]
     fn a_reader_that_knows_no_conditions_cannot_write_back_what_it_read() {
         let policy = conditional();
-        let read = policy.render(1, shown);
+        let read = rendered(&policy, 1);
         assert_eq!(read["version"], 1);
         let role = read["bindings"][0]["role"].as_str().unwrap();
         assert!(role.starts_with("roles/viewer_withcond_"), "{role}");
@@ -343,7 +368,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            policy.render(3, shown)["bindings"],
+            rendered(&policy, 3)["bindings"],
             json!([
                 {"role": "roles/browser", "members": ["user:a@x"]},
                 {"role": "roles/viewer", "members": ["user:b@x", "user:a@x", "user:c@x"]},
@@ -354,9 +379,10 @@ mod tests {
     #[test]
     fn audit_configurations_stay_unless_the_mask_names_them() {
         let audit = json!({"auditConfigs": [{"service": "allServices"}]});
-        let policy = Policy::default().replaced(proposal(audit), true, |text| Ok(member(text))).unwrap();
+        let policy =
+            Policy::default().replaced(proposal(audit), true, |text| Ok::<_, Refusal>(member(text))).unwrap();
         let kept = replace(&policy, json!({})).unwrap();
-        assert_eq!(kept.render(1, shown)["auditConfigs"][0]["service"], "allServices");
+        assert_eq!(rendered(&kept, 1)["auditConfigs"][0]["service"], "allServices");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::credential::CredentialError;
+use crate::iam_server::policy::Refusal;
 use crate::iam_server::settings::KeyLimitError;
 use crate::iam_server::store::StoreError;
 
@@ -50,11 +51,9 @@ pub enum ApiError {
         /// Which state that is.
         reason: String,
     },
-    /// The policy was replaced since it was read.
-    #[error(
-        "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff."
-    )]
-    PolicyStale,
+    /// The policy cannot be replaced by this one.
+    #[error(transparent)]
+    Policy(#[from] Refusal),
     /// There is no such key on the account.
     #[error("Unknown service account key")]
     KeyMissing,
@@ -118,7 +117,9 @@ impl ApiError {
     /// HTTP status and canonical code.
     pub fn code(&self) -> (StatusCode, &str) {
         match self {
-            Self::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+            Self::InvalidArgument { .. } | Self::Policy(Refusal::Invalid(_)) => {
+                (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT")
+            }
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
             Self::PermissionDenied { .. } | Self::InsufficientScope { .. } => {
                 (StatusCode::FORBIDDEN, "PERMISSION_DENIED")
@@ -127,7 +128,7 @@ impl ApiError {
                 (StatusCode::NOT_FOUND, "NOT_FOUND")
             }
             Self::AccountExists { .. } => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
-            Self::PolicyStale => (StatusCode::CONFLICT, "ABORTED"),
+            Self::Policy(Refusal::Stale) => (StatusCode::CONFLICT, "ABORTED"),
             Self::FailedPrecondition { .. } | Self::KeyLimit { flavour: KeyLimitError::Modern } => {
                 (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION")
             }
