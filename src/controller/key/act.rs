@@ -203,18 +203,19 @@ async fn stage(
                 return memory.staged.push(secret.name_any());
             }
             Err(error) if error.refusal().is_some() || error.is_already_exists() => break error,
-            Err(error) if ctx.clock.since_boot().saturating_sub(begun) > ctx.timing.send_window => {
-                break error;
-            }
             Err(error) => {
                 tracing::warn!(%error, nonce, "the key is not staged yet");
                 unanswered = true;
             }
         }
+        // Also after the first one: a process that was paused finds its own timeout, and what it sent stored by then.
+        if ctx.clock.since_boot().saturating_sub(begun) > ctx.timing.send_window {
+            return;
+        }
         tokio::time::sleep(ctx.timing.retry_base).await;
     };
     tracing::warn!(%error, nonce, key = minted.id, "the key cannot be staged");
-    if unanswered {
+    if unanswered || world.pass.may_send(ctx, "discard").is_err() {
         return;
     }
     let message = error.refusal().unwrap_or("the name of the staging Secret is taken").to_owned();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::case::{At, Outcome, SEED, Script, run};
-use crate::fate::{Fate, Loss, No, Offer};
+use crate::fate::{Fate, Loss, No, Offer, Waking};
 use crate::flows::{self, Flow};
 
 /// A flow of hours looks at the same things again and again: so many reads of one thing are faulted after each call that
@@ -242,12 +242,20 @@ fn late_wakers(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
         (0..seen.len()).filter(|at| depth == Depth::Full || seen[*at].mutating || follows(*at)).collect();
     let mut cases = Vec::new();
     for at in thinned(&frozen, points) {
-        let at = u64::try_from(*at).expect("few calls") + 1;
-        for wake_after in
-            (0..calls + 12).step_by(usize::try_from((calls + 12).div_ceil(moments)).expect("few"))
-        {
-            let faults = vec![(At::Call(at), Fate::Freeze)];
-            cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after), behind: 0 });
+        let call = u64::try_from(*at).expect("few calls") + 1;
+        let step = usize::try_from((calls + 12).div_ceil(moments)).expect("few");
+        for (n, wake_after) in (0..calls + 12).step_by(step).enumerate() {
+            // A look that is not answered is taken again. Of a change, half the wakers learn that it was made.
+            let wakings: &[Waking] = match (seen[*at].mutating, depth) {
+                (false, _) => &[Waking::Answered],
+                (true, Depth::Full) => &[Waking::Answered, Waking::TimedOut],
+                (true, _) if n % 2 == 0 => &[Waking::Answered],
+                (true, _) => &[Waking::TimedOut],
+            };
+            for waking in wakings {
+                let faults = vec![(At::Call(call), Fate::Freeze(*waking))];
+                cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after), behind: 0 });
+            }
         }
     }
     cases

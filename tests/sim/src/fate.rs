@@ -15,6 +15,15 @@ pub enum Loss {
     Failure,
 }
 
+/// What a process finds when it wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waking {
+    /// The answer to its call.
+    Answered,
+    /// Its own timeout, long over. The answer lies in the machine's memory, but the clock is looked at first.
+    TimedOut,
+}
+
 /// A refusal without effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum No {
@@ -61,8 +70,8 @@ pub enum Fate {
     CrashAfter,
     /// Its process dies, and it is applied so much later.
     CrashLate(Duration),
-    /// It is applied and answered, and then its process gets no time until it is woken.
-    Freeze,
+    /// It is applied, and then its process gets no time until it is woken.
+    Freeze(Waking),
     /// It is answered from an older state of the world.
     Stale(usize),
 }

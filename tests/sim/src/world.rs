@@ -17,7 +17,7 @@ use crate::api_server::watch::Shared;
 use crate::api_server::{Change, ChangeKind, Place, Refusal, Request, Server, Store};
 use crate::clock::{TrueTime, WallClock};
 use crate::counts::Counts;
-use crate::fate::{Director, Fate, Loss, No, Offer};
+use crate::fate::{Director, Fate, Loss, No, Offer, Waking};
 use crate::iam::{Iam, SimConnector};
 use crate::oracle::Oracle;
 use crate::random::SeededEntropy;
@@ -371,10 +371,13 @@ impl World {
                 let answer = self.apply(&call, Some(actor), Some(director));
                 drop(reply.send(answer));
             }
-            Fate::Freeze => {
+            Fate::Freeze(waking) => {
                 let answer = self.apply(&call, Some(actor), Some(director));
                 self.actors[actor].freeze();
-                drop(reply.send(answer));
+                match waking {
+                    Waking::Answered => drop(reply.send(answer)),
+                    Waking::TimedOut => self.lose(&call, reply, Loss::Silence),
+                }
             }
             Fate::Refuse(no) => drop(reply.send(refused(&call, no))),
             Fate::LoseAnswer(loss) => {

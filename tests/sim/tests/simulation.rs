@@ -14,9 +14,9 @@ use std::time::Duration;
 use keywheel::domain::Timing;
 use keywheel_sim::actor::{LEASE_NAME, LEASE_NAMESPACE};
 use keywheel_sim::api_server::Place;
-use keywheel_sim::case::{SEED, Script, in_own_time, run};
+use keywheel_sim::case::{At, SEED, Script, in_own_time, run};
 use keywheel_sim::exhaustive::{Depth, cases, run_all};
-use keywheel_sim::fate::Calm;
+use keywheel_sim::fate::{Calm, Fate, Waking};
 use keywheel_sim::flows;
 use keywheel_sim::history::History;
 use keywheel_sim::world::{Setup, World};
@@ -68,6 +68,22 @@ fn histories_at_random_break_nothing() {
             "keywheel-sim replay --seed {seed}: {:#?}",
             judgement.violations
         );
+    }
+}
+
+/// The next leader finds the staging Secret and publishes it.
+#[test]
+fn a_leader_that_wakes_with_its_staging_unanswered_takes_nothing_back() {
+    let flow = flows::find("rotate").unwrap();
+    let calm = run(&flow, SEED, Script::default());
+    let staged =
+        calm.seen.iter().position(|call| call.mutating && call.summary.starts_with("create Secret kw-"));
+    let staged = At::Call(u64::try_from(staged.unwrap()).unwrap() + 1);
+    for wake_after in (8..64).step_by(4) {
+        let mut script = Script::new([(staged, Fate::Freeze(Waking::TimedOut))]);
+        script.wake_after = Some(wake_after);
+        let outcome = run(&flow, SEED, script);
+        assert!(outcome.violations.is_empty(), "after {wake_after} calls: {:#?}", outcome.violations);
     }
 }
 

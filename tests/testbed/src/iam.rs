@@ -1,6 +1,7 @@
 //! The embedded IAM server, `keywheel iam`, as a process of its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -101,7 +102,7 @@ impl Default for IamOptions {
 
 /// A place in the request log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(usize);
+pub struct Mark(u64);
 
 /// One request that the server answered.
 #[derive(Debug, Clone)]
@@ -243,21 +244,31 @@ impl IamServer {
 
     /// All requests so far.
     pub fn requests(&self) -> Result<Vec<Request>, Error> {
-        let path = self.request_log_path();
-        let text = fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
-        // Without the line that is being written.
-        let whole = text.rfind('\n').and_then(|end| text.get(..=end)).unwrap_or_default();
-        whole.lines().filter(|line| !line.is_empty()).map(parse).collect()
+        self.requests_since(Mark(0))
     }
 
     /// The present end of the request log.
     pub fn mark(&self) -> Result<Mark, Error> {
-        Ok(Mark(self.requests()?.len()))
+        Ok(Mark(self.log_since(Mark(0))?.len() as u64))
     }
 
     /// All requests after `mark`.
     pub fn requests_since(&self, mark: Mark) -> Result<Vec<Request>, Error> {
-        Ok(self.requests()?.split_off(mark.0))
+        self.log_since(mark)?.lines().filter(|line| !line.is_empty()).map(parse).collect()
+    }
+
+    /// The request log after `mark`, without the line that is being written.
+    fn log_since(&self, mark: Mark) -> Result<String, Error> {
+        let path = self.request_log_path();
+        let mut text = String::new();
+        File::open(&path)
+            .and_then(|mut log| {
+                log.seek(SeekFrom::Start(mark.0))?;
+                log.read_to_string(&mut text)
+            })
+            .map_err(|source| Error::File { path, source })?;
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        Ok(text)
     }
 
     /// Sets faults: PUT of this document to `/faults`.

@@ -152,13 +152,33 @@ impl<'w> Chaos<'w> {
         }
     }
 
-    /// The next key is made, and nobody hears of it.
+    /// Makes keys of which nobody hears, one after the other, until an attempt is seen that was given up and not fenced yet.
     fn lose_an_answer(&self) {
         let iam = self.case.iam();
-        // The oldest fault hits first.
-        iam.clear_faults().unwrap();
-        iam.fault(&json!({"operation": "keys.create", "action": "apply_then_drop"})).unwrap();
-        self.slow_down();
+        let patience = Instant::now() + PATIENCE * 4;
+        while Instant::now() < patience {
+            let mark = iam.mark().unwrap();
+            // The oldest fault hits first.
+            iam.clear_faults().unwrap();
+            iam.fault(&json!({"operation": "keys.create", "action": "apply_then_drop"})).unwrap();
+            self.slow_down();
+            let lost =
+                || iam.requests_since(mark).unwrap().iter().any(|r| r.raw["fault"] == "apply_then_drop");
+            while Instant::now() < patience && !lost() {}
+            let marked = Instant::now() + PATIENCE / 2;
+            while Instant::now() < marked {
+                if self.any_lost() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether an attempt is marked lost that is not fenced. Of the status alone: a whole scene takes longer than a fence.
+    fn any_lost(&self) -> bool {
+        let objects = self.case.world.kube.list(&self.case.path("iamsak", ""));
+        let mut lost = objects.iter().flat_map(|o| o["status"]["lost"].as_array().into_iter().flatten());
+        lost.any(|attempt| attempt["fenced"] != true)
     }
 
     /// Kills the operator again and again, each time where it was hit least, and has it get on in between.
@@ -170,7 +190,9 @@ impl<'w> Chaos<'w> {
                 5 => self.strike(Strike::ApiServer),
                 _ => {}
             }
-            let wanted = self.hits.least();
+            // Where nobody has recorded yet what was made, keys leak: two of three kills are to fall there.
+            let behind = self.hits.all_often() && self.between * 3 < n * 2;
+            let wanted = if behind { Row::Intent } else { self.hits.least() };
             let victim = (wanted == Row::SecretDeleted).then(|| format!("victim-{n}"));
             if let Some(victim) = &victim {
                 let rotation = json!({"overlap": "1s", "deleteAfter": "1s"});
@@ -194,7 +216,11 @@ impl<'w> Chaos<'w> {
             self.covered += scene.assert_covered();
             let mut rows = scene.rows();
             rows.extend(rival.map(|_| Row::Woken));
-            eprintln!("kill {}: {wanted:?} was tried, {rows:?} found", n + 1);
+            eprintln!(
+                "kill {}: {wanted:?} was tried, {rows:?} found; {} so far between an intent and its record",
+                n + 1,
+                self.between
+            );
             self.hits.add(rows);
             world.operator().restart().unwrap();
             let before = self.rotations();
@@ -222,22 +248,25 @@ impl<'w> Chaos<'w> {
     fn provoke(&self, wanted: Row, victim: Option<&str>, n: usize) -> Option<Operator> {
         let offset = Duration::from_millis(u64::try_from(n % 12).unwrap_or(0));
         let mark = self.case.iam().mark().unwrap();
+        // Looked for without a pause: what lies between two requests lasts a few milliseconds.
         let called = |operation: &str| {
-            self.case.until(operation, || {
+            let patience = Instant::now() + SOON;
+            loop {
                 let calls = self.case.iam().requests_since(mark).unwrap();
                 // The client's exchanges are not what is waited for.
                 let ours = |agent: &Value| !agent.as_str().is_some_and(|a| a.starts_with("ureq/"));
-                let found = calls.iter().any(|c| c.operation == operation && ours(&c.raw["user_agent"]));
-                let seen =
-                    || calls.iter().map(|call| json!([call.operation, call.raw["user_agent"]])).collect();
-                if found { Ok(()) } else { Err(seen()) }
-            });
+                if calls.iter().any(|c| c.operation == operation && ours(&c.raw["user_agent"])) {
+                    return;
+                }
+                assert!(Instant::now() < patience, "no {operation} in {} requests", calls.len());
+            }
         };
         match wanted {
-            Row::Intent | Row::Staged | Row::Lost => {
-                if wanted == Row::Lost {
-                    self.lose_an_answer();
-                }
+            Row::Lost => {
+                self.lose_an_answer();
+                return None;
+            }
+            Row::Intent | Row::Staged => {
                 let patience = Instant::now() + PATIENCE;
                 while Instant::now() < patience && !self.scene().rows().contains(&wanted) {}
                 return None;
@@ -270,8 +299,7 @@ impl<'w> Chaos<'w> {
     fn step_to(&self, wanted: Row) {
         let world = self.case.world;
         self.lose_an_answer();
-        let patience = Instant::now() + PATIENCE * 4;
-        while Instant::now() < patience && !self.scene().rows().contains(&Row::Lost) {}
+        let patience = Instant::now() + PATIENCE * 2;
         loop {
             world.operator().process().signal(Signal::STOP).unwrap();
             if self.scene().rows().contains(&wanted) || Instant::now() > patience {

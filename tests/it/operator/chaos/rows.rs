@@ -71,11 +71,15 @@ impl Hits {
         }
     }
 
+    /// Whether every row was hit often.
+    pub fn all_often(&self) -> bool {
+        ROWS.iter().all(|row| self.of(*row) >= OFTEN)
+    }
+
     /// The row that was hit least. Once all were hit often, it is one in which something was made that nobody has recorded
-    /// yet: there keys leak.
+    /// yet.
     pub fn least(&self) -> Row {
-        let all_often = ROWS.iter().all(|row| self.of(*row) >= OFTEN);
-        let rows = ROWS.iter().filter(|row| !all_often || UNRECORDED.contains(row));
+        let rows = ROWS.iter().filter(|row| !self.all_often() || UNRECORDED.contains(row));
         rows.min_by_key(|row| (self.of(**row), **row)).copied().unwrap_or(Row::Intent)
     }
 }
