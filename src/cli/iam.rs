@@ -8,7 +8,9 @@ use clap::{ArgAction, Args};
 use jiff::SignedDuration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::iam_server::{IamServerError, KeyLimitError, Settings, SettingsError, parse_duration, serve};
+use crate::iam_server::{
+    Constraint, IamServerError, KeyLimitError, Settings, SettingsError, parse_duration, serve,
+};
 use crate::telemetry::{LogFormat, init_logs};
 
 /// Options of the embedded IAM server.
@@ -50,6 +52,20 @@ pub struct IamArgs {
     /// How long the token endpoint refuses a new key, such as 5s.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
     key_activation_delay: SignedDuration,
+
+    /// How long enabling or disabling a service takes, such as 5s.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    service_delay: SignedDuration,
+
+    /// How late the last use of keys and accounts is told, such as 48h.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    activity_lag: SignedDuration,
+
+    /// Constraints of the organization, separated by commas or in several options:
+    /// iam.disableServiceAccountCreation, iam.disableServiceAccountKeyCreation, iam.disableServiceAccountKeyUpload,
+    /// iam.serviceAccountKeyExpiryHours=HOURS.
+    #[arg(long = "constraint", value_name = "NAME[=VALUE]", value_delimiter = ',')]
+    constraints: Vec<Constraint>,
 
     /// How far the server's clock is ahead of the machine's, such as 10m; behind it if negative.
     #[arg(
@@ -114,6 +130,9 @@ impl From<IamArgs> for Settings {
             key_limit: args.key_limit,
             key_limit_error: args.key_limit_error,
             key_activation_delay: args.key_activation_delay,
+            service_delay: args.service_delay,
+            activity_lag: args.activity_lag,
+            constraints: args.constraints,
             clock_offset: args.clock_offset,
             strict: args.strict,
             enable_fault_api: args.enable_fault_api,

@@ -1,41 +1,63 @@
 //! Who may do what: administrators everything, others what their roles on the project or the account allow. A binding with
 //! a condition allows nothing here: conditions are kept, not evaluated.
 
-use super::Server;
 use super::accounts::lookup;
 use super::caller::Caller;
 use super::model::Account;
 use super::policy::{Member, Policy};
-use super::roles;
 use super::store::{Ask, StoreError, account_place, project_place};
 use super::wire::errors::ApiError;
-use super::wire::route::{AccountPath, ApiCall, Target};
+use super::wire::route::{AccountPath, Api, ApiCall, Operation, Target};
+use super::{Server, roles, services};
 
 /// Lets a caller carry out a call, or says why not.
 ///
 /// # Errors
-/// [`ApiError::InsufficientScope`], [`ApiError::PermissionDenied`].
+/// [`ApiError::InsufficientScope`], [`ApiError::ServiceDisabled`], [`ApiError::PermissionDenied`].
 pub async fn check(server: &Server, caller: &Caller, call: &ApiCall) -> Result<(), ApiError> {
-    if !caller.covers(call.operation.api) {
-        return Err(ApiError::InsufficientScope { service: call.operation.api.service() });
+    let Operation { permission, api, .. } = call.operation;
+    if !caller.covers(api) {
+        return Err(ApiError::InsufficientScope { service: api.service() });
     }
-    let permission = call.operation.permission;
-    // Everybody may ask what they may do.
-    if caller.account.admin || permission.is_empty() {
-        return Ok(());
-    }
-    let (caller, target) = (caller.account.clone(), call.target.clone());
-    let held = server
+    let (caller, target, now) = (caller.account.clone(), call.target.clone(), server.clock.now());
+    server
         .store
-        .read(move |store| match &target {
-            Target::Accounts(project) | Target::Project(project) => {
-                Ok(holds(store, &caller, project, None, permission)?)
+        .read(move |store| {
+            // What enables services cannot be switched off by itself.
+            if api != Api::ServiceUsage && !services::is_enabled(store, &caller.project, api.service(), now)?
+            {
+                let project = caller.project.clone();
+                return Err(ApiError::ServiceDisabled { service: api.service(), project });
             }
-            Target::Account(at) | Target::Key(at, _) => on_account(store, &caller, at, permission),
-            Target::Attempt(_) => Ok(false),
+            if may(store, &caller, &target, permission)? {
+                Ok(())
+            } else {
+                Err(ApiError::PermissionDenied { permission })
+            }
         })
-        .await?;
-    if held { Ok(()) } else { Err(ApiError::PermissionDenied { permission }) }
+        .await
+}
+
+fn may(store: &impl Ask, caller: &Account, target: &Target, permission: &str) -> Result<bool, ApiError> {
+    // Everybody may ask what they may do.
+    if caller.admin || permission.is_empty() {
+        return Ok(true);
+    }
+    match target {
+        Target::Accounts(project)
+        | Target::Project(project)
+        | Target::Description(project, _)
+        | Target::Services(project)
+        | Target::Service(project, _)
+        | Target::Constraint(project, _)
+        | Target::Activities(project, _) => Ok(holds(store, caller, project, None, permission)?),
+        Target::Account(at) | Target::Key(at, _) => on_account(store, caller, at, permission),
+        Target::Operation(id) => match services::project_of_operation(store, id)? {
+            Some(project) => Ok(holds(store, caller, &project, None, permission)?),
+            None => Ok(false),
+        },
+        Target::Attempt(_) => Ok(false),
+    }
 }
 
 fn on_account(

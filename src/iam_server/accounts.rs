@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::model::{Account, email, project_of_email};
+use super::org_policy::Ban;
 use super::random;
 use super::settings::UNDELETE_WINDOW;
 use super::store::Ask;
@@ -83,6 +84,8 @@ pub async fn create(server: &Server, project: &str, body: &Bytes) -> Result<Valu
     known_project(&server.settings.projects, project, Operation::ACCOUNTS_CREATE)?;
     let account_id = request.account_id.unwrap_or_default();
     check_account_id(&account_id)?;
+    let subject = || format!("projects/{project}");
+    server.tunables.org_policy().allow(Ban::Accounts, subject)?;
     let fields = request.service_account.unwrap_or_default();
     let display_name = checked_display_name(fields.display_name)?;
     let description = checked_description(fields.description)?;

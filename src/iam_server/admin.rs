@@ -5,8 +5,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use jiff::SignedDuration;
-
 use super::model::{Account, email};
 use super::store::Ask as _;
 use super::wire::errors::ApiError;
@@ -65,8 +63,8 @@ pub async fn ensure(server: &Server, project: &str, path: &Path) -> Result<(), A
         return check(server, project, path).await;
     }
     let account = account(server, project).await.map_err(AdminError::Make)?;
-    // Never delayed: the activation delay is for keys that callers make.
-    let made = keys::make(server, account, SignedDuration::ZERO, None).await.map_err(AdminError::Make)?;
+    // Never delayed and never ending: delays and constraints are for keys that callers make.
+    let made = keys::make(server, account, keys::Terms::default()).await.map_err(AdminError::Make)?;
     write_private(path, &made.file).map_err(file_error)?;
     tracing::info!(account = made.account.email, key = made.key.id, file = %path.display(), "admin key written");
     Ok(())

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, header};
 use jiff::SignedDuration;
 
 use super::Server;
+use super::last_use;
 use super::model::{Account, project_of_email};
 use super::signed_token::SignedToken;
 use super::store::{Ask as _, Read, StoreError};
@@ -15,13 +16,15 @@ use super::wire::route::Api;
 const CLOUD_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 impl Api {
-    const ALL: [Self; 2] = [Self::Iam, Self::ResourceManager];
+    const ALL: [Self; 5] =
+        [Self::Iam, Self::ResourceManager, Self::ServiceUsage, Self::OrgPolicy, Self::PolicyAnalyzer];
 
     /// Scopes with which it may be called.
     fn scopes(self) -> &'static [&'static str] {
         match self {
             Self::Iam => &[CLOUD_SCOPE, "https://www.googleapis.com/auth/iam"],
-            Self::ResourceManager => &[CLOUD_SCOPE],
+            Self::ServiceUsage => &[CLOUD_SCOPE, "https://www.googleapis.com/auth/service.management"],
+            Self::ResourceManager | Self::OrgPolicy | Self::PolicyAnalyzer => &[CLOUD_SCOPE],
         }
     }
 
@@ -30,6 +33,9 @@ impl Api {
         match self {
             Self::Iam => "https://iam.googleapis.com",
             Self::ResourceManager => "https://cloudresourcemanager.googleapis.com",
+            Self::ServiceUsage => "https://serviceusage.googleapis.com",
+            Self::OrgPolicy => "https://orgpolicy.googleapis.com",
+            Self::PolicyAnalyzer => "https://policyanalyzer.googleapis.com",
         }
     }
 
@@ -146,8 +152,9 @@ async fn by_access_token(server: &Server, token: &str) -> Result<Option<Caller>,
 async fn by_signature(server: &Server, token: &str) -> Result<Option<Caller>, ApiError> {
     let Some(token) = SignedToken::parse(token) else { return Ok(None) };
     let now = server.clock.now();
+    let day = last_use::day_of(now)?;
     let own = server.own_urls();
-    server
+    let found = server
         .store
         .read(move |store| {
             if !token.is_for_itself() || !token.is_timely(now, LONGEST_BEARER) {
@@ -167,10 +174,19 @@ async fn by_signature(server: &Server, token: &str) -> Result<Option<Caller>, Ap
             };
             let Some(account) = issuer(store, &token)? else { return Ok(None) };
             let keys = store.keys_of(&account.unique_id)?;
-            let signer = token.signer(keys.iter().filter(|key| key.is_usable(now)));
-            Ok(signer.is_some().then_some(Caller { account, reach }))
+            let Some(signer) = token.signer(keys.iter().filter(|key| key.is_usable(now))) else {
+                return Ok(None);
+            };
+            let news = last_use::is_news(store, &account.unique_id, &signer.id, day)?;
+            Ok::<_, ApiError>(Some((Caller { account, reach }, news.then(|| signer.id.clone()))))
         })
-        .await
+        .await?;
+    let Some((caller, unnoted)) = found else { return Ok(None) };
+    if let Some(key) = unnoted {
+        let account = caller.account.unique_id.clone();
+        server.store.write(move |store| last_use::note(store, &account, &key, day)).await?;
+    }
+    Ok(Some(caller))
 }
 
 /// The live account that a token names as its issuer.

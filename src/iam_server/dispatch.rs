@@ -9,7 +9,7 @@ use super::wire::enums::EnumEncoding;
 use super::wire::errors::ApiError;
 use super::wire::query::Query;
 use super::wire::route::{AccountPath, ApiCall, Operation, Target};
-use super::{Server, accounts, keys, policies};
+use super::{Server, accounts, keys, last_use, org_policy, policies, projects, services};
 
 /// What a request says beside its path.
 pub struct Asked<'r> {
@@ -32,6 +32,10 @@ pub async fn dispatch(server: &Server, call: ApiCall, asked: Asked<'_>) -> Resul
     let known: &[&str] = match call.operation {
         Operation::ACCOUNTS_LIST => &["pageSize", "pageToken"],
         Operation::ACCOUNTS_GET_POLICY => &["options.requestedPolicyVersion"],
+        Operation::SERVICES_LIST | Operation::KEY_ACTIVITIES | Operation::ACCOUNT_ACTIVITIES => {
+            &["filter", "pageSize", "pageToken"]
+        }
+        Operation::SERVICES_BATCH_GET => &["names"],
         Operation::KEYS_LIST => &["keyTypes"],
         Operation::KEYS_GET => &["publicKeyType"],
         _ => &[],
@@ -48,6 +52,24 @@ pub async fn dispatch(server: &Server, call: ApiCall, asked: Asked<'_>) -> Resul
             on_policy(server, operation, Resource::Project(project), &asked).await
         }
         (operation, Target::Account(at)) => on_account(server, operation, at, asked, encoding).await,
+        (_, Target::Description(project, version)) => projects::get(server, &project, version, encoding),
+        (operation, Target::Services(project)) => match operation {
+            Operation::SERVICES_LIST => services::list(server, project, query, encoding).await,
+            Operation::SERVICES_BATCH_GET => services::batch_get(server, project, query, encoding).await,
+            Operation::SERVICES_BATCH_ENABLE => services::batch_enable(server, project, body, encoding).await,
+            _ => Err(ApiError::UnknownPath),
+        },
+        (operation, Target::Service(project, name)) => match operation {
+            Operation::SERVICES_GET => services::get(server, project, name, encoding).await,
+            Operation::SERVICES_ENABLE => services::enable(server, project, name, body, encoding).await,
+            Operation::SERVICES_DISABLE => services::disable(server, project, name, body, encoding).await,
+            _ => Err(ApiError::UnknownPath),
+        },
+        (_, Target::Operation(id)) => services::operation(server, id, encoding).await,
+        (_, Target::Constraint(project, constraint)) => org_policy::effective(server, &project, &constraint),
+        (operation, Target::Activities(project, activity)) => {
+            last_use::query(server, project, activity, operation, query).await
+        }
         (_, Target::Attempt(nonce)) => keys::of_attempt(server, nonce, encoding).await,
         (operation, Target::Key(at, id)) => match operation {
             Operation::KEYS_GET => keys::get(server, at, id, query, encoding).await,

@@ -203,12 +203,15 @@ async fn answer(
 
 async fn api(
     server: &Server,
-    call: ApiCall,
+    mut call: ApiCall,
     parts: &Parts,
     query: &Query,
     body: &Bytes,
     entry: &mut Entry,
 ) -> Outcome {
+    if let Some(project) = call.target.project_mut() {
+        *project = server.projects.id_of(project).to_owned();
+    }
     let caller = match authenticate(server, &parts.headers).await {
         Ok(caller) => caller,
         Err(error) => return Outcome::Answer(error.into()),
@@ -273,7 +276,7 @@ async fn account_of(server: &Server, call: &ApiCall, body: &Bytes) -> Option<Str
             let found = server.store.read(move |store| accounts::lookup(store, &wanted)).await.ok().flatten();
             Some(found.map_or_else(|| at.account.clone(), |account| account.email))
         }
-        Target::Project(_) | Target::Attempt(_) => None,
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Server;
 use super::accounts::find;
 use super::model::{Account, Key, Origin};
+use super::org_policy::{Ban, OrgPolicy, subject};
 use super::random;
 use super::store::{Ask as _, Write};
 use super::wire::enums::{DisableReason, EnumEncoding, KeyAlgorithm, KeyType, PrivateKeyType, PublicKeyType};
@@ -19,8 +20,7 @@ use super::wire::render;
 use super::wire::requests::{self, CreateKey, DisableKey, Empty, UploadKey};
 use super::wire::route::{AccountPath, Operation};
 use crate::credential::{
-    Expiry, GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes, parse_certificate, self_signed,
-    spki_pem,
+    GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes, parse_certificate, self_signed, spki_pem,
 };
 
 /// The only size that a key may have: the API can name 1024 and 2048, and 1024 is not offered.
@@ -53,31 +53,41 @@ pub async fn create(
     }
     let projects = server.settings.projects.clone();
     let account = server.store.read(move |store| find(store, &projects, &at, Operation::KEYS_CREATE)).await?;
-    let made = make(server, account, server.tunables.activation_delay(), attempt).await?;
+    let policy = server.tunables.org_policy();
+    policy.allow(Ban::KeyCreation, || subject(&account))?;
+    let terms = Terms { activation_delay: server.tunables.activation_delay(), policy, attempt };
+    let made = make(server, account, terms).await?;
     Ok(render::created_key(&made.account, &made.key, &made.file, encoding))
+}
+
+/// What a new key begins with.
+#[derive(Default)]
+pub struct Terms {
+    /// How long the token endpoint does not know it.
+    pub activation_delay: SignedDuration,
+    /// The constraints on its life.
+    pub policy: OrgPolicy,
+    /// The nonce of the attempt that makes it.
+    pub attempt: Option<String>,
 }
 
 /// Makes a key for an account and stores its public half.
 ///
 /// # Errors
 /// [`ApiError::AccountMissing`] if the account went away meanwhile, [`ApiError::KeyLimit`], and internal ones.
-pub async fn make(
-    server: &Server,
-    account: Account,
-    activation_delay: SignedDuration,
-    attempt: Option<String>,
-) -> Result<Made, ApiError> {
+pub async fn make(server: &Server, account: Account, terms: Terms) -> Result<Made, ApiError> {
     // The slow part happens outside of the transaction; the limit is counted inside.
     let permit = server.generators.acquire().await?;
     let created = server.clock.now();
     let not_before = whole_seconds(created)?;
+    let not_after = terms.policy.expiry(not_before)?;
     let id = random::key_id()?;
     let base = server.base_url.clone();
     let (key, file) = tokio::task::spawn_blocking({
         let account = account.clone();
         move || {
             let pair = RsaKeyPair::generate_2048()?;
-            let certificate = self_signed(&pair, &account.unique_id, not_before, Expiry::Never)?;
+            let certificate = self_signed(&pair, &account.unique_id, not_before, not_after)?;
             let file = GoogleCredentials::new(file_fields(&account, &id, &base), pair.to_pkcs8_pem()?);
             let key = Key {
                 id,
@@ -86,11 +96,11 @@ pub async fn make(
                 public_pem: pair.public_pem(),
                 certificate_pem: certificate,
                 not_before,
-                not_after: Expiry::Never,
+                not_after,
                 disabled: false,
                 created,
-                activation_delay,
-                attempt,
+                activation_delay: terms.activation_delay,
+                attempt: terms.attempt,
             };
             Ok::<_, ApiError>((key, file.render()?))
         }
@@ -178,10 +188,12 @@ pub async fn upload(
     };
     let projects = server.settings.projects.clone();
     let (limit, flavour) = (server.settings.key_limit, server.settings.key_limit_error);
+    let policy = server.tunables.org_policy();
     let (account, key) = server
         .store
         .write(move |store| {
             let account = find(store, &projects, &at, Operation::KEYS_UPLOAD)?;
+            policy.allow(Ban::KeyUpload, || subject(&account))?;
             key.account.clone_from(&account.unique_id);
             if store.keys_of(&account.unique_id)?.len() >= limit {
                 return Err(ApiError::KeyLimit { flavour });

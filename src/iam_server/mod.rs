@@ -1,5 +1,5 @@
-//! The embedded IAM server: the account, key and policy methods of Google IAM v1, the policies of projects, the OAuth2
-//! token endpoint and the public key endpoints, over a durable store.
+//! The embedded IAM server: the account, key and policy methods of Google IAM v1, projects with their policies and
+//! services, constraints, last uses, the OAuth2 token endpoint and the public key endpoints, over a durable store.
 //!
 //! It is meant for clusters without a cloud, and for tests that need a backend which really verifies. Callers prove
 //! who they are with the same credentials as at Google; accounts that are marked as administrators may call everything,
@@ -16,13 +16,17 @@ mod dispatch;
 mod exchange;
 mod faults;
 mod keys;
+mod last_use;
 mod model;
+mod org_policy;
 mod policies;
 mod policy;
+mod projects;
 mod public_keys;
 mod random;
 mod request_log;
 mod roles;
+mod services;
 mod settings;
 mod signed_token;
 mod store;
@@ -44,12 +48,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::{ADMIN_ACCOUNT, AdminError};
+pub use org_policy::{Constraint, NoConstraint};
 pub use settings::{KeyLimitError, Settings, SettingsError, parse_duration};
 pub use store::StoreError;
 
 use clock::Clock;
 use connection::{CuttableListener, Scissors};
 use faults::Faults;
+use projects::Projects;
 use request_log::RequestLog;
 use settings::Tunables;
 use store::Store;
@@ -66,6 +72,9 @@ pub enum IamServerError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The projects could not be set up.
+    #[error("the projects could not be set up")]
+    Projects(#[source] wire::errors::ApiError),
     /// The administrator could not be set up.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -100,6 +109,7 @@ struct Server {
     /// The bound address as a URL: clients may address their tokens to it as well.
     bound_url: String,
     store: Store,
+    projects: Projects,
     clock: Clock,
     tunables: Tunables,
     faults: Faults,
@@ -123,9 +133,12 @@ pub async fn serve(
     let listen_error = |source| IamServerError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     let bound = format!("http://{}", listener.local_addr().map_err(listen_error)?);
-    let server = Arc::new(open(settings, &bound)?);
-    let now = server.clock.now();
+    let mut server = open(settings, &bound)?;
+    let (now, ids) = (server.clock.now(), server.settings.projects.clone());
     server.store.write(move |store| store.purge_deleted(now)).await?;
+    let projects = server.store.write(move |store| Projects::open(store, &ids, now)).await;
+    server.projects = projects.map_err(IamServerError::Projects)?;
+    let server = Arc::new(server);
     if let (Some(path), Some(project)) = (&server.settings.admin_key_file, server.settings.projects.first()) {
         admin::ensure(&server, project, path).await?;
     }
@@ -180,7 +193,8 @@ fn open(settings: Settings, bound: &str) -> Result<Server, IamServerError> {
         bound_url: bound.to_owned(),
         store,
         clock: Clock::new(settings.clock_offset),
-        tunables: Tunables::new(settings.key_activation_delay),
+        projects: Projects::default(),
+        tunables: Tunables::new(&settings),
         faults: Faults::default(),
         log,
         generators: Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),

@@ -104,7 +104,7 @@ pub async fn set(
             let policy = store
                 .policy(&found.place)?
                 .replaced(proposal, mask.audit_configs, |text| read_member(store, &projects, text, public))?;
-            store.put_policy(&found.place, &policy)?;
+            store.put_record(&found.place, &policy)?;
             shown(store, &policy, version)
         })
         .await

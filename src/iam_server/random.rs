@@ -28,6 +28,23 @@ pub fn key_id() -> Result<String, Unspecified> {
     Ok(hex::encode(bytes::<20>()?))
 }
 
+/// The number of a project: 12 decimal digits.
+///
+/// # Errors
+/// [`Unspecified`] if the random source fails.
+pub fn project_number() -> Result<u64, Unspecified> {
+    let lowest = 10_u64.pow(11);
+    Ok(lowest + u64::from_be_bytes(bytes()?) % (9 * lowest))
+}
+
+/// What no other operation is called.
+///
+/// # Errors
+/// [`Unspecified`] if the random source fails.
+pub fn operation_id() -> Result<String, Unspecified> {
+    Ok(hex::encode(bytes::<16>()?))
+}
+
 /// An access token: 256 bits, and no dot, by which JWTs are recognised.
 ///
 /// # Errors
@@ -46,6 +63,7 @@ mod tests {
         assert!(id.len() == 21 && id.starts_with('1') && id.bytes().all(|byte| byte.is_ascii_digit()));
         let id = key_id().unwrap();
         assert!(id.len() == 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id == id.to_lowercase());
+        assert_eq!(project_number().unwrap().to_string().len(), 12);
         assert!(!access_token().unwrap().contains('.'));
         assert_ne!(access_token().unwrap(), access_token().unwrap());
     }

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
+use super::org_policy::{Constraint, NoConstraint, OrgPolicy};
 
 /// How far a caller's clock may be off when its signed tokens are checked. Google tolerates about this much.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -19,8 +19,8 @@ pub const UNDELETE_WINDOW: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The farthest that the clock can be shifted, either way.
 const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_hours(20 * 365 * 24);
 
-/// The longest wait before a new key works.
-const MAX_ACTIVATION_DELAY: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// The longest delay of anything.
+const MAX_DELAY: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// The answer to a key too many: what Google says today, or what it said until about 2020.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -53,6 +53,12 @@ pub struct Settings {
     pub key_limit_error: KeyLimitError,
     /// How long a new key is refused by the token endpoint.
     pub key_activation_delay: SignedDuration,
+    /// How long enabling a service takes.
+    pub service_delay: SignedDuration,
+    /// How late the last use of a key is told.
+    pub activity_lag: SignedDuration,
+    /// Constraints on accounts and keys.
+    pub constraints: Vec<Constraint>,
     /// How far the server's clock is ahead.
     pub clock_offset: SignedDuration,
     /// Whether unknown request fields are refused.
@@ -85,11 +91,16 @@ pub enum SettingsError {
     #[error("the key limit must be at least 1")]
     KeyLimit,
     /// A delay below zero or above a year.
-    #[error("key activation delay {delay:#} must be between 0 s and 365 d")]
-    ActivationDelay {
+    #[error("{what} {delay:#} must be between 0 s and 365 d")]
+    Delay {
+        /// Of what.
+        what: &'static str,
         /// The delay.
         delay: SignedDuration,
     },
+    /// A text that is no constraint.
+    #[error(transparent)]
+    Constraint(#[from] NoConstraint),
     /// A clock that leaves the calendar.
     #[error("clock offset {offset:#} must lie within 20 years of zero")]
     ClockOffset {
@@ -132,7 +143,7 @@ impl Settings {
                 return Err(SettingsError::ExternalUrl { url: url.clone() });
             }
         }
-        check_activation_delay(self.key_activation_delay)?;
+        Delays::of(self).check()?;
         check_clock_offset(self.clock_offset)
     }
 }
@@ -145,9 +156,9 @@ fn is_project_id(id: &str) -> bool {
         && !id.ends_with('-')
 }
 
-fn check_activation_delay(delay: SignedDuration) -> Result<(), SettingsError> {
-    if delay.is_negative() || delay > MAX_ACTIVATION_DELAY {
-        return Err(SettingsError::ActivationDelay { delay });
+fn check_delay(what: &'static str, delay: SignedDuration) -> Result<(), SettingsError> {
+    if delay.is_negative() || delay > MAX_DELAY {
+        return Err(SettingsError::Delay { what, delay });
     }
     Ok(())
 }
@@ -167,11 +178,33 @@ pub fn parse_duration(text: &str) -> Result<SignedDuration, SettingsError> {
     text.parse().map_err(|source| SettingsError::Duration { text: text.to_owned(), source })
 }
 
+/// How late things become visible.
+#[derive(Debug, Clone, Copy)]
+struct Delays {
+    activation: SignedDuration,
+    service: SignedDuration,
+    activity: SignedDuration,
+}
+
+impl Delays {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            activation: settings.key_activation_delay,
+            service: settings.service_delay,
+            activity: settings.activity_lag,
+        }
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        check_delay("key activation delay", self.activation)?;
+        check_delay("service delay", self.service)?;
+        check_delay("activity lag", self.activity)
+    }
+}
+
 /// The settings that tests change while the server runs.
 #[derive(Debug)]
-pub struct Tunables {
-    activation_delay: Mutex<SignedDuration>,
-}
+pub struct Tunables(Mutex<(Delays, OrgPolicy)>);
 
 /// A change of tunables, and how they are shown: `GET` and `PUT /settings`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -181,34 +214,73 @@ pub struct TunablesBody {
     /// still wait; raising it leaves keys that already exist alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_activation_delay: Option<String>,
+    /// Services take this long from now on to be enabled or disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_delay: Option<String>,
+    /// The last use of a key is told this much later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity_lag: Option<String>,
+    /// All constraints that hold from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraints: Option<Vec<String>>,
     /// How far the server's clock is ahead of the machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_offset: Option<String>,
 }
 
 impl Tunables {
-    /// Starts with a delay that [`Settings::check`] has accepted.
-    pub fn new(activation_delay: SignedDuration) -> Self {
-        Self { activation_delay: Mutex::new(activation_delay) }
+    /// Starts with settings that [`Settings::check`] has accepted.
+    pub fn new(settings: &Settings) -> Self {
+        let policy = settings.constraints.iter().copied().collect();
+        Self(Mutex::new((Delays::of(settings), policy)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Delays, OrgPolicy)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long keys wait at present.
     pub fn activation_delay(&self) -> SignedDuration {
-        *self.activation_delay.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().0.activation
+    }
+
+    /// How long enabling a service takes at present.
+    pub fn service_delay(&self) -> SignedDuration {
+        self.lock().0.service
+    }
+
+    /// How late the last use of a key is told at present.
+    pub fn activity_lag(&self) -> SignedDuration {
+        self.lock().0.activity
+    }
+
+    /// The constraints that hold at present.
+    pub fn org_policy(&self) -> OrgPolicy {
+        self.lock().1.clone()
     }
 
     /// Changes what the body names, all of it or nothing.
     ///
     /// # Errors
-    /// [`SettingsError`] for a bad duration.
+    /// [`SettingsError`] for a bad duration or constraint.
     pub fn apply(&self, body: &TunablesBody, clock: &Clock) -> Result<(), SettingsError> {
-        let delay = body.key_activation_delay.as_deref().map(parse_duration).transpose()?;
-        let offset = body.clock_offset.as_deref().map(parse_duration).transpose()?;
-        delay.map_or(Ok(()), check_activation_delay)?;
-        offset.map_or(Ok(()), check_clock_offset)?;
-        if let Some(delay) = delay {
-            *self.activation_delay.lock().unwrap_or_else(PoisonError::into_inner) = delay;
+        let (mut delays, mut policy) = self.lock().clone();
+        for (text, delay) in [
+            (&body.key_activation_delay, &mut delays.activation),
+            (&body.service_delay, &mut delays.service),
+            (&body.activity_lag, &mut delays.activity),
+        ] {
+            if let Some(text) = text {
+                *delay = parse_duration(text)?;
+            }
         }
+        delays.check()?;
+        if let Some(texts) = &body.constraints {
+            policy = texts.iter().map(|text| text.parse()).collect::<Result<_, NoConstraint>>()?;
+        }
+        let offset = body.clock_offset.as_deref().map(parse_duration).transpose()?;
+        offset.map_or(Ok(()), check_clock_offset)?;
+        *self.lock() = (delays, policy);
         if let Some(offset) = offset {
             clock.set_offset(offset);
         }
@@ -217,8 +289,12 @@ impl Tunables {
 
     /// What holds at present.
     pub fn show(&self, clock: &Clock) -> TunablesBody {
+        let (delays, policy) = self.lock().clone();
         TunablesBody {
-            key_activation_delay: Some(format!("{:#}", self.activation_delay())),
+            key_activation_delay: Some(format!("{:#}", delays.activation)),
+            service_delay: Some(format!("{:#}", delays.service)),
+            activity_lag: Some(format!("{:#}", delays.activity)),
+            constraints: Some(policy.constraints().map(|constraint| constraint.to_string()).collect()),
             clock_offset: Some(format!("{:#}", clock.offset())),
         }
     }
@@ -246,20 +322,55 @@ mod tests {
         }
     }
 
+    fn settings() -> Settings {
+        Settings {
+            listen: ([127, 0, 0, 1], 0).into(),
+            address_file: None,
+            external_url: None,
+            data: PathBuf::new(),
+            projects: vec!["p1".into()],
+            admin_key_file: None,
+            key_limit: 10,
+            key_limit_error: KeyLimitError::default(),
+            key_activation_delay: SignedDuration::ZERO,
+            service_delay: SignedDuration::ZERO,
+            activity_lag: SignedDuration::ZERO,
+            constraints: Vec::new(),
+            clock_offset: SignedDuration::ZERO,
+            strict: true,
+            enable_fault_api: false,
+            request_log: None,
+        }
+    }
+
     #[test]
     fn a_change_is_made_whole_or_not_at_all() {
         let clock = Clock::new(SignedDuration::ZERO);
-        let tunables = Tunables::new(SignedDuration::ZERO);
-        let body =
-            TunablesBody { key_activation_delay: Some("5s".into()), clock_offset: Some("a while".into()) };
-        assert!(tunables.apply(&body, &clock).is_err());
-        assert_eq!(tunables.activation_delay(), SignedDuration::ZERO);
-        let body = TunablesBody { key_activation_delay: Some("5s".into()), clock_offset: Some("-1h".into()) };
-        tunables.apply(&body, &clock).unwrap();
+        let tunables = Tunables::new(&settings());
+        let good = TunablesBody {
+            key_activation_delay: Some("5s".into()),
+            service_delay: Some("6s".into()),
+            activity_lag: Some("48h".into()),
+            constraints: Some(vec!["iam.serviceAccountKeyExpiryHours=24".into()]),
+            clock_offset: Some("-1h".into()),
+        };
+        for bad in [
+            TunablesBody { clock_offset: Some("a while".into()), ..good.clone() },
+            TunablesBody { constraints: Some(vec!["iam.unheardOf".into()]), ..good.clone() },
+            TunablesBody { activity_lag: Some("-1s".into()), ..good.clone() },
+        ] {
+            assert!(tunables.apply(&bad, &clock).is_err(), "{bad:?}");
+            assert_eq!(tunables.activation_delay(), SignedDuration::ZERO);
+        }
+        tunables.apply(&good, &clock).unwrap();
         assert_eq!(tunables.activation_delay(), SignedDuration::from_secs(5));
+        assert_eq!(tunables.service_delay(), SignedDuration::from_secs(6));
+        assert_eq!(tunables.activity_lag(), SignedDuration::from_hours(48));
         assert_eq!(clock.offset(), SignedDuration::from_hours(-1));
+        let policy = tunables.org_policy();
         let shown = tunables.show(&clock);
         tunables.apply(&shown, &clock).unwrap();
         assert_eq!(clock.offset(), SignedDuration::from_hours(-1));
+        assert_eq!(tunables.org_policy(), policy);
     }
 }

@@ -11,6 +11,7 @@ use redb::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::last_use::Uses;
 use super::model::{AccessToken, Account, Key};
 use super::policy::Policy;
 use super::settings::UNDELETE_WINDOW;
@@ -27,8 +28,8 @@ const KEYS: PairTable<&'static [u8]> = TableDefinition::new("keys");
 /// Nonce of an attempt to (unique id, key id).
 const ATTEMPTS: TableDefinition<'static, &'static str, (&'static str, &'static str)> =
     TableDefinition::new("attempts");
-/// What has a policy to the policy.
-const POLICIES: AccountTable = TableDefinition::new("policies");
+/// (kind, name) to what is only ever asked for by its name.
+const RECORDS: PairTable<&'static [u8]> = TableDefinition::new("records");
 /// SHA-256 of an access token to what it is worth.
 const TOKENS: AccountTable = TableDefinition::new("access-tokens");
 /// (second of expiry, SHA-256), so that dead tokens can be thrown away.
@@ -152,6 +153,16 @@ impl Store {
     }
 }
 
+/// What is stored by name, and never searched.
+pub trait Record: Serialize + DeserializeOwned {
+    /// Tells its kind from others; part of the file's format.
+    const KIND: &'static str;
+}
+
+impl Record for Policy {
+    const KIND: &'static str = "policies";
+}
+
 /// What can be asked in both kinds of transaction.
 pub trait Ask {
     /// The accounts.
@@ -164,8 +175,8 @@ pub trait Ask {
     fn attempts(&self) -> &impl ReadableTable<&'static str, (&'static str, &'static str)>;
     /// The access tokens.
     fn tokens(&self) -> &impl ReadableTable<&'static str, &'static [u8]>;
-    /// The policies.
-    fn policies(&self) -> &impl ReadableTable<&'static str, &'static [u8]>;
+    /// The records.
+    fn records(&self) -> &impl ReadableTable<(&'static str, &'static str), &'static [u8]>;
 
     /// An account by unique id, deleted or not.
     fn account(&self, unique_id: &str) -> Result<Option<Account>, StoreError> {
@@ -215,10 +226,14 @@ pub trait Ask {
         Ok(keys)
     }
 
+    /// A record by name.
+    fn record<T: Record>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        self.records().get((T::KIND, name))?.map(|found| decode(T::KIND, found.value())).transpose()
+    }
+
     /// The policy of what lies at a place; nobody has written most of them.
     fn policy(&self, place: &str) -> Result<Policy, StoreError> {
-        let found = self.policies().get(place)?;
-        found.map_or_else(|| Ok(Policy::default()), |found| decode("policies", found.value()))
+        Ok(self.record(place)?.unwrap_or_default())
     }
 
     /// An access token by its SHA-256.
@@ -234,7 +249,7 @@ pub struct Read {
     keys: ReadOnlyTable<(&'static str, &'static str), &'static [u8]>,
     attempts: ReadOnlyTable<&'static str, (&'static str, &'static str)>,
     tokens: ReadOnlyTable<&'static str, &'static [u8]>,
-    policies: ReadOnlyTable<&'static str, &'static [u8]>,
+    records: ReadOnlyTable<(&'static str, &'static str), &'static [u8]>,
 }
 
 impl Read {
@@ -246,7 +261,7 @@ impl Read {
             keys: transaction.open_table(KEYS)?,
             attempts: transaction.open_table(ATTEMPTS)?,
             tokens: transaction.open_table(TOKENS)?,
-            policies: transaction.open_table(POLICIES)?,
+            records: transaction.open_table(RECORDS)?,
         })
     }
 }
@@ -267,8 +282,8 @@ impl Ask for Read {
     fn tokens(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
         &self.tokens
     }
-    fn policies(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
-        &self.policies
+    fn records(&self) -> &impl ReadableTable<(&'static str, &'static str), &'static [u8]> {
+        &self.records
     }
 }
 
@@ -279,7 +294,7 @@ pub struct Write<'txn> {
     keys: Table<'txn, (&'static str, &'static str), &'static [u8]>,
     attempts: Table<'txn, &'static str, (&'static str, &'static str)>,
     tokens: Table<'txn, &'static str, &'static [u8]>,
-    policies: Table<'txn, &'static str, &'static [u8]>,
+    records: Table<'txn, (&'static str, &'static str), &'static [u8]>,
     token_ends: Table<'txn, (i64, &'static str), ()>,
 }
 
@@ -299,8 +314,8 @@ impl Ask for Write<'_> {
     fn tokens(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
         &self.tokens
     }
-    fn policies(&self) -> &impl ReadableTable<&'static str, &'static [u8]> {
-        &self.policies
+    fn records(&self) -> &impl ReadableTable<(&'static str, &'static str), &'static [u8]> {
+        &self.records
     }
 }
 
@@ -312,7 +327,7 @@ impl<'txn> Write<'txn> {
             keys: transaction.open_table(KEYS)?,
             attempts: transaction.open_table(ATTEMPTS)?,
             tokens: transaction.open_table(TOKENS)?,
-            policies: transaction.open_table(POLICIES)?,
+            records: transaction.open_table(RECORDS)?,
             token_ends: transaction.open_table(TOKEN_ENDS)?,
         })
     }
@@ -342,7 +357,8 @@ impl<'txn> Write<'txn> {
             for key in self.keys_of(&unique_id)? {
                 self.remove_key(&unique_id, &key.id)?;
             }
-            self.policies.remove(account_place(&unique_id).as_str())?;
+            self.remove_record::<Policy>(&account_place(&unique_id))?;
+            self.remove_record::<Uses>(&unique_id)?;
             self.accounts.remove(unique_id.as_str())?;
         }
         Ok(())
@@ -364,12 +380,19 @@ impl<'txn> Write<'txn> {
         if let Some(nonce) = &key.attempt {
             self.attempts.remove(nonce.as_str())?;
         }
+        self.remove_record::<Uses>(&key_place(account, id))?;
         Ok(self.keys.remove((account, id))?.is_some())
     }
 
-    /// Writes the policy of what lies at a place.
-    pub fn put_policy(&mut self, place: &str, policy: &Policy) -> Result<(), StoreError> {
-        self.policies.insert(place, encode("policies", policy)?.as_slice())?;
+    /// Writes a record.
+    pub fn put_record<T: Record>(&mut self, name: &str, record: &T) -> Result<(), StoreError> {
+        self.records.insert((T::KIND, name), encode(T::KIND, record)?.as_slice())?;
+        Ok(())
+    }
+
+    /// Removes a record, if it is there.
+    fn remove_record<T: Record>(&mut self, name: &str) -> Result<(), StoreError> {
+        self.records.remove((T::KIND, name))?;
         Ok(())
     }
 
@@ -399,6 +422,11 @@ pub fn project_place(project: &str) -> String {
 /// Where the policy of an account is stored, by unique id.
 pub fn account_place(unique_id: &str) -> String {
     format!("accounts/{unique_id}")
+}
+
+/// Where what is known of a key beside itself is stored.
+pub fn key_place(account: &str, id: &str) -> String {
+    format!("{account}/{id}")
 }
 
 fn decode<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {

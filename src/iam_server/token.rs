@@ -5,12 +5,11 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::Server;
 use super::caller::{issuer, token_hash};
 use super::model::AccessToken;
-use super::random;
 use super::signed_token::SignedToken;
-use super::store::{Ask as _, StoreError};
+use super::store::{Ask as _, StoreError, Write};
+use super::{Server, last_use, random};
 
 /// The only grant that is served.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -170,13 +169,13 @@ pub async fn exchange(server: &Server, token: SignedToken) -> Result<Value, Toke
     let now = server.clock.now();
     let delay = server.tunables.activation_delay();
     let own = server.own_urls();
-    let grant = server
+    let (grant, signer) = server
         .store
         .read(move |store| {
             let account = issuer(store, &token)?.ok_or(TokenError::AccountNotFound)?;
             let keys = store.keys_of(&account.unique_id)?;
             let candidates = keys.iter().filter(|key| key.is_usable(now) && key.is_active(now, delay));
-            token.signer(candidates).ok_or(TokenError::Signature)?;
+            let signer = token.signer(candidates).ok_or(TokenError::Signature)?.id.clone();
             if !token.is_timely(now, LONGEST_ASSERTION) {
                 return Err(TokenError::Timeframe);
             }
@@ -195,12 +194,18 @@ pub async fn exchange(server: &Server, token: SignedToken) -> Result<Value, Toke
                 });
             }
             let expires = now.checked_add(LIFETIME)?;
-            Ok(AccessToken { account: account.unique_id, scope: scope.to_owned(), expires })
+            Ok((AccessToken { account: account.unique_id, scope: scope.to_owned(), expires }, signer))
         })
         .await?;
     let secret = random::access_token()?;
     let hash = token_hash(&secret);
-    server.store.write(move |store| store.put_token(&hash, &grant, now)).await?;
+    let day = last_use::day_of(now)?;
+    let noted = move |store: &mut Write<'_>| {
+        store.put_token(&hash, &grant, now)?;
+        last_use::note(store, &grant.account, &signer, day)?;
+        Ok::<_, TokenError>(())
+    };
+    server.store.write(noted).await?;
     Ok(json!({ "access_token": secret, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" }))
 }
 

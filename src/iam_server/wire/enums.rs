@@ -142,6 +142,26 @@ wire_enum! {
     }
 }
 
+wire_enum! {
+    /// Whether a project may use a service.
+    ServiceState {
+        /// Never in an answer.
+        Unspecified = 0 "STATE_UNSPECIFIED",
+        /// It may not.
+        Disabled = 1 "DISABLED",
+        /// It may.
+        Enabled = 2 "ENABLED",
+    }
+}
+
+wire_enum! {
+    /// Where a project is in its life. Those of this server are there as long as it is.
+    ProjectState {
+        /// In use.
+        Active = 1 "ACTIVE",
+    }
+}
+
 struct NameOrNumber<T>(PhantomData<T>);
 
 impl<T: WireEnum> Visitor<'_> for NameOrNumber<T> {

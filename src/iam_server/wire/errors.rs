@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::credential::CredentialError;
+use crate::iam_server::org_policy::Ban;
 use crate::iam_server::policy::Refusal;
 use crate::iam_server::settings::KeyLimitError;
 use crate::iam_server::store::StoreError;
@@ -66,6 +67,43 @@ pub enum ApiError {
         /// How to say it.
         flavour: KeyLimitError,
     },
+    /// A constraint of the organization forbids it.
+    #[error("{}", ban.message())]
+    Constraint {
+        /// What is forbidden.
+        ban: Ban,
+        /// The resource on which it was tried.
+        subject: String,
+    },
+    /// There is no such constraint.
+    #[error("Requested entity was not found: constraints/{constraint}")]
+    ConstraintUnknown {
+        /// What was asked for.
+        constraint: String,
+    },
+    /// There is no such service, or it is not for everybody.
+    #[error("Not found or permission denied for service(s): {service}.")]
+    ServiceUnknown {
+        /// What was asked for.
+        service: String,
+    },
+    /// The caller's project may not use the service.
+    #[error(
+        "{service} has not been used in project {project} before or it is disabled. Enable it, then retry. If you \
+         enabled it recently, wait a few minutes for the action to propagate and retry."
+    )]
+    ServiceDisabled {
+        /// The service.
+        service: &'static str,
+        /// The caller's project.
+        project: String,
+    },
+    /// There is no such operation.
+    #[error("Operation {id} was not found.")]
+    OperationMissing {
+        /// What was asked for.
+        id: String,
+    },
     /// The API has this, the server does not.
     #[error("{what} is not built in this server.")]
     Unimplemented {
@@ -121,15 +159,20 @@ impl ApiError {
                 (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT")
             }
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
-            Self::PermissionDenied { .. } | Self::InsufficientScope { .. } => {
-                (StatusCode::FORBIDDEN, "PERMISSION_DENIED")
-            }
-            Self::AccountMissing | Self::KeyMissing | Self::UnknownPath => {
-                (StatusCode::NOT_FOUND, "NOT_FOUND")
-            }
+            Self::PermissionDenied { .. }
+            | Self::InsufficientScope { .. }
+            | Self::ServiceUnknown { .. }
+            | Self::ServiceDisabled { .. } => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
+            Self::AccountMissing
+            | Self::KeyMissing
+            | Self::UnknownPath
+            | Self::ConstraintUnknown { .. }
+            | Self::OperationMissing { .. } => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::AccountExists { .. } => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
             Self::Policy(Refusal::Stale) => (StatusCode::CONFLICT, "ABORTED"),
-            Self::FailedPrecondition { .. } | Self::KeyLimit { flavour: KeyLimitError::Modern } => {
+            Self::FailedPrecondition { .. }
+            | Self::Constraint { .. }
+            | Self::KeyLimit { flavour: KeyLimitError::Modern } => {
                 (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION")
             }
             Self::KeyLimit { flavour: KeyLimitError::Legacy } => {
@@ -167,9 +210,9 @@ impl ApiError {
     fn legacy_reason(&self) -> &'static str {
         match self {
             Self::AccountExists { .. } => "alreadyExists",
-            Self::FailedPrecondition { .. } | Self::KeyLimit { flavour: KeyLimitError::Modern } => {
-                "failedPrecondition"
-            }
+            Self::FailedPrecondition { .. }
+            | Self::Constraint { .. }
+            | Self::KeyLimit { flavour: KeyLimitError::Modern } => "failedPrecondition",
             _ => match self.code().0.as_u16() {
                 400 => "badRequest",
                 401 => "authError",
@@ -196,6 +239,26 @@ impl ApiError {
                 "reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
                 "domain": "googleapis.com",
                 "metadata": {"service": service},
+            })],
+            Self::Constraint { ban, subject } => vec![json!({
+                "@type": "type.googleapis.com/google.rpc.PreconditionFailure",
+                "violations": [{
+                    "type": format!("constraints/{}", ban.constraint()),
+                    "subject": subject,
+                    "description": ban.message(),
+                }],
+            })],
+            Self::ServiceUnknown { service } => vec![json!({
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED",
+                "domain": "serviceusage.googleapis.com",
+                "metadata": {"services": service},
+            })],
+            Self::ServiceDisabled { service, project } => vec![json!({
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "SERVICE_DISABLED",
+                "domain": "googleapis.com",
+                "metadata": {"service": service, "consumer": format!("projects/{project}")},
             })],
             Self::AccountExists { resource, .. } => vec![json!({
                 "@type": "type.googleapis.com/google.rpc.ResourceInfo",

@@ -310,6 +310,41 @@ impl RequestBody for TestPermissions {
     }
 }
 
+/// `services.disable`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DisableService {
+    #[serde(alias = "disable_dependent_services", rename = "disableDependentServices")]
+    _disable_dependent_services: Option<bool>,
+    #[serde(alias = "check_if_service_has_usage", rename = "checkIfServiceHasUsage")]
+    _check_if_service_has_usage: Option<Value>,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+impl RequestBody for DisableService {
+    fn unknown_field(&self) -> Option<String> {
+        first(&self.unknown)
+    }
+}
+
+/// `services.batchEnable`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BatchEnable {
+    /// The services.
+    #[serde(alias = "service_ids")]
+    pub service_ids: Vec<String>,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+impl RequestBody for BatchEnable {
+    fn unknown_field(&self) -> Option<String> {
+        first(&self.unknown)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

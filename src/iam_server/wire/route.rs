@@ -21,6 +21,50 @@ pub enum Api {
     Iam,
     /// Resource Manager.
     ResourceManager,
+    /// Service Usage.
+    ServiceUsage,
+    /// Organization Policy.
+    OrgPolicy,
+    /// Policy Analyzer.
+    PolicyAnalyzer,
+}
+
+/// The versions of Resource Manager, which describe a project differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResourceManager {
+    /// v1.
+    V1,
+    /// v3.
+    V3,
+}
+
+/// What Policy Analyzer tells the last use of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivityType {
+    /// Accounts.
+    Accounts,
+    /// Keys.
+    Keys,
+}
+
+impl ActivityType {
+    const ALL: [Self; 2] = [Self::Accounts, Self::Keys];
+
+    /// As paths and answers name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accounts => "serviceAccountLastAuthentication",
+            Self::Keys => "serviceAccountKeyLastAuthentication",
+        }
+    }
+
+    /// The field that tells what an activity is about.
+    pub fn subject(self) -> &'static str {
+        match self {
+            Self::Accounts => "serviceAccount",
+            Self::Keys => "serviceAccountKey",
+        }
+    }
 }
 
 macro_rules! operations {
@@ -58,6 +102,19 @@ operations! {
     PROJECTS_GET_POLICY = "projects.getIamPolicy", "resourcemanager.projects.getIamPolicy", ResourceManager;
     PROJECTS_SET_POLICY = "projects.setIamPolicy", "resourcemanager.projects.setIamPolicy", ResourceManager;
     PROJECTS_TEST_PERMISSIONS = "projects.testIamPermissions", "", ResourceManager;
+    PROJECTS_GET = "projects.get", "resourcemanager.projects.get", ResourceManager;
+    SERVICES_GET = "services.get", "serviceusage.services.get", ServiceUsage;
+    SERVICES_BATCH_GET = "services.batchGet", "serviceusage.services.get", ServiceUsage;
+    SERVICES_LIST = "services.list", "serviceusage.services.list", ServiceUsage;
+    SERVICES_ENABLE = "services.enable", "serviceusage.services.enable", ServiceUsage;
+    SERVICES_BATCH_ENABLE = "services.batchEnable", "serviceusage.services.enable", ServiceUsage;
+    SERVICES_DISABLE = "services.disable", "serviceusage.services.disable", ServiceUsage;
+    OPERATIONS_GET = "operations.get", "serviceusage.operations.get", ServiceUsage;
+    ORG_POLICIES_EFFECTIVE = "policies.getEffectivePolicy", "orgpolicy.policy.get", OrgPolicy;
+    KEY_ACTIVITIES =
+        "keyActivities.query", "policyanalyzer.serviceAccountKeyLastAuthenticationActivities.query", PolicyAnalyzer;
+    ACCOUNT_ACTIVITIES =
+        "accountActivities.query", "policyanalyzer.serviceAccountLastAuthenticationActivities.query", PolicyAnalyzer;
     ATTEMPTS_GET = "attempts.get", "keywheel.attempts.get", Iam;
     TOKEN = "token", "", Iam;
 }
@@ -99,14 +156,43 @@ pub struct ApiCall {
 pub enum Target {
     /// The accounts of a project.
     Accounts(String),
-    /// A project itself.
+    /// A project itself, for its policy.
     Project(String),
+    /// A project itself, to be described.
+    Description(String, ResourceManager),
+    /// The services of a project.
+    Services(String),
+    /// One service of a project.
+    Service(String, String),
+    /// An operation of Service Usage, by id.
+    Operation(String),
+    /// A constraint on a project.
+    Constraint(String, String),
+    /// The last uses in a project.
+    Activities(String, ActivityType),
     /// One account, or its collection of keys.
     Account(AccountPath),
     /// One key.
     Key(AccountPath, String),
     /// The attempt with this nonce.
     Attempt(String),
+}
+
+impl Target {
+    /// The project in it, if it names one.
+    pub fn project_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Accounts(project)
+            | Self::Project(project)
+            | Self::Description(project, _)
+            | Self::Services(project)
+            | Self::Service(project, _)
+            | Self::Constraint(project, _)
+            | Self::Activities(project, _) => Some(project),
+            Self::Account(at) | Self::Key(at, _) => Some(&mut at.project),
+            Self::Operation(_) | Self::Attempt(_) => None,
+        }
+    }
 }
 
 /// How the public key endpoints write keys.
@@ -172,12 +258,81 @@ impl Route {
             ["v1" | "v3", "projects", last] if method == Method::POST && has_verb(last) => {
                 Self::project(last)
             }
+            [version @ ("v1" | "v3"), "projects", project] if method == Method::GET && !has_verb(project) => {
+                let version = if *version == "v1" { ResourceManager::V1 } else { ResourceManager::V3 };
+                Self::api(Operation::PROJECTS_GET, Target::Description((*project).to_owned(), version))
+            }
+            ["v1", "projects", project, rest @ ..]
+                if matches!(rest, ["services", ..] | ["services:batchEnable" | "services:batchGet"]) =>
+            {
+                Self::services(method, project, rest)
+            }
+            ["v1", "operations", id] if method == Method::GET && !has_verb(id) => {
+                Self::api(Operation::OPERATIONS_GET, Target::Operation((*id).to_owned()))
+            }
+            ["v2", "projects", project, "policies", last] if method == Method::GET => {
+                Self::effective_policy(project, last)
+            }
+            [
+                "v1",
+                "projects",
+                project,
+                "locations",
+                "global",
+                "activityTypes",
+                activity,
+                "activities:query",
+            ] if method == Method::GET => Self::activities(project, activity),
             ["keywheel", "v1", "attempts", nonce] if method == Method::GET => Self::Api(ApiCall {
                 operation: Operation::ATTEMPTS_GET,
                 target: Target::Attempt((*nonce).to_owned()),
             }),
             other => unbuilt(method, other),
         }
+    }
+
+    fn api(operation: Operation, target: Target) -> Self {
+        Self::Api(ApiCall { operation, target })
+    }
+
+    fn services(method: &Method, project: &str, rest: &[&str]) -> Self {
+        let all = Target::Services(project.to_owned());
+        let one = |service: &str| Target::Service(project.to_owned(), service.to_owned());
+        match (method.as_str(), rest) {
+            ("GET", ["services"]) => Self::api(Operation::SERVICES_LIST, all),
+            ("GET", ["services:batchGet"]) => Self::api(Operation::SERVICES_BATCH_GET, all),
+            ("POST", ["services:batchEnable"]) => Self::api(Operation::SERVICES_BATCH_ENABLE, all),
+            ("GET", ["services", service]) if !has_verb(service) => {
+                Self::api(Operation::SERVICES_GET, one(service))
+            }
+            ("POST", ["services", last]) => match last.rsplit_once(':') {
+                Some((service, "enable")) => Self::api(Operation::SERVICES_ENABLE, one(service)),
+                Some((service, "disable")) => Self::api(Operation::SERVICES_DISABLE, one(service)),
+                _ => Self::Unknown,
+            },
+            _ => Self::Unknown,
+        }
+    }
+
+    fn effective_policy(project: &str, last: &str) -> Self {
+        match last.rsplit_once(':') {
+            Some((constraint, "getEffectivePolicy")) => {
+                let target = Target::Constraint(project.to_owned(), constraint.to_owned());
+                Self::api(Operation::ORG_POLICIES_EFFECTIVE, target)
+            }
+            _ => Self::Unbuilt("The policies that a project itself sets".to_owned()),
+        }
+    }
+
+    fn activities(project: &str, activity: &str) -> Self {
+        let Some(activity) = ActivityType::ALL.into_iter().find(|known| known.name() == activity) else {
+            return Self::Unknown;
+        };
+        let operation = match activity {
+            ActivityType::Accounts => Operation::ACCOUNT_ACTIVITIES,
+            ActivityType::Keys => Operation::KEY_ACTIVITIES,
+        };
+        Self::api(operation, Target::Activities(project.to_owned(), activity))
     }
 
     fn project(last: &str) -> Self {
@@ -270,9 +425,7 @@ fn unbuilt(method: &Method, parts: &[&str]) -> Route {
         ["v1", "projects", _, "locations", ..] | ["v1", "locations", ..] => {
             "Workload identity pools and policy analysis"
         }
-        ["v1", "projects", _, "services" | "services:batchEnable", ..] | ["v1", "operations", ..] => {
-            "The Service Usage API"
-        }
+        ["v1", "operations", ..] => "The list of operations",
         ["v1" | "v3", "projects", ..] | ["v3", ..] => "The Resource Manager API",
         ["v2", "projects" | "organizations" | "folders", ..] => "The organization policy API",
         ["computeMetadata", ..] => "The metadata server",
@@ -292,6 +445,10 @@ mod tests {
             Route::Api(call) => (call.operation.name, call.target),
             other => panic!("{path} is {other:?}"),
         }
+    }
+
+    fn activities(of: ActivityType) -> String {
+        format!("/v1/projects/p1/locations/global/activityTypes/{}/activities:query", of.name())
     }
 
     #[test]
@@ -321,16 +478,32 @@ mod tests {
             (Method::POST, "/v1/projects/p1:getIamPolicy".to_owned(), "projects.getIamPolicy"),
             (Method::POST, "/v3/projects/p1:setIamPolicy".to_owned(), "projects.setIamPolicy"),
             (Method::POST, "/v1/projects/p1:testIamPermissions".to_owned(), "projects.testIamPermissions"),
+            (Method::GET, "/v3/projects/p1".to_owned(), "projects.get"),
+            (Method::GET, "/v1/projects/p1/services/s".to_owned(), "services.get"),
+            (Method::GET, "/v1/projects/p1/services:batchGet".to_owned(), "services.batchGet"),
+            (Method::GET, "/v1/projects/p1/services".to_owned(), "services.list"),
+            (Method::POST, "/v1/projects/p1/services/s:enable".to_owned(), "services.enable"),
+            (Method::POST, "/v1/projects/p1/services:batchEnable".to_owned(), "services.batchEnable"),
+            (Method::POST, "/v1/projects/p1/services/s:disable".to_owned(), "services.disable"),
+            (Method::GET, "/v1/operations/o".to_owned(), "operations.get"),
+            (
+                Method::GET,
+                "/v2/projects/p1/policies/c:getEffectivePolicy".to_owned(),
+                "policies.getEffectivePolicy",
+            ),
+            (Method::GET, activities(ActivityType::Keys), "keyActivities.query"),
+            (Method::GET, activities(ActivityType::Accounts), "accountActivities.query"),
             (Method::GET, "/keywheel/v1/attempts/n".to_owned(), "attempts.get"),
         ];
         for (method, path, name) in &table {
             let (found, target) = api(method, path);
             assert_eq!(found, *name);
             match target {
-                Target::Accounts(project) | Target::Project(project) => assert_eq!(project, "p1"),
                 Target::Account(found) => assert_eq!(found, at),
                 Target::Key(found, key) => assert_eq!((found, key.as_str()), (at.clone(), "k")),
                 Target::Attempt(nonce) => assert_eq!(nonce, "n"),
+                Target::Operation(id) => assert_eq!(id, "o"),
+                mut other => assert_eq!(other.project_mut().map(|project| project.as_str()), Some("p1")),
             }
         }
         // All but the token endpoint, which lies elsewhere.

@@ -272,7 +272,7 @@ async fn unbuilt() {
     for (method, path, names) in [
         (Method::POST, format!("{path}:signBlob"), "signBlob"),
         (Method::POST, format!("{path}:signJwt"), "signJwt"),
-        (Method::GET, "/v1/projects/p1".to_owned(), "Resource Manager"),
+        (Method::GET, "/v1/projects".to_owned(), "Resource Manager"),
         (Method::GET, "/v1/projects/p1/roles".to_owned(), "roles"),
         (Method::POST, "/v1/token".to_owned(), "token exchange"),
     ] {

@@ -4,15 +4,18 @@
 #![cfg(test)]
 
 mod accounts;
+mod constraints;
 mod durability;
 mod faults;
 mod iam;
 mod keys;
+mod last_use;
 mod policies;
 mod public_keys;
 mod python;
 mod rust_client;
 mod secrecy;
+mod services;
 mod startup;
 mod tokens;
 
@@ -22,14 +25,17 @@ use libtest_mimic::Trial;
 pub fn trials() -> Vec<Trial> {
     [
         accounts::trials(),
+        constraints::trials(),
         durability::trials(),
         faults::trials(),
         keys::trials(),
+        last_use::trials(),
         policies::trials(),
         public_keys::trials(),
         python::trials(),
         rust_client::trials(),
         secrecy::trials(),
+        services::trials(),
         startup::trials(),
         tokens::trials(),
     ]
