@@ -94,8 +94,11 @@ impl Table<'_> {
         if let Some(dropped) = self.drop_previous(status, account, &key.id) {
             return Some(dropped);
         }
-        if defect!(RevokeWaitsForRollout) && self.unfinished_rollout(status).is_some() {
-            return None;
+        if defect!(RevokeWaitsForRollout) && self.is_awaited(status) {
+            if self.obs.rollout.is_none() {
+                return Some(Plan::need("13r", Need::Rollout, status));
+            }
+            self.unfinished_rollout(status).is_none().then_some(())?;
         }
         if !self.obs.confirmed {
             return Some(Plan::need("13r", Need::Confirm, status));

@@ -226,6 +226,11 @@ fn pairs(flow: &Flow, seen: &[Offer]) -> Vec<Case> {
     cases
 }
 
+/// All cases of a flow in which a process is frozen and wakes late.
+pub fn wakers_of(flow: &Flow) -> Vec<Case> {
+    late_wakers(flow, &run(flow, SEED, Script::default()).seen, Depth::Full)
+}
+
 /// A process is frozen after a call and wakes after any number of calls of the other one. Between two calls that change
 /// something lie only reads, after each of which it would find the same: it is frozen at the changes and right after
 /// them, and at every call in full depth.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use keywheel::domain::defect::{Defect, Layer};
 
-use crate::exhaustive::{Case, Depth, cases_of, run_all};
+use crate::exhaustive::{self, Case, Depth, cases_of, run_all};
 use crate::flows::{self, Flow};
 use crate::history::History;
 use crate::shrink::shrink;
@@ -58,7 +58,8 @@ pub fn chosen(name: Option<&str>) -> Vec<Defect> {
 pub fn catch(defect: Defect, seeds: u64, threads: usize) -> Option<Caught> {
     Defect::switch_on(Some(defect));
     let caught = in_calm_flows(threads);
-    let caught = caught.or_else(|| in_flows(threads)).or_else(|| in_histories(seeds, threads));
+    let caught = caught.or_else(|| in_flows(threads)).or_else(|| in_late_wakers(threads));
+    let caught = caught.or_else(|| in_histories(seeds, threads));
     Defect::switch_on(None);
     caught
 }
@@ -75,6 +76,11 @@ fn in_calm_flows(threads: usize) -> Option<Caught> {
 
 fn in_flows(threads: usize) -> Option<Caught> {
     flows::all().iter().find_map(|flow| first_of(&cases_of(flow, Depth::Quick), threads))
+}
+
+/// A process that is frozen after any call of a create, the last read before a request included.
+fn in_late_wakers(threads: usize) -> Option<Caught> {
+    first_of(&exhaustive::wakers_of(&flows::find("create")?), threads)
 }
 
 /// The shortest trace of the first cases that show it.
