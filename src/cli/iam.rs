@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::iam_server::{
-    Constraint, IamServerError, KeyLimitError, Settings, SettingsError, parse_duration, serve,
+    Constraint, IamServerError, KeyLimitError, ProviderSpec, Settings, SettingsError, parse_duration, serve,
 };
 use crate::telemetry::{LogFormat, init_logs};
 
@@ -60,6 +60,15 @@ pub struct IamArgs {
     /// How late the last use of keys and accounts is told, such as 48h.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
     activity_lag: SignedDuration,
+
+    /// Who vouches for callers that have no key here, in several options: the workload identity pool and provider, in
+    /// the first project, and a file that describes the provider as Google's API does, with its keys in oidc.jwksJson.
+    #[arg(long = "identity-provider", value_name = "POOL/PROVIDER=FILE")]
+    identity_providers: Vec<ProviderSpec>,
+
+    /// Serve the metadata of a machine that has this account, to whoever reaches the server, its tokens included.
+    #[arg(long, value_name = "EMAIL")]
+    metadata_account: Option<String>,
 
     /// Constraints of the organization, separated by commas or in several options:
     /// iam.disableServiceAccountCreation, iam.disableServiceAccountKeyCreation, iam.disableServiceAccountKeyUpload,
@@ -132,6 +141,8 @@ impl From<IamArgs> for Settings {
             key_activation_delay: args.key_activation_delay,
             service_delay: args.service_delay,
             activity_lag: args.activity_lag,
+            identity_providers: args.identity_providers,
+            metadata_account: args.metadata_account,
             constraints: args.constraints,
             clock_offset: args.clock_offset,
             strict: args.strict,

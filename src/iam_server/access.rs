@@ -4,10 +4,12 @@
 use super::accounts::lookup;
 use super::caller::Caller;
 use super::model::Account;
-use super::policy::{Member, Policy};
+use super::policy::Policy;
+use super::principal::Principal;
 use super::store::{Ask, StoreError, account_place, project_place};
 use super::wire::errors::ApiError;
-use super::wire::route::{AccountPath, Api, ApiCall, Operation, Target};
+use super::wire::operation::{Api, Operation};
+use super::wire::route::{AccountPath, ApiCall, Target};
 use super::{Server, roles, services};
 
 /// Lets a caller carry out a call, or says why not.
@@ -19,14 +21,14 @@ pub async fn check(server: &Server, caller: &Caller, call: &ApiCall) -> Result<(
     if !caller.covers(api) {
         return Err(ApiError::InsufficientScope { service: api.service() });
     }
-    let (caller, target, now) = (caller.account.clone(), call.target.clone(), server.clock.now());
+    let (caller, target, now) = (caller.principal.clone(), call.target.clone(), server.clock.now());
     server
         .store
         .read(move |store| {
             // What enables services cannot be switched off by itself.
-            if api != Api::ServiceUsage && !services::is_enabled(store, &caller.project, api.service(), now)?
+            if api != Api::ServiceUsage && !services::is_enabled(store, caller.project(), api.service(), now)?
             {
-                let project = caller.project.clone();
+                let project = caller.project().to_owned();
                 return Err(ApiError::ServiceDisabled { service: api.service(), project });
             }
             if may(store, &caller, &target, permission)? {
@@ -38,9 +40,9 @@ pub async fn check(server: &Server, caller: &Caller, call: &ApiCall) -> Result<(
         .await
 }
 
-fn may(store: &impl Ask, caller: &Account, target: &Target, permission: &str) -> Result<bool, ApiError> {
+fn may(store: &impl Ask, caller: &Principal, target: &Target, permission: &str) -> Result<bool, ApiError> {
     // Everybody may ask what they may do.
-    if caller.admin || permission.is_empty() {
+    if caller.is_admin() || permission.is_empty() {
         return Ok(true);
     }
     match target {
@@ -62,7 +64,7 @@ fn may(store: &impl Ask, caller: &Account, target: &Target, permission: &str) ->
 
 fn on_account(
     store: &impl Ask,
-    caller: &Account,
+    caller: &Principal,
     at: &AccountPath,
     permission: &str,
 ) -> Result<bool, ApiError> {
@@ -71,18 +73,18 @@ fn on_account(
     Ok(holds(store, caller, project, found.as_ref(), permission)?)
 }
 
-/// Whether an account has a permission on a project, or on an account in it.
+/// Whether somebody has a permission on a project, or on an account in it.
 ///
 /// # Errors
 /// [`StoreError`].
 pub fn holds(
     store: &impl Ask,
-    caller: &Account,
+    caller: &Principal,
     project: &str,
     account: Option<&Account>,
     permission: &str,
 ) -> Result<bool, StoreError> {
-    if caller.admin || grants(&store.policy(&project_place(project))?, caller, permission) {
+    if caller.is_admin() || grants(&store.policy(&project_place(project))?, caller, permission) {
         return Ok(true);
     }
     match account {
@@ -91,11 +93,10 @@ pub fn holds(
     }
 }
 
-fn grants(policy: &Policy, caller: &Account, permission: &str) -> bool {
-    let is_caller = |member: &Member| matches!(member, Member::Account { unique_id, .. } if *unique_id == caller.unique_id);
+fn grants(policy: &Policy, caller: &Principal, permission: &str) -> bool {
     policy.bindings().iter().any(|binding| {
         binding.condition.is_none()
             && roles::allows(&binding.role, permission)
-            && binding.members.iter().any(is_caller)
+            && binding.members.iter().any(|member| caller.is(member))
     })
 }

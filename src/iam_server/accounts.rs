@@ -12,10 +12,11 @@ use super::random;
 use super::settings::UNDELETE_WINDOW;
 use super::store::Ask;
 use super::wire::errors::ApiError;
+use super::wire::operation::Operation;
 use super::wire::query::Query;
 use super::wire::render;
 use super::wire::requests::{self, AccountFields, CreateAccount, Empty, PatchAccount};
-use super::wire::route::{AccountPath, Operation};
+use super::wire::route::AccountPath;
 
 const MAX_DISPLAY_NAME_BYTES: usize = 100;
 const MAX_DESCRIPTION_BYTES: usize = 256;

@@ -6,23 +6,30 @@ use jiff::SignedDuration;
 
 use super::Server;
 use super::last_use;
-use super::model::{Account, project_of_email};
+use super::model::{Account, Holder};
+use super::principal::Principal;
 use super::signed_token::SignedToken;
 use super::store::{Ask as _, Read, StoreError};
 use super::wire::errors::ApiError;
-use super::wire::route::Api;
+use super::wire::operation::Api;
 
 /// The scope of everything in the cloud.
 const CLOUD_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 impl Api {
-    const ALL: [Self; 5] =
-        [Self::Iam, Self::ResourceManager, Self::ServiceUsage, Self::OrgPolicy, Self::PolicyAnalyzer];
+    const ALL: [Self; 6] = [
+        Self::Iam,
+        Self::Credentials,
+        Self::ResourceManager,
+        Self::ServiceUsage,
+        Self::OrgPolicy,
+        Self::PolicyAnalyzer,
+    ];
 
     /// Scopes with which it may be called.
     fn scopes(self) -> &'static [&'static str] {
         match self {
-            Self::Iam => &[CLOUD_SCOPE, "https://www.googleapis.com/auth/iam"],
+            Self::Iam | Self::Credentials => &[CLOUD_SCOPE, "https://www.googleapis.com/auth/iam"],
             Self::ServiceUsage => &[CLOUD_SCOPE, "https://www.googleapis.com/auth/service.management"],
             Self::ResourceManager | Self::OrgPolicy | Self::PolicyAnalyzer => &[CLOUD_SCOPE],
         }
@@ -32,6 +39,7 @@ impl Api {
     fn audience(self) -> &'static str {
         match self {
             Self::Iam => "https://iam.googleapis.com",
+            Self::Credentials => "https://iamcredentials.googleapis.com",
             Self::ResourceManager => "https://cloudresourcemanager.googleapis.com",
             Self::ServiceUsage => "https://serviceusage.googleapis.com",
             Self::OrgPolicy => "https://orgpolicy.googleapis.com",
@@ -72,8 +80,8 @@ impl AuthKind {
 
 /// A caller whose credential has been checked.
 pub struct Caller {
-    /// The account.
-    pub account: Account,
+    /// Who it is.
+    pub principal: Principal,
     /// What the credential is for.
     reach: Reach,
 }
@@ -143,8 +151,11 @@ async fn by_access_token(server: &Server, token: &str) -> Result<Option<Caller>,
             if now >= token.expires {
                 return Ok(None);
             }
-            let account = store.account(&token.account)?.filter(Account::is_usable);
-            Ok(account.map(|account| Caller { account, reach: Reach::Scopes(token.scope) }))
+            let principal = match token.holder {
+                Holder::Account(id) => store.account(&id)?.filter(Account::is_usable).map(Principal::Account),
+                Holder::Federated(federated) => Some(Principal::Federated(federated)),
+            };
+            Ok(principal.map(|principal| Caller { principal, reach: Reach::Scopes(token.scope) }))
         })
         .await
 }
@@ -153,7 +164,7 @@ async fn by_signature(server: &Server, token: &str) -> Result<Option<Caller>, Ap
     let Some(token) = SignedToken::parse(token) else { return Ok(None) };
     let now = server.clock.now();
     let day = last_use::day_of(now)?;
-    let own = server.own_urls();
+    let (own, projects) = (server.own_urls(), server.settings.projects.clone());
     let found = server
         .store
         .read(move |store| {
@@ -172,31 +183,30 @@ async fn by_signature(server: &Server, token: &str) -> Result<Option<Caller>, Ap
                 (None, Some(scope)) => Reach::Scopes(scope.to_owned()),
                 (None, None) => return Ok(None),
             };
-            let Some(account) = issuer(store, &token)? else { return Ok(None) };
+            let Some(account) = issuer(store, &projects, &token)? else { return Ok(None) };
             let keys = store.keys_of(&account.unique_id)?;
             let Some(signer) = token.signer(keys.iter().filter(|key| key.is_usable(now))) else {
                 return Ok(None);
             };
             let news = last_use::is_news(store, &account.unique_id, &signer.id, day)?;
-            Ok::<_, ApiError>(Some((Caller { account, reach }, news.then(|| signer.id.clone()))))
+            Ok::<_, ApiError>(Some((account, reach, news.then(|| signer.id.clone()))))
         })
         .await?;
-    let Some((caller, unnoted)) = found else { return Ok(None) };
+    let Some((account, reach, unnoted)) = found else { return Ok(None) };
+    let unique_id = account.unique_id.clone();
     if let Some(key) = unnoted {
-        let account = caller.account.unique_id.clone();
-        server.store.write(move |store| last_use::note(store, &account, &key, day)).await?;
+        server.store.write(move |store| last_use::note(store, &unique_id, &key, day)).await?;
     }
-    Ok(Some(caller))
+    Ok(Some(Caller { principal: Principal::Account(account), reach }))
 }
 
 /// The live account that a token names as its issuer.
 ///
 /// # Errors
 /// [`StoreError`] if the store cannot be read.
-pub fn issuer(store: &Read, token: &SignedToken) -> Result<Option<Account>, StoreError> {
+pub fn issuer(store: &Read, projects: &[String], token: &SignedToken) -> Result<Option<Account>, StoreError> {
     let Some(email) = token.claims().iss.as_deref() else { return Ok(None) };
-    let Some(project) = project_of_email(email) else { return Ok(None) };
-    Ok(store.account_by_email(project, email)?.filter(Account::is_usable))
+    Ok(store.account_named(projects, email)?.filter(Account::is_usable))
 }
 
 fn is_one_of<T: AsRef<str>>(audience: &str, known: &[T]) -> bool {
@@ -236,7 +246,7 @@ mod tests {
             deleted: None,
             revision: 1,
         };
-        Caller { account, reach }
+        Caller { principal: Principal::Account(account), reach }
     }
 
     #[test]

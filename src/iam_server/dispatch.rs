@@ -7,9 +7,10 @@ use super::caller::Caller;
 use super::policies::Resource;
 use super::wire::enums::EnumEncoding;
 use super::wire::errors::ApiError;
+use super::wire::operation::Operation;
 use super::wire::query::Query;
-use super::wire::route::{AccountPath, ApiCall, Operation, Target};
-use super::{Server, accounts, keys, last_use, org_policy, policies, projects, services};
+use super::wire::route::{AccountPath, ApiCall, Target};
+use super::{Server, accounts, impersonation, keys, last_use, org_policy, policies, projects, services};
 
 /// What a request says beside its path.
 pub struct Asked<'r> {
@@ -97,6 +98,9 @@ async fn on_account(
         Operation::ACCOUNTS_UNDELETE => accounts::undelete(server, at, body).await,
         Operation::ACCOUNTS_DISABLE => accounts::set_disabled(server, at, body, operation, true).await,
         Operation::ACCOUNTS_ENABLE => accounts::set_disabled(server, at, body, operation, false).await,
+        Operation::GENERATE_ACCESS_TOKEN => {
+            impersonation::generate(server, at, asked.caller.principal.clone(), body).await
+        }
         Operation::KEYS_LIST => keys::list(server, at, asked.query, encoding).await,
         Operation::KEYS_CREATE => keys::create(server, at, body, encoding, asked.attempt).await,
         Operation::KEYS_UPLOAD => keys::upload(server, at, body, encoding, asked.attempt).await,

@@ -18,14 +18,17 @@ use super::caller::{authenticate, bearer};
 use super::connection::Scissors;
 use super::dispatch::{Asked, dispatch};
 use super::faults::Action;
+use super::metadata::{Content, FLAVOR, MetadataError};
 use super::model::email;
 use super::request_log::Entry;
+use super::sts::StsError;
 use super::token::{Form, TokenError};
 use super::wire::errors::ApiError;
+use super::wire::operation::Operation;
 use super::wire::query::Query;
 use super::wire::requests::{CreateAccount, parse};
-use super::wire::route::{ApiCall, Operation, Route, Target};
-use super::{Server, access, accounts, control, public_keys, token};
+use super::wire::route::{ApiCall, Route, Target};
+use super::{Server, access, accounts, control, metadata, public_keys, sts, token};
 
 /// The longest body; a certificate has 2 KiB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -42,6 +45,10 @@ struct Reply {
     body: Value,
     cache: &'static str,
     challenge: bool,
+    /// Whether the body is a text to be sent as it is, not a document.
+    plain: bool,
+    /// Whether it comes from the metadata server.
+    metadata: bool,
 }
 
 /// Answers are not to be kept, but for public keys.
@@ -49,7 +56,24 @@ const NO_STORE: &str = "no-store";
 
 impl Reply {
     fn ok(body: Value) -> Self {
-        Self { status: StatusCode::OK, body, cache: NO_STORE, challenge: false }
+        Self {
+            status: StatusCode::OK,
+            body,
+            cache: NO_STORE,
+            challenge: false,
+            plain: false,
+            metadata: false,
+        }
+    }
+}
+
+impl Reply {
+    fn metadata(content: Content) -> Self {
+        let (body, plain) = match content {
+            Content::Text(text) => (text.into(), true),
+            Content::Document(document) => (document, false),
+        };
+        Self { plain, metadata: true, ..Self::ok(body) }
     }
 }
 
@@ -60,7 +84,7 @@ impl From<ApiError> for Reply {
             log_internal(&error);
         }
         let challenge = matches!(error, ApiError::Unauthenticated);
-        Self { status, body: error.body(), cache: NO_STORE, challenge }
+        Self { status, challenge, ..Self::ok(error.body()) }
     }
 }
 
@@ -70,7 +94,27 @@ impl From<TokenError> for Reply {
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             log_internal(&error);
         }
-        Self { status, body: error.body(), cache: NO_STORE, challenge: false }
+        Self { status, ..Self::ok(error.body()) }
+    }
+}
+
+impl From<StsError> for Reply {
+    fn from(error: StsError) -> Self {
+        let status = error.code().0;
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            log_internal(&error);
+        }
+        Self { status, ..Self::ok(error.body()) }
+    }
+}
+
+impl From<MetadataError> for Reply {
+    fn from(error: MetadataError) -> Self {
+        let status = error.status();
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            log_internal(&error);
+        }
+        Self { status, ..Self::metadata(Content::Text(error.to_string())) }
     }
 }
 
@@ -149,6 +193,9 @@ fn operation_name(route: &Route) -> &'static str {
     match route {
         Route::Api(call) => call.operation.name,
         Route::Token => Operation::TOKEN.name,
+        Route::StsToken => Operation::STS_TOKEN.name,
+        Route::Metadata(_) => Operation::METADATA.name,
+        Route::Root => "root",
         Route::PublicKeys { .. } => "public_keys",
         Route::Faults(_) => "faults",
         Route::Settings(_) => "settings",
@@ -185,6 +232,12 @@ async fn answer(
     let reply = match route {
         Route::Api(call) => return api(server, call, parts, query, body, entry).await,
         Route::Token => return token_endpoint(server, body, entry).await,
+        Route::StsToken => return sts_endpoint(server, body, entry).await,
+        Route::Metadata(path) => return metadata_endpoint(server, &path, query, parts, entry).await,
+        // Python's client looks only at the header.
+        Route::Root if server.tunables.metadata_account().is_some() => {
+            Reply::metadata(Content::Text("computeMetadata/\n".to_owned()))
+        }
         Route::PublicKeys { format, email } => match public_keys::show(server, format, email).await {
             Ok(body) => Reply { cache: public_keys::CACHE_CONTROL, ..Reply::ok(body) },
             Err(error) => error.into(),
@@ -196,7 +249,7 @@ async fn answer(
             control::settings(server, &method, body).map_or_else(Reply::from, Reply::ok)
         }
         Route::Unbuilt(what) => ApiError::Unimplemented { what }.into(),
-        Route::Faults(_) | Route::Settings(_) | Route::Unknown => ApiError::UnknownPath.into(),
+        Route::Faults(_) | Route::Settings(_) | Route::Root | Route::Unknown => ApiError::UnknownPath.into(),
     };
     Outcome::Answer(reply)
 }
@@ -216,7 +269,7 @@ async fn api(
         Ok(caller) => caller,
         Err(error) => return Outcome::Answer(error.into()),
     };
-    entry.caller = Some(caller.account.email.clone());
+    entry.caller = Some(caller.principal.name());
     if let Err(error) = access::check(server, &caller, &call).await {
         return Outcome::Answer(error.into());
     }
@@ -301,13 +354,60 @@ async fn token_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Out
     outcome
 }
 
+async fn sts_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Outcome {
+    let fault = server.faults.take(Operation::STS_TOKEN, None);
+    entry.fault = fault.as_ref().map(Action::name);
+    let injected = |status, code, message| StsError::Injected { status, code, message }.into();
+    let caller = &mut entry.caller;
+    let exchanged = async {
+        match sts::exchange(server, body).await {
+            Ok((answer, name)) => {
+                *caller = Some(name);
+                Reply::ok(answer)
+            }
+            Err(error) => error.into(),
+        }
+    };
+    with_fault(fault, injected, exchanged).await
+}
+
+async fn metadata_endpoint(
+    server: &Server,
+    path: &[String],
+    query: &Query,
+    parts: &Parts,
+    entry: &mut Entry,
+) -> Outcome {
+    let fault = server.faults.take(Operation::METADATA, None);
+    entry.fault = fault.as_ref().map(Action::name);
+    let injected = |status, _, message| Reply { status, ..Reply::metadata(Content::Text(message)) };
+    let caller = &mut entry.caller;
+    let answered = async {
+        match metadata::answer(server, path, query, &parts.headers).await {
+            Ok((content, name)) => {
+                *caller = name;
+                Reply::metadata(content)
+            }
+            Err(error) => error.into(),
+        }
+    };
+    with_fault(fault, injected, answered).await
+}
+
 /// Writes the answer. Without one the connection is cut already, and nothing of this is sent.
 fn respond(server: &Server, reply: Option<Reply>) -> Response {
     let Some(reply) = reply else { return Response::new(Body::empty()) };
-    let mut response = Response::new(Body::from(reply.body.to_string()));
+    let (text, kind) = match &reply.body {
+        Value::String(text) if reply.plain => (text.clone(), "application/text"),
+        document => (document.to_string(), "application/json; charset=UTF-8"),
+    };
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if reply.metadata {
+        headers.insert(FLAVOR.0, HeaderValue::from_static(FLAVOR.1));
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(reply.cache));
     if reply.challenge {
         let challenge = HeaderValue::from_static("Bearer realm=\"https://accounts.google.com/\"");

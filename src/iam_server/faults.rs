@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::wire::route::Operation;
+use super::wire::operation::Operation;
 
 /// A fault as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

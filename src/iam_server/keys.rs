@@ -15,10 +15,11 @@ use super::random;
 use super::store::{Ask as _, Write};
 use super::wire::enums::{DisableReason, EnumEncoding, KeyAlgorithm, KeyType, PrivateKeyType, PublicKeyType};
 use super::wire::errors::ApiError;
+use super::wire::operation::Operation;
 use super::wire::query::Query;
 use super::wire::render;
 use super::wire::requests::{self, CreateKey, DisableKey, Empty, UploadKey};
-use super::wire::route::{AccountPath, Operation};
+use super::wire::route::AccountPath;
 use crate::credential::{
     GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes, parse_certificate, self_signed, spki_pem,
 };

@@ -13,8 +13,8 @@ use super::accounts::known_project;
 use super::model::Account;
 use super::store::{Ask, Record, StoreError, Write, key_place};
 use super::wire::errors::ApiError;
+use super::wire::operation::{ActivityType, Operation};
 use super::wire::query::Query;
-use super::wire::route::{ActivityType, Operation};
 
 /// Where a day begins and ends.
 const ZONE: &str = "America/Los_Angeles";

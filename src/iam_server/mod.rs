@@ -1,5 +1,6 @@
 //! The embedded IAM server: the account, key and policy methods of Google IAM v1, projects with their policies and
-//! services, constraints, last uses, the OAuth2 token endpoint and the public key endpoints, over a durable store.
+//! services, constraints, last uses, the token endpoints (OAuth2, federation, impersonation, a machine's metadata) and the
+//! public key endpoints, over a durable store.
 //!
 //! It is meant for clusters without a cloud, and for tests that need a backend which really verifies. Callers prove
 //! who they are with the same credentials as at Google; accounts that are marked as administrators may call everything,
@@ -15,12 +16,16 @@ mod control;
 mod dispatch;
 mod exchange;
 mod faults;
+mod federation;
+mod impersonation;
 mod keys;
 mod last_use;
+mod metadata;
 mod model;
 mod org_policy;
 mod policies;
 mod policy;
+mod principal;
 mod projects;
 mod public_keys;
 mod random;
@@ -30,6 +35,7 @@ mod services;
 mod settings;
 mod signed_token;
 mod store;
+mod sts;
 mod token;
 mod wire;
 
@@ -48,6 +54,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::{ADMIN_ACCOUNT, AdminError};
+pub use federation::{NoProvider, ProviderError, ProviderSpec};
 pub use org_policy::{Constraint, NoConstraint};
 pub use settings::{KeyLimitError, Settings, SettingsError, parse_duration};
 pub use store::StoreError;

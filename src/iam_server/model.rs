@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::principal::Federated;
 use crate::credential::Expiry;
 
 /// A service account.
@@ -109,11 +110,21 @@ impl Key {
     }
 }
 
+/// Whom an access token speaks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Holder {
+    /// The account with this unique id.
+    Account(String),
+    /// Somebody from elsewhere.
+    Federated(Federated),
+}
+
 /// An access token that was handed out; the token itself is not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessToken {
-    /// The account's unique id.
-    pub account: String,
+    /// Whom it speaks for.
+    pub holder: Holder,
     /// What it may be used for: scopes, separated by blanks.
     pub scope: String,
     /// When it ends.

@@ -13,7 +13,7 @@ use super::Server;
 use super::accounts::known_project;
 use super::model::Account;
 use super::wire::errors::ApiError;
-use super::wire::route::Operation;
+use super::wire::operation::Operation;
 use crate::credential::Expiry;
 
 /// Lifetimes that the constraint on expiry takes, in hours.

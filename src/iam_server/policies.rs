@@ -11,9 +11,10 @@ use super::model::{Account, project_of_email};
 use super::policy::{Member, Policy, Refusal};
 use super::store::{Ask, StoreError, account_place, project_place};
 use super::wire::errors::ApiError;
+use super::wire::operation::Operation;
 use super::wire::query::Query;
 use super::wire::requests::{self, GetPolicy, SetPolicy, TestPermissions};
-use super::wire::route::{AccountPath, Operation};
+use super::wire::route::AccountPath;
 
 /// Kinds of members that are stored as they are written.
 const STRANGERS: [&str; 8] = [
@@ -123,7 +124,7 @@ pub async fn test(
         return Err(ApiError::invalid(format!("Permission {wild} is not valid for this resource.")));
     }
     let projects = server.settings.projects.clone();
-    let caller = caller.account.clone();
+    let caller = caller.principal.clone();
     let held: Vec<String> = server
         .store
         .read(move |store| {

@@ -10,7 +10,7 @@ use super::random;
 use super::store::{Ask as _, Record, Write};
 use super::wire::enums::{EnumEncoding, ProjectState, WireEnum as _};
 use super::wire::errors::ApiError;
-use super::wire::route::{Operation, ResourceManager};
+use super::wire::operation::{Operation, ResourceManager};
 
 /// What is stored of a project.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,6 +60,12 @@ impl Projects {
         let number: Option<u64> = name.parse().ok();
         let found = self.0.iter().find(|project| Some(project.stored.number) == number);
         found.map_or(name, |project| &project.id)
+    }
+
+    /// The id and the name of the first one, which has what belongs to the server as a whole.
+    pub fn first(&self) -> Option<(String, String)> {
+        let first = self.0.first()?;
+        Some((first.id.clone(), format!("projects/{}", first.stored.number)))
     }
 
     /// `projects/NUMBER`, as resources other than accounts are named.

@@ -13,9 +13,9 @@ use super::random;
 use super::store::{Ask, Record, StoreError};
 use super::wire::enums::{EnumEncoding, ServiceState, WireEnum as _};
 use super::wire::errors::ApiError;
+use super::wire::operation::Operation;
 use super::wire::query::Query;
 use super::wire::requests::{self, BatchEnable, DisableService, Empty};
-use super::wire::route::Operation;
 
 /// The services that can be named: name, title, and whether a new project has it. It has what this server serves
 /// itself, but for Earth Engine, which at Google nobody has without asking for it either.

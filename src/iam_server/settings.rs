@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
+use super::federation::{ProviderError, ProviderSpec};
 use super::org_policy::{Constraint, NoConstraint, OrgPolicy};
 
 /// How far a caller's clock may be off when its signed tokens are checked. Google tolerates about this much.
@@ -57,6 +58,10 @@ pub struct Settings {
     pub service_delay: SignedDuration,
     /// How late the last use of a key is told.
     pub activity_lag: SignedDuration,
+    /// Who vouches for callers from elsewhere.
+    pub identity_providers: Vec<ProviderSpec>,
+    /// The address of the account that the metadata server has.
+    pub metadata_account: Option<String>,
     /// Constraints on accounts and keys.
     pub constraints: Vec<Constraint>,
     /// How far the server's clock is ahead.
@@ -101,6 +106,9 @@ pub enum SettingsError {
     /// A text that is no constraint.
     #[error(transparent)]
     Constraint(#[from] NoConstraint),
+    /// An identity provider that cannot be used.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// A clock that leaves the calendar.
     #[error("clock offset {offset:#} must lie within 20 years of zero")]
     ClockOffset {
@@ -143,6 +151,7 @@ impl Settings {
                 return Err(SettingsError::ExternalUrl { url: url.clone() });
             }
         }
+        self.identity_providers.iter().try_for_each(ProviderSpec::check)?;
         Delays::of(self).check()?;
         check_clock_offset(self.clock_offset)
     }
@@ -204,7 +213,15 @@ impl Delays {
 
 /// The settings that tests change while the server runs.
 #[derive(Debug)]
-pub struct Tunables(Mutex<(Delays, OrgPolicy)>);
+pub struct Tunables(Mutex<Tuned>);
+
+/// What holds at present.
+#[derive(Debug, Clone)]
+struct Tuned {
+    delays: Delays,
+    policy: OrgPolicy,
+    metadata_account: Option<String>,
+}
 
 /// A change of tunables, and how they are shown: `GET` and `PUT /settings`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -223,6 +240,9 @@ pub struct TunablesBody {
     /// All constraints that hold from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constraints: Option<Vec<String>>,
+    /// The address of the account that the metadata server has; empty: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_account: Option<String>,
     /// How far the server's clock is ahead of the machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_offset: Option<String>,
@@ -231,32 +251,40 @@ pub struct TunablesBody {
 impl Tunables {
     /// Starts with settings that [`Settings::check`] has accepted.
     pub fn new(settings: &Settings) -> Self {
-        let policy = settings.constraints.iter().copied().collect();
-        Self(Mutex::new((Delays::of(settings), policy)))
+        Self(Mutex::new(Tuned {
+            delays: Delays::of(settings),
+            policy: settings.constraints.iter().copied().collect(),
+            metadata_account: settings.metadata_account.clone(),
+        }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Delays, OrgPolicy)> {
+    fn lock(&self) -> MutexGuard<'_, Tuned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long keys wait at present.
     pub fn activation_delay(&self) -> SignedDuration {
-        self.lock().0.activation
+        self.lock().delays.activation
     }
 
     /// How long enabling a service takes at present.
     pub fn service_delay(&self) -> SignedDuration {
-        self.lock().0.service
+        self.lock().delays.service
     }
 
     /// How late the last use of a key is told at present.
     pub fn activity_lag(&self) -> SignedDuration {
-        self.lock().0.activity
+        self.lock().delays.activity
     }
 
     /// The constraints that hold at present.
     pub fn org_policy(&self) -> OrgPolicy {
-        self.lock().1.clone()
+        self.lock().policy.clone()
+    }
+
+    /// The address of the account that the metadata server has at present.
+    pub fn metadata_account(&self) -> Option<String> {
+        self.lock().metadata_account.clone()
     }
 
     /// Changes what the body names, all of it or nothing.
@@ -264,23 +292,26 @@ impl Tunables {
     /// # Errors
     /// [`SettingsError`] for a bad duration or constraint.
     pub fn apply(&self, body: &TunablesBody, clock: &Clock) -> Result<(), SettingsError> {
-        let (mut delays, mut policy) = self.lock().clone();
+        let mut tuned = self.lock().clone();
         for (text, delay) in [
-            (&body.key_activation_delay, &mut delays.activation),
-            (&body.service_delay, &mut delays.service),
-            (&body.activity_lag, &mut delays.activity),
+            (&body.key_activation_delay, &mut tuned.delays.activation),
+            (&body.service_delay, &mut tuned.delays.service),
+            (&body.activity_lag, &mut tuned.delays.activity),
         ] {
             if let Some(text) = text {
                 *delay = parse_duration(text)?;
             }
         }
-        delays.check()?;
+        tuned.delays.check()?;
         if let Some(texts) = &body.constraints {
-            policy = texts.iter().map(|text| text.parse()).collect::<Result<_, NoConstraint>>()?;
+            tuned.policy = texts.iter().map(|text| text.parse()).collect::<Result<_, NoConstraint>>()?;
         }
         let offset = body.clock_offset.as_deref().map(parse_duration).transpose()?;
         offset.map_or(Ok(()), check_clock_offset)?;
-        *self.lock() = (delays, policy);
+        if let Some(email) = &body.metadata_account {
+            tuned.metadata_account = Some(email.clone()).filter(|email| !email.is_empty());
+        }
+        *self.lock() = tuned;
         if let Some(offset) = offset {
             clock.set_offset(offset);
         }
@@ -289,12 +320,13 @@ impl Tunables {
 
     /// What holds at present.
     pub fn show(&self, clock: &Clock) -> TunablesBody {
-        let (delays, policy) = self.lock().clone();
+        let Tuned { delays, policy, metadata_account } = self.lock().clone();
         TunablesBody {
             key_activation_delay: Some(format!("{:#}", delays.activation)),
             service_delay: Some(format!("{:#}", delays.service)),
             activity_lag: Some(format!("{:#}", delays.activity)),
             constraints: Some(policy.constraints().map(|constraint| constraint.to_string()).collect()),
+            metadata_account,
             clock_offset: Some(format!("{:#}", clock.offset())),
         }
     }
@@ -335,6 +367,8 @@ mod tests {
             key_activation_delay: SignedDuration::ZERO,
             service_delay: SignedDuration::ZERO,
             activity_lag: SignedDuration::ZERO,
+            identity_providers: Vec::new(),
+            metadata_account: None,
             constraints: Vec::new(),
             clock_offset: SignedDuration::ZERO,
             strict: true,
@@ -352,6 +386,7 @@ mod tests {
             service_delay: Some("6s".into()),
             activity_lag: Some("48h".into()),
             constraints: Some(vec!["iam.serviceAccountKeyExpiryHours=24".into()]),
+            metadata_account: Some("billing@p1.iam.gserviceaccount.com".into()),
             clock_offset: Some("-1h".into()),
         };
         for bad in [
@@ -368,6 +403,7 @@ mod tests {
         assert_eq!(tunables.activity_lag(), SignedDuration::from_hours(48));
         assert_eq!(clock.offset(), SignedDuration::from_hours(-1));
         let policy = tunables.org_policy();
+        assert!(tunables.metadata_account().is_some());
         let shown = tunables.show(&clock);
         tunables.apply(&shown, &clock).unwrap();
         assert_eq!(clock.offset(), SignedDuration::from_hours(-1));

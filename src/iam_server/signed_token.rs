@@ -101,12 +101,21 @@ impl SignedToken {
             .find(|key| self.is_signed_by(&key.public_pem))
     }
 
+    /// The key that the token names.
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
     /// Whether the private half of this public key (PEM) made the signature.
     pub fn is_signed_by(&self, public_pem: &str) -> bool {
+        RsaPublicKey::from_public_key_pem(public_pem).is_ok_and(|public| self.is_signed_by_key(public))
+    }
+
+    /// Whether the private half of this public key made the signature.
+    pub fn is_signed_by_key(&self, public: RsaPublicKey) -> bool {
         if self.algorithm != "RS256" {
             return false;
         }
-        let Ok(public) = RsaPublicKey::from_public_key_pem(public_pem) else { return false };
         let Ok(signature) = Signature::try_from(self.signature.as_slice()) else { return false };
         VerifyingKey::<Sha256>::new(public).verify(self.message.as_bytes(), &signature).is_ok()
     }

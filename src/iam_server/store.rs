@@ -189,6 +189,17 @@ pub trait Ask {
         self.account(found.value())
     }
 
+    /// An account that is not deleted, by address, in any of these projects. Most addresses name theirs; those of default
+    /// accounts do not.
+    fn account_named(&self, projects: &[String], email: &str) -> Result<Option<Account>, StoreError> {
+        for project in projects {
+            if let Some(account) = self.account_by_email(project, email)? {
+                return Ok(Some(account));
+            }
+        }
+        Ok(None)
+    }
+
     /// Up to `limit` accounts of a project that are not deleted, in the order of their addresses, after `after`.
     fn accounts_after(&self, project: &str, after: &str, limit: usize) -> Result<Vec<Account>, StoreError> {
         let mut accounts = Vec::new();

@@ -1,21 +1,21 @@
 //! The OAuth2 token endpoint: a JWT that a key signed, for an access token (RFC 7523).
 
 use axum::http::StatusCode;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::caller::{issuer, token_hash};
-use super::model::AccessToken;
+use super::model::{AccessToken, Holder};
 use super::signed_token::SignedToken;
-use super::store::{Ask as _, StoreError, Write};
+use super::store::{Ask as _, StoreError};
 use super::{Server, last_use, random};
 
 /// The only grant that is served.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// How long an access token lives.
-const LIFETIME: SignedDuration = SignedDuration::from_secs(3599);
+pub const LIFETIME: SignedDuration = SignedDuration::from_secs(3599);
 
 /// The longest assertion.
 const LONGEST_ASSERTION: SignedDuration = SignedDuration::from_hours(1);
@@ -92,8 +92,22 @@ pub enum TokenError {
     /// A time could not be computed.
     #[error("Internal error encountered.")]
     Time(#[from] jiff::Error),
-    /// The random source failed.
+    /// The token could not be made.
     #[error("Internal error encountered.")]
+    Mint(#[from] MintError),
+}
+
+/// Why no access token could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its end could not be computed.
+    #[error("the end of an access token cannot be computed")]
+    Time(#[from] jiff::Error),
+    /// The random source failed.
+    #[error("the random source failed")]
     Random(#[from] aws_lc_rs::error::Unspecified),
 }
 
@@ -112,7 +126,7 @@ impl TokenError {
             Self::ScopeMissing => (StatusCode::BAD_REQUEST, "invalid_scope"),
             Self::IdToken => (StatusCode::NOT_IMPLEMENTED, "unsupported_response_type"),
             Self::Injected { status, code, .. } => (*status, code),
-            Self::Store(_) | Self::Time(_) | Self::Random(_) => {
+            Self::Store(_) | Self::Time(_) | Self::Mint(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal_failure")
             }
         }
@@ -168,11 +182,12 @@ impl Form {
 pub async fn exchange(server: &Server, token: SignedToken) -> Result<Value, TokenError> {
     let now = server.clock.now();
     let delay = server.tunables.activation_delay();
-    let own = server.own_urls();
-    let (grant, signer) = server
+    let (own, projects) = (server.own_urls(), server.settings.projects.clone());
+    let day = last_use::day_of(now)?;
+    let (account, scope, unnoted) = server
         .store
         .read(move |store| {
-            let account = issuer(store, &token)?.ok_or(TokenError::AccountNotFound)?;
+            let account = issuer(store, &projects, &token)?.ok_or(TokenError::AccountNotFound)?;
             let keys = store.keys_of(&account.unique_id)?;
             let candidates = keys.iter().filter(|key| key.is_usable(now) && key.is_active(now, delay));
             let signer = token.signer(candidates).ok_or(TokenError::Signature)?.id.clone();
@@ -193,20 +208,35 @@ pub async fn exchange(server: &Server, token: SignedToken) -> Result<Value, Toke
                     None => TokenError::ScopeMissing,
                 });
             }
-            let expires = now.checked_add(LIFETIME)?;
-            Ok((AccessToken { account: account.unique_id, scope: scope.to_owned(), expires }, signer))
+            let news = last_use::is_news(store, &account.unique_id, &signer, day)?;
+            Ok((account.unique_id, scope.to_owned(), news.then_some(signer)))
         })
         .await?;
+    if let Some(key) = unnoted {
+        let user = account.clone();
+        server.store.write(move |store| last_use::note(store, &user, &key, day)).await?;
+    }
+    let (secret, _) = mint(server, Holder::Account(account), scope, LIFETIME).await?;
+    Ok(json!({ "access_token": secret, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" }))
+}
+
+/// Hands out an access token; it and its end.
+///
+/// # Errors
+/// [`MintError`].
+pub async fn mint(
+    server: &Server,
+    holder: Holder,
+    scope: String,
+    lifetime: SignedDuration,
+) -> Result<(String, Timestamp), MintError> {
+    let now = server.clock.now();
+    let expires = now.checked_add(lifetime)?;
     let secret = random::access_token()?;
     let hash = token_hash(&secret);
-    let day = last_use::day_of(now)?;
-    let noted = move |store: &mut Write<'_>| {
-        store.put_token(&hash, &grant, now)?;
-        last_use::note(store, &grant.account, &signer, day)?;
-        Ok::<_, TokenError>(())
-    };
-    server.store.write(noted).await?;
-    Ok(json!({ "access_token": secret, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" }))
+    let token = AccessToken { holder, scope, expires };
+    server.store.write(move |store| store.put_token(&hash, &token, now).map_err(MintError::from)).await?;
+    Ok((secret, expires))
 }
 
 fn is_token_endpoint(audience: &str, own: &[String]) -> bool {

@@ -8,6 +8,7 @@ use crate::iam_server::org_policy::Ban;
 use crate::iam_server::policy::Refusal;
 use crate::iam_server::settings::KeyLimitError;
 use crate::iam_server::store::StoreError;
+use crate::iam_server::token::MintError;
 
 /// What a method of the API can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +142,9 @@ pub enum ApiError {
     /// An answer could not be written.
     #[error("Internal error encountered.")]
     Answer(#[from] serde_json::Error),
+    /// An access token could not be made.
+    #[error("Internal error encountered.")]
+    Mint(#[from] MintError),
     /// The random source failed.
     #[error("Internal error encountered.")]
     Random(#[from] aws_lc_rs::error::Unspecified),
@@ -186,6 +190,7 @@ impl ApiError {
             | Self::Worker(_)
             | Self::Generator(_)
             | Self::Answer(_)
+            | Self::Mint(_)
             | Self::Random(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
         }
     }

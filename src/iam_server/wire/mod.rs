@@ -2,6 +2,7 @@
 
 pub mod enums;
 pub mod errors;
+pub mod operation;
 pub mod query;
 pub mod render;
 pub mod requests;

@@ -310,6 +310,26 @@ impl RequestBody for TestPermissions {
     }
 }
 
+/// `generateAccessToken`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct GenerateAccessToken {
+    /// What for.
+    pub scope: Vec<String>,
+    /// How long, such as `3600s`.
+    pub lifetime: Option<String>,
+    /// Who speaks for whom on the way from the caller to the account.
+    pub delegates: Vec<String>,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+impl RequestBody for GenerateAccessToken {
+    fn unknown_field(&self) -> Option<String> {
+        first(&self.unknown)
+    }
+}
+
 /// `services.disable`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -3,128 +3,7 @@
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
-/// A method of the API, as faults and the request log name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Operation {
-    /// Such as `keys.create`.
-    pub name: &'static str,
-    /// The permission that it needs; empty where there is none to have.
-    pub permission: &'static str,
-    /// Which of Google's APIs it belongs to.
-    pub api: Api,
-}
-
-/// The APIs, each of which takes tokens of other scopes and audiences.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Api {
-    /// IAM.
-    Iam,
-    /// Resource Manager.
-    ResourceManager,
-    /// Service Usage.
-    ServiceUsage,
-    /// Organization Policy.
-    OrgPolicy,
-    /// Policy Analyzer.
-    PolicyAnalyzer,
-}
-
-/// The versions of Resource Manager, which describe a project differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResourceManager {
-    /// v1.
-    V1,
-    /// v3.
-    V3,
-}
-
-/// What Policy Analyzer tells the last use of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ActivityType {
-    /// Accounts.
-    Accounts,
-    /// Keys.
-    Keys,
-}
-
-impl ActivityType {
-    const ALL: [Self; 2] = [Self::Accounts, Self::Keys];
-
-    /// As paths and answers name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accounts => "serviceAccountLastAuthentication",
-            Self::Keys => "serviceAccountKeyLastAuthentication",
-        }
-    }
-
-    /// The field that tells what an activity is about.
-    pub fn subject(self) -> &'static str {
-        match self {
-            Self::Accounts => "serviceAccount",
-            Self::Keys => "serviceAccountKey",
-        }
-    }
-}
-
-macro_rules! operations {
-    ($($constant:ident = $name:literal, $permission:literal, $api:ident;)*) => {
-        impl Operation {
-            $(#[doc = concat!("`", $name, "`")]
-            pub const $constant: Self = Self { name: $name, permission: $permission, api: Api::$api };)*
-
-            /// All that faults can be aimed at.
-            pub const ALL: &'static [Self] = &[$(Self::$constant),*];
-        }
-    };
-}
-
-operations! {
-    ACCOUNTS_CREATE = "accounts.create", "iam.serviceAccounts.create", Iam;
-    ACCOUNTS_GET = "accounts.get", "iam.serviceAccounts.get", Iam;
-    ACCOUNTS_LIST = "accounts.list", "iam.serviceAccounts.list", Iam;
-    ACCOUNTS_PATCH = "accounts.patch", "iam.serviceAccounts.update", Iam;
-    ACCOUNTS_UPDATE = "accounts.update", "iam.serviceAccounts.update", Iam;
-    ACCOUNTS_DELETE = "accounts.delete", "iam.serviceAccounts.delete", Iam;
-    ACCOUNTS_UNDELETE = "accounts.undelete", "iam.serviceAccounts.undelete", Iam;
-    ACCOUNTS_DISABLE = "accounts.disable", "iam.serviceAccounts.disable", Iam;
-    ACCOUNTS_ENABLE = "accounts.enable", "iam.serviceAccounts.enable", Iam;
-    KEYS_CREATE = "keys.create", "iam.serviceAccountKeys.create", Iam;
-    KEYS_GET = "keys.get", "iam.serviceAccountKeys.get", Iam;
-    KEYS_LIST = "keys.list", "iam.serviceAccountKeys.list", Iam;
-    KEYS_DELETE = "keys.delete", "iam.serviceAccountKeys.delete", Iam;
-    KEYS_DISABLE = "keys.disable", "iam.serviceAccountKeys.disable", Iam;
-    KEYS_ENABLE = "keys.enable", "iam.serviceAccountKeys.enable", Iam;
-    KEYS_UPLOAD = "keys.upload", "iam.serviceAccountKeys.upload", Iam;
-    ACCOUNTS_GET_POLICY = "accounts.getIamPolicy", "iam.serviceAccounts.getIamPolicy", Iam;
-    ACCOUNTS_SET_POLICY = "accounts.setIamPolicy", "iam.serviceAccounts.setIamPolicy", Iam;
-    ACCOUNTS_TEST_PERMISSIONS = "accounts.testIamPermissions", "", Iam;
-    PROJECTS_GET_POLICY = "projects.getIamPolicy", "resourcemanager.projects.getIamPolicy", ResourceManager;
-    PROJECTS_SET_POLICY = "projects.setIamPolicy", "resourcemanager.projects.setIamPolicy", ResourceManager;
-    PROJECTS_TEST_PERMISSIONS = "projects.testIamPermissions", "", ResourceManager;
-    PROJECTS_GET = "projects.get", "resourcemanager.projects.get", ResourceManager;
-    SERVICES_GET = "services.get", "serviceusage.services.get", ServiceUsage;
-    SERVICES_BATCH_GET = "services.batchGet", "serviceusage.services.get", ServiceUsage;
-    SERVICES_LIST = "services.list", "serviceusage.services.list", ServiceUsage;
-    SERVICES_ENABLE = "services.enable", "serviceusage.services.enable", ServiceUsage;
-    SERVICES_BATCH_ENABLE = "services.batchEnable", "serviceusage.services.enable", ServiceUsage;
-    SERVICES_DISABLE = "services.disable", "serviceusage.services.disable", ServiceUsage;
-    OPERATIONS_GET = "operations.get", "serviceusage.operations.get", ServiceUsage;
-    ORG_POLICIES_EFFECTIVE = "policies.getEffectivePolicy", "orgpolicy.policy.get", OrgPolicy;
-    KEY_ACTIVITIES =
-        "keyActivities.query", "policyanalyzer.serviceAccountKeyLastAuthenticationActivities.query", PolicyAnalyzer;
-    ACCOUNT_ACTIVITIES =
-        "accountActivities.query", "policyanalyzer.serviceAccountLastAuthenticationActivities.query", PolicyAnalyzer;
-    ATTEMPTS_GET = "attempts.get", "keywheel.attempts.get", Iam;
-    TOKEN = "token", "", Iam;
-}
-
-impl Operation {
-    /// By name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|operation| operation.name == name)
-    }
-}
+use super::operation::{ActivityType, Operation, ResourceManager};
 
 /// Where an account is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +15,11 @@ pub struct AccountPath {
 }
 
 impl AccountPath {
+    /// An account whose project is left open.
+    pub fn anywhere(account: &str) -> Self {
+        Self { project: "-".to_owned(), account: account.to_owned() }
+    }
+
     /// Whether the project was left open.
     pub fn is_wildcard(&self) -> bool {
         self.project == "-"
@@ -213,6 +97,12 @@ pub enum Route {
     Api(ApiCall),
     /// The OAuth2 token endpoint.
     Token,
+    /// The token exchange of workload identity federation.
+    StsToken,
+    /// The metadata server: what follows `/computeMetadata/v1/`.
+    Metadata(Vec<String>),
+    /// The root, which clients ask whether this is a metadata server.
+    Root,
     /// The public keys of an account.
     PublicKeys {
         /// How they are written.
@@ -239,6 +129,11 @@ impl Route {
             ["token"] | ["o", "oauth2", "token"] | ["oauth2", "v4", "token"] if method == Method::POST => {
                 Self::Token
             }
+            ["v1", "token"] if method == Method::POST => Self::StsToken,
+            ["computeMetadata", "v1", rest @ ..] if method == Method::GET => {
+                Self::Metadata(rest.iter().map(ToString::to_string).collect())
+            }
+            [""] if method == Method::GET => Self::Root,
             ["faults"] => Self::Faults(method.clone()),
             ["settings"] => Self::Settings(method.clone()),
             ["robot" | "service_accounts", "v1", "metadata", "x509", email] if method == Method::GET => {
@@ -370,7 +265,8 @@ impl Route {
                     "getIamPolicy" => Operation::ACCOUNTS_GET_POLICY,
                     "setIamPolicy" => Operation::ACCOUNTS_SET_POLICY,
                     "testIamPermissions" => Operation::ACCOUNTS_TEST_PERMISSIONS,
-                    "signBlob" | "signJwt" | "generateAccessToken" | "generateIdToken" => {
+                    "generateAccessToken" => Operation::GENERATE_ACCESS_TOKEN,
+                    "signBlob" | "signJwt" | "generateIdToken" => {
                         return Self::Unbuilt(format!("serviceAccounts.{verb}"));
                     }
                     _ => return Self::Unknown,
@@ -415,7 +311,6 @@ fn decode(path: &str) -> Option<Vec<String>> {
 /// The rest of what Google's hosts serve, as far as clients of this server could ask for it.
 fn unbuilt(method: &Method, parts: &[&str]) -> Route {
     let what = match parts {
-        ["v1", "token"] => "The token exchange of workload identity federation",
         ["oauth2", "v1", "certs"] => "The certificates of ID tokens",
         ["o", "oauth2", "auth"] => "The login page",
         ["v1", "roles", ..]
@@ -428,7 +323,6 @@ fn unbuilt(method: &Method, parts: &[&str]) -> Route {
         ["v1", "operations", ..] => "The list of operations",
         ["v1" | "v3", "projects", ..] | ["v3", ..] => "The Resource Manager API",
         ["v2", "projects" | "organizations" | "folders", ..] => "The organization policy API",
-        ["computeMetadata", ..] => "The metadata server",
         _ => return Route::Unknown,
     };
     Route::Unbuilt(format!("{what} ({method} /{})", parts.join("/")))
@@ -493,6 +387,7 @@ mod tests {
             ),
             (Method::GET, activities(ActivityType::Keys), "keyActivities.query"),
             (Method::GET, activities(ActivityType::Accounts), "accountActivities.query"),
+            (Method::POST, format!("{base}:generateAccessToken"), "accounts.generateAccessToken"),
             (Method::GET, "/keywheel/v1/attempts/n".to_owned(), "attempts.get"),
         ];
         for (method, path, name) in &table {
@@ -506,8 +401,8 @@ mod tests {
                 mut other => assert_eq!(other.project_mut().map(|project| project.as_str()), Some("p1")),
             }
         }
-        // All but the token endpoint, which lies elsewhere.
-        assert_eq!(table.len() + 1, Operation::ALL.len());
+        // All but the endpoints of tokens and the metadata server, which lie elsewhere.
+        assert_eq!(table.len() + 3, Operation::ALL.len());
         for operation in Operation::ALL {
             assert_eq!(Operation::named(operation.name), Some(*operation));
         }
@@ -539,16 +434,13 @@ mod tests {
     fn what_is_missing_is_told_apart_from_what_does_not_exist() {
         let unbuilt = |method: &Method, path: &str| matches!(Route::parse(method, path), Route::Unbuilt(_));
         assert!(unbuilt(&Method::POST, &format!("/v1/projects/p1/serviceAccounts/{MAIL}:signJwt")));
-        assert!(unbuilt(
-            &Method::POST,
-            &format!("/v1/projects/-/serviceAccounts/{MAIL}:generateAccessToken")
-        ));
+        assert!(unbuilt(&Method::POST, &format!("/v1/projects/-/serviceAccounts/{MAIL}:generateIdToken")));
         assert!(unbuilt(&Method::POST, "/v1/projects/p1:undelete"));
         assert!(unbuilt(&Method::GET, "/v1/projects/p1/roles/r"));
-        assert!(unbuilt(&Method::POST, "/v1/token"));
         for (method, path) in [
-            (Method::GET, "/"),
+            (Method::POST, "/"),
             (Method::GET, "/token"),
+            (Method::GET, "/v1/token"),
             (Method::GET, "/v9/projects/p1"),
             (Method::PATCH, "/v1/projects/p1/serviceAccounts/a/keys/k"),
             (Method::POST, "/v1/projects/p1/serviceAccounts/a:explode"),

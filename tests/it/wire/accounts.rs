@@ -274,7 +274,7 @@ async fn unbuilt() {
         (Method::POST, format!("{path}:signJwt"), "signJwt"),
         (Method::GET, "/v1/projects".to_owned(), "Resource Manager"),
         (Method::GET, "/v1/projects/p1/roles".to_owned(), "roles"),
-        (Method::POST, "/v1/token".to_owned(), "token exchange"),
+        (Method::POST, format!("{path}:generateIdToken"), "generateIdToken"),
     ] {
         let error = iam.call(method, &path, None).await.error(501, "UNIMPLEMENTED");
         assert!(error["message"].as_str().unwrap().contains(names), "{error}");

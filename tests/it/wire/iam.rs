@@ -199,6 +199,18 @@ impl Iam {
         answer(response).await.unwrap()
     }
 
+    /// A form, from nobody in particular.
+    pub async fn form(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        let response = self.http.post(format!("{}{path}", self.url)).form(form).send().await.unwrap();
+        answer(response).await.unwrap()
+    }
+
+    /// A look at the metadata server.
+    pub async fn metadata(&self, path: &str) -> Answer {
+        let request = self.http.get(format!("{}{path}", self.url)).header("Metadata-Flavor", "Google");
+        answer(request.send().await.unwrap()).await.unwrap()
+    }
+
     /// The exchange that a client makes with a credentials file.
     pub async fn exchange(&self, credentials: &GoogleCredentials) -> Answer {
         self.token_request(JWT_BEARER, &assertion(credentials, &format!("{}/token", self.url))).await

@@ -7,6 +7,7 @@ mod accounts;
 mod constraints;
 mod durability;
 mod faults;
+mod federation;
 mod iam;
 mod keys;
 mod last_use;
@@ -28,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
         constraints::trials(),
         durability::trials(),
         faults::trials(),
+        federation::trials(),
         keys::trials(),
         last_use::trials(),
         policies::trials(),
