@@ -9,7 +9,7 @@ TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
 SEEDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test model variants sim flows sim-variants chaos mutants verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test compat model variants sim flows sim-variants chaos mutants verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,11 @@ flows: ## Simulate every flow with every kind of fault at every call; about 20 m
 	@$(TARGET_DIR)/sim/keywheel-sim exhaustive --depth full
 
 sim-variants: ## Show that the simulation catches the wrong variants that the model leaves out; NAME=name for one
-	$(CARGO) run --profile sim -p keywheel-sim --features defects -- variants $(NAME)
+	@$(CARGO) build --profile sim --package keywheel-sim --package keywheel-model --features defects --bins
+	@$(TARGET_DIR)/sim/keywheel-sim variants $(NAME)
+
+compat: testbed ## Run unmodified clients with credentials from Secrets, and print the table of what they did
+	@$(TESTBED) compat
 
 chaos: testbed ## Kill the operator KILLS=100 times and the servers in between, while a client uses its Secrets; about 20 minutes
 	@KEYWHEEL_CHAOS_KILLS=$(KILLS) $(TESTBED) test chaos::
@@ -43,7 +47,8 @@ model: ## Search every state of the key's life, through the production plan; pri
 	@$(TARGET_DIR)/sim/keywheel-model check $(WORDS)
 
 variants: ## Show that the search catches every wrong variant of the plan; NAME=name for one, with its trace
-	$(CARGO) run -p keywheel-model --features defects -- variants $(NAME)
+	@$(CARGO) build --profile sim --package keywheel-sim --package keywheel-model --features defects --bins
+	@$(TARGET_DIR)/sim/keywheel-model variants $(NAME)
 
 mutants: testbed ## Run the domain's tests against each of a thousand mutants of it; SHARD=3/16 for a part; about an hour
 	@$(TESTBED) mutants $(SHARD)

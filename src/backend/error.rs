@@ -121,6 +121,9 @@ fn class_of(http: u16, canonical: &str) -> Class {
         401 => Class::Unauthenticated,
         403 => Class::Forbidden,
         404 => Class::NotFound,
+        // What was cut short or lost a race may have been carried out for all that.
+        408 | 499 => Class::Unknown,
+        409 if canonical == "ABORTED" => Class::Unknown,
         409 => Class::AlreadyExists,
         429 => Class::Throttled,
         400 if canonical == "FAILED_PRECONDITION" => Class::Precondition,

@@ -9,7 +9,8 @@ use jiff::SignedDuration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::iam_server::{
-    Constraint, IamServerError, KeyLimitError, ProviderSpec, Settings, SettingsError, parse_duration, serve,
+    Constraint, IamServerError, KeyLimitError, ProjectRegistration, ProviderSpec, Settings, SettingsError,
+    parse_duration, serve,
 };
 use crate::telemetry::{LogFormat, init_logs};
 
@@ -53,6 +54,14 @@ pub struct IamArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
     key_activation_delay: SignedDuration,
 
+    /// How long a new account is answered with 404 and 403 by turns, such as 10s.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    account_visibility_delay: SignedDuration,
+
+    /// How long a new key is missing from lists, such as 1m.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    key_list_delay: SignedDuration,
+
     /// How long enabling or disabling a service takes, such as 5s.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
     service_delay: SignedDuration,
@@ -76,6 +85,11 @@ pub struct IamArgs {
     #[arg(long = "constraint", value_name = "NAME[=VALUE]", value_delimiter = ',')]
     constraints: Vec<Constraint>,
 
+    /// Registrations for Earth Engine, which Google's API cannot change, separated by commas or in several options;
+    /// projects begin as `NOT_REGISTERED`. The others: `REGISTERED_COMMERCIALLY`, `REGISTERED_NOT_COMMERCIALLY`.
+    #[arg(long = "earth-engine", value_name = "PROJECT=STATE", value_delimiter = ',')]
+    earth_engine: Vec<ProjectRegistration>,
+
     /// How far the server's clock is ahead of the machine's, such as 10m; behind it if negative.
     #[arg(
         long,
@@ -85,6 +99,10 @@ pub struct IamArgs {
         allow_hyphen_values = true
     )]
     clock_offset: SignedDuration,
+
+    /// Serve a page at / with accounts, keys and the latest requests, to whoever reaches the server.
+    #[arg(long)]
+    page: bool,
 
     /// Whether requests with unknown fields are refused with 400.
     #[arg(
@@ -139,12 +157,16 @@ impl From<IamArgs> for Settings {
             key_limit: args.key_limit,
             key_limit_error: args.key_limit_error,
             key_activation_delay: args.key_activation_delay,
+            account_visibility_delay: args.account_visibility_delay,
+            key_list_delay: args.key_list_delay,
             service_delay: args.service_delay,
             activity_lag: args.activity_lag,
             identity_providers: args.identity_providers,
             metadata_account: args.metadata_account,
             constraints: args.constraints,
+            earth_engine: args.earth_engine,
             clock_offset: args.clock_offset,
+            page: args.page,
             strict: args.strict,
             enable_fault_api: args.enable_fault_api,
             request_log: args.request_log,

@@ -10,9 +10,11 @@ use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 
 use super::key::{named_ids, read_staging};
+use super::registry::Login;
 use super::{Context, Error};
 use crate::api::v1alpha1::{ServiceAccountKey, meta};
-use crate::domain::account::Leftover;
+use crate::domain::Class;
+use crate::domain::account::{Content, Leftover};
 
 /// When a staging Secret was first seen without its object, or a key without an owner. Lost with the process: the wait
 /// begins anew.
@@ -34,22 +36,22 @@ impl FirstSeen {
 
 /// What is left of the keys of `account` (`project/unique id`) in a namespace. The objects and the consumer Secrets
 /// are read after the staging Secrets: a Secret whose object was there by then is not a leftover.
-pub async fn leftovers(ctx: &Context, namespace: &str, account: &str) -> Result<Vec<Leftover>, Error> {
+pub async fn leftovers(
+    ctx: &Context,
+    namespace: &str,
+    account: &str,
+    uploads: Option<Uploads<'_>>,
+) -> Result<Vec<Leftover>, Error> {
     let secrets: Api<Secret> = ctx.io.namespaced(namespace);
     let labelled = |label: &str| ListParams::default().labels(&format!("{label}={}", meta::OWNED_VALUE));
     let staged = ctx.io.list(&secrets, &labelled(meta::STAGING_LABEL)).await?;
     if staged.items.is_empty() {
         return Ok(Vec::new());
     }
-    let objects: Api<DeserializeGuard<ServiceAccountKey>> = Api::namespaced(ctx.io.client(), namespace);
     // A malformed object lives, too.
-    let living: BTreeSet<String> = ctx
-        .io
-        .list(&objects, &ListParams::default())
-        .await?
-        .iter()
-        .filter_map(kube::ResourceExt::uid)
-        .collect();
+    let objects: Api<DeserializeGuard<ServiceAccountKey>> = Api::namespaced(ctx.io.client(), namespace);
+    let objects = ctx.io.list(&objects, &ListParams::default()).await?;
+    let living: BTreeSet<String> = objects.iter().filter_map(kube::ResourceExt::uid).collect();
     let orphaned: Vec<_> = staged
         .iter()
         .filter_map(|secret| {
@@ -63,16 +65,76 @@ pub async fn leftovers(ctx: &Context, namespace: &str, account: &str) -> Result<
     }
     let owned = ctx.io.list(&secrets, &labelled(meta::OWNED_LABEL)).await?;
     let consumers = owned.iter().filter(|s| !s.labels().contains_key(meta::STAGING_LABEL));
-    let published: BTreeSet<String> = consumers.flat_map(named_ids).collect();
+    // What a malformed one has in its ledger nobody knows.
+    let ledgers: Option<Vec<_>> = objects.iter().map(|object| object.0.as_ref().ok()).collect();
+    let ledgers = ledgers.map(|keys| keys.into_iter().filter_map(|key| key.status.as_ref()));
+    let ledgers = ledgers.map(|all| all.flat_map(|status| status.keys.iter().map(|key| key.id.clone())));
+    let in_use: Option<BTreeSet<String>> =
+        ledgers.map(|ids| consumers.flat_map(named_ids).chain(ids).collect());
+    // Only a pair is looked for at the backend.
+    let pairs = orphaned.iter().any(|staged| staged.key_id.is_none());
+    let uploaded = match uploads.filter(|_| pairs) {
+        Some(uploads) => uploads.by_fingerprint().await,
+        None => None,
+    };
     let now = ctx.clock.now();
     Ok(orphaned
         .into_iter()
-        .map(|staged| Leftover {
-            published: staged.key_id.as_ref().is_some_and(|id| published.contains(id)),
-            since: ctx.first_seen.of(&staged.uid, now),
-            name: staged.name,
-            uid: staged.uid,
-            key_id: staged.key_id,
+        .map(|staged| {
+            let sha = staged.public_key_sha256.as_ref();
+            let pair = |found: &HashMap<String, Vec<String>>| sha.and_then(|sha| found.get(sha)).cloned();
+            let (ids, content) = match (staged.key_id, &uploaded) {
+                (Some(id), _) => (vec![id], Content::Key),
+                (None, Some(found)) => (pair(found).unwrap_or_default(), Content::Pair),
+                (None, None) => (Vec::new(), Content::Unsearched),
+            };
+            let (ids, content) = match &in_use {
+                Some(in_use) => (ids.into_iter().filter(|id| !in_use.contains(id)).collect(), content),
+                None => (Vec::new(), Content::Unsearched),
+            };
+            Leftover {
+                to_end: ids,
+                since: ctx.first_seen.of(&staged.uid, now),
+                name: staged.name,
+                uid: staged.uid,
+                content,
+            }
         })
         .collect())
+}
+
+/// Where the keys of an account can be looked at.
+pub struct Uploads<'a> {
+    /// The login at its backend.
+    pub login: &'a Login,
+    /// The account.
+    pub unique_id: &'a str,
+}
+
+impl Uploads<'_> {
+    /// Ids of the keys that were uploaded, by fingerprint. `None`: that cannot be told now.
+    async fn by_fingerprint(&self) -> Option<HashMap<String, Vec<String>>> {
+        let backend = &self.login.backend;
+        let listing = match backend.list_keys(self.unique_id).await {
+            Ok(listing) => listing,
+            // Its keys went with it.
+            Err(error) if error.class() == Class::NotFound => return Some(HashMap::new()),
+            Err(error) => {
+                tracing::info!(%error, "keys cannot be listed");
+                return None;
+            }
+        };
+        let mut found: HashMap<String, Vec<String>> = HashMap::new();
+        for key in listing.keys.into_iter().filter(|key| !key.made_by_backend) {
+            match backend.key_fingerprint(self.unique_id, &key.id).await {
+                Ok(fingerprint) => found.entry(fingerprint).or_default().push(key.id),
+                Err(error) if error.class() == Class::NotFound => {}
+                Err(error) => {
+                    tracing::info!(%error, key = key.id, "a key cannot be looked at");
+                    return None;
+                }
+            }
+        }
+        Some(found)
+    }
 }

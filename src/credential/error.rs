@@ -12,6 +12,9 @@ pub enum CredentialError {
     /// The random source or the key generator failed.
     #[error("an RSA key pair could not be generated")]
     Generate(#[source] aws_lc_rs::error::Unspecified),
+    /// The same for a pair of 1024 bits.
+    #[error("an RSA key pair of 1024 bits could not be generated")]
+    GenerateSmall(#[source] rsa::Error),
     /// The text is not a PEM block.
     #[error("the {what} is not a PEM block")]
     Pem {
@@ -41,9 +44,30 @@ pub enum CredentialError {
         #[source]
         source: aws_lc_rs::error::Unspecified,
     },
+    /// The same for a pair of 1024 bits.
+    #[error("the {what} of 1024 bits could not be encoded")]
+    EncodeSmall {
+        /// What was being written.
+        what: &'static str,
+        /// The library's reason.
+        #[source]
+        source: rsa::Error,
+    },
     /// Signing failed.
     #[error("the RS256 signature could not be made")]
     Sign(#[source] aws_lc_rs::error::Unspecified),
+    /// The same with a pair of 1024 bits.
+    #[error("the RS256 signature could not be made with a pair of 1024 bits")]
+    SignSmall(#[source] rsa::signature::Error),
+    /// A PKCS#12 file could not be written.
+    #[error("the PKCS#12 file could not be written")]
+    Pkcs12Write(#[source] p12_keystore::error::Error),
+    /// A PKCS#12 file could not be read: it is another file, or has another password.
+    #[error("the PKCS#12 file cannot be read with its password")]
+    Pkcs12Read(#[source] p12_keystore::error::Error),
+    /// A PKCS#12 file without a private key.
+    #[error("the PKCS#12 file holds no private key")]
+    Pkcs12Empty,
     /// A certificate could not be made.
     #[error("the certificate for {common_name:?} could not be made")]
     CertificateBuild {

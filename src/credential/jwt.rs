@@ -56,9 +56,21 @@ pub fn bearer_assertion(
         _ => return Err(CredentialError::AssertionLifetime { seconds }),
     };
     let iat = now.as_second().saturating_sub_unsigned(ASSERTION_BACKDATE.as_secs());
-    let header = Header { alg: "RS256", typ: "JWT", kid: key_id };
     let claims = Claims { iss: client_email, scope, aud: audience, iat, exp: iat.saturating_add(span) };
-    let mut token = format!("{}.{}", part("JWT header", &header)?, part("JWT claims", &claims)?);
+    sign_jwt(pair, key_id, &claims)
+}
+
+/// Signs claims as a compact JWT with RS256.
+///
+/// # Errors
+/// [`CredentialError::Sign`], [`CredentialError::JsonWrite`].
+pub fn sign_jwt(
+    pair: &RsaKeyPair,
+    key_id: &str,
+    claims: &impl Serialize,
+) -> Result<SecretBytes, CredentialError> {
+    let header = Header { alg: "RS256", typ: "JWT", kid: key_id };
+    let mut token = format!("{}.{}", part("JWT header", &header)?, part("JWT claims", claims)?);
     let signature = pair.sign_rs256(token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);

@@ -9,6 +9,7 @@ mod expiry;
 mod google_file;
 mod jwt;
 mod key_pair;
+mod pkcs12;
 mod secret_bytes;
 mod x509;
 
@@ -16,7 +17,8 @@ pub use checked::CheckedHalves;
 pub use error::CredentialError;
 pub use expiry::Expiry;
 pub use google_file::{GoogleCredentials, GoogleFileFields};
-pub use jwt::{ASSERTION_BACKDATE, ASSERTION_MAX_LIFETIME, bearer_assertion};
+pub use jwt::{ASSERTION_BACKDATE, ASSERTION_MAX_LIFETIME, bearer_assertion, sign_jwt};
 pub use key_pair::{RsaKeyPair, spki_pem, spki_sha256};
+pub use pkcs12::{GOOGLE_PKCS12_PASSWORD, read_pkcs12, write_pkcs12};
 pub use secret_bytes::SecretBytes;
 pub use x509::{ParsedCertificate, parse_certificate, self_signed};

@@ -50,6 +50,7 @@ fn may(store: &impl Ask, caller: &Principal, target: &Target, permission: &str) 
         | Target::Project(project)
         | Target::Description(project, _)
         | Target::Services(project)
+        | Target::EarthEngine(project)
         | Target::Service(project, _)
         | Target::Constraint(project, _)
         | Target::Activities(project, _) => Ok(holds(store, caller, project, None, permission)?),

@@ -1,8 +1,11 @@
 //! The methods of service accounts.
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::Server;
@@ -23,24 +26,58 @@ const MAX_DESCRIPTION_BYTES: usize = 256;
 const DEFAULT_PAGE: usize = 20;
 const MAX_PAGE: usize = 100;
 
+/// What can be seen: the projects that there are, and of accounts those that have been there for a while.
+pub struct Sight {
+    projects: Vec<String>,
+    now: Timestamp,
+    delay: SignedDuration,
+    /// Whether what is not there yet looks as if it were somebody else's.
+    as_forbidden: bool,
+}
+
+impl Server {
+    /// What the caller of one request can see. A new account that is not there yet is answered with 404 and with 403 by
+    /// turns, as at Google.
+    pub fn sight(&self) -> Sight {
+        Sight {
+            projects: self.settings.projects.clone(),
+            now: self.clock.now(),
+            delay: self.tunables.account_visibility_delay(),
+            as_forbidden: self.looks.fetch_add(1, Ordering::Relaxed) % 2 == 1,
+        }
+    }
+}
+
+impl Sight {
+    /// The projects that there are.
+    pub fn projects(&self) -> &[String] {
+        &self.projects
+    }
+
+    fn shows(&self, account: &Account) -> bool {
+        !self.delay.is_positive() || self.now.duration_since(account.created) >= self.delay
+    }
+}
+
 /// The account at a path. With the project left open, "not there" and "not yours" look the same.
 ///
 /// # Errors
 /// [`ApiError::AccountMissing`], [`ApiError::PermissionDenied`], [`ApiError::Store`].
 pub fn find(
     store: &impl Ask,
-    projects: &[String],
+    sight: &Sight,
     at: &AccountPath,
     operation: Operation,
 ) -> Result<Account, ApiError> {
     let denied = ApiError::PermissionDenied { permission: operation.permission };
-    if !at.is_wildcard() && !projects.contains(&at.project) {
+    if !at.is_wildcard() && !sight.projects.contains(&at.project) {
         return Err(denied);
     }
     match lookup(store, at)? {
-        Some(account) => Ok(account),
+        Some(account) if sight.shows(&account) => Ok(account),
+        Some(_) if sight.as_forbidden => Err(denied),
         None if at.is_wildcard() => Err(denied),
-        None => Err(ApiError::AccountMissing),
+        Some(_) | None => Err(ApiError::AccountMissing),
     }
 }
 
@@ -168,9 +205,8 @@ fn checked(field: &str, limit: usize, text: Option<String>) -> Result<String, Ap
 
 /// `accounts.get`.
 pub async fn get(server: &Server, at: AccountPath) -> Result<Value, ApiError> {
-    let projects = server.settings.projects.clone();
-    let account =
-        server.store.read(move |store| find(store, &projects, &at, Operation::ACCOUNTS_GET)).await?;
+    let sight = server.sight();
+    let account = server.store.read(move |store| find(store, &sight, &at, Operation::ACCOUNTS_GET)).await?;
     Ok(render::account(&account))
 }
 
@@ -186,10 +222,14 @@ pub async fn list(server: &Server, project: &str, query: &Query) -> Result<Value
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or_else(|| ApiError::invalid("Invalid value at 'page_token'."))?,
     };
-    let project = project.to_owned();
+    let (project, sight) = (project.to_owned(), server.sight());
     let mut accounts = server
         .store
-        .read(move |store| Ok::<_, ApiError>(store.accounts_after(&project, &after, size + 1)?))
+        .read(move |store| {
+            let mut accounts = store.accounts_after(&project, &after, size + 1)?;
+            accounts.retain(|account| sight.shows(account));
+            Ok::<_, ApiError>(accounts)
+        })
         .await?;
     let more = accounts.len() > size;
     accounts.truncate(size);
@@ -213,11 +253,11 @@ async fn change(
     operation: Operation,
     edit: impl FnOnce(&mut Account) + Send + 'static,
 ) -> Result<Account, ApiError> {
-    let projects = server.settings.projects.clone();
+    let sight = server.sight();
     server
         .store
         .write(move |store| {
-            let mut account = find(store, &projects, &at, operation)?;
+            let mut account = find(store, &sight, &at, operation)?;
             let before = account.clone();
             edit(&mut account);
             if account != before {

@@ -17,13 +17,14 @@ use super::wire::operation::Api;
 const CLOUD_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 impl Api {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Iam,
         Self::Credentials,
         Self::ResourceManager,
         Self::ServiceUsage,
         Self::OrgPolicy,
         Self::PolicyAnalyzer,
+        Self::EarthEngine,
     ];
 
     /// Scopes with which it may be called.
@@ -31,6 +32,7 @@ impl Api {
         match self {
             Self::Iam | Self::Credentials => &[CLOUD_SCOPE, "https://www.googleapis.com/auth/iam"],
             Self::ServiceUsage => &[CLOUD_SCOPE, "https://www.googleapis.com/auth/service.management"],
+            Self::EarthEngine => &[CLOUD_SCOPE, "https://www.googleapis.com/auth/earthengine"],
             Self::ResourceManager | Self::OrgPolicy | Self::PolicyAnalyzer => &[CLOUD_SCOPE],
         }
     }
@@ -43,6 +45,7 @@ impl Api {
             Self::ResourceManager => "https://cloudresourcemanager.googleapis.com",
             Self::ServiceUsage => "https://serviceusage.googleapis.com",
             Self::OrgPolicy => "https://orgpolicy.googleapis.com",
+            Self::EarthEngine => "https://earthengine.googleapis.com",
             Self::PolicyAnalyzer => "https://policyanalyzer.googleapis.com",
         }
     }

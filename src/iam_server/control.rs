@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::faults::Fault;
-use super::settings::TunablesBody;
+use super::tunables::TunablesBody;
 use super::wire::errors::ApiError;
 
 /// `PUT` adds a fault, `DELETE` forgets all; each answers with those that wait, as `GET` does.

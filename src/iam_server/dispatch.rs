@@ -10,7 +10,9 @@ use super::wire::errors::ApiError;
 use super::wire::operation::Operation;
 use super::wire::query::Query;
 use super::wire::route::{AccountPath, ApiCall, Target};
-use super::{Server, accounts, impersonation, keys, last_use, org_policy, policies, projects, services};
+use super::{
+    Server, accounts, earth_engine, impersonation, keys, last_use, org_policy, policies, projects, services,
+};
 
 /// What a request says beside its path.
 pub struct Asked<'r> {
@@ -31,7 +33,7 @@ pub struct Asked<'r> {
 pub async fn dispatch(server: &Server, call: ApiCall, asked: Asked<'_>) -> Result<Value, ApiError> {
     let encoding = asked.query.encoding()?;
     let known: &[&str] = match call.operation {
-        Operation::ACCOUNTS_LIST => &["pageSize", "pageToken"],
+        Operation::ACCOUNTS_LIST | Operation::EARTH_ENGINE_ALGORITHMS => &["pageSize", "pageToken"],
         Operation::ACCOUNTS_GET_POLICY => &["options.requestedPolicyVersion"],
         Operation::SERVICES_LIST | Operation::KEY_ACTIVITIES | Operation::ACCOUNT_ACTIVITIES => {
             &["filter", "pageSize", "pageToken"]
@@ -64,6 +66,16 @@ pub async fn dispatch(server: &Server, call: ApiCall, asked: Asked<'_>) -> Resul
             Operation::SERVICES_GET => services::get(server, project, name, encoding).await,
             Operation::SERVICES_ENABLE => services::enable(server, project, name, body, encoding).await,
             Operation::SERVICES_DISABLE => services::disable(server, project, name, body, encoding).await,
+            _ => Err(ApiError::UnknownPath),
+        },
+        (operation, Target::EarthEngine(project)) => match operation {
+            Operation::EARTH_ENGINE_CONFIG => earth_engine::config(server, &project),
+            Operation::EARTH_ENGINE_ALGORITHMS => {
+                earth_engine::algorithms(server, asked.caller, &project).await
+            }
+            Operation::EARTH_ENGINE_COMPUTE => {
+                earth_engine::compute(server, asked.caller, &project, body).await
+            }
             _ => Err(ApiError::UnknownPath),
         },
         (_, Target::Operation(id)) => services::operation(server, id, encoding).await,

@@ -22,13 +22,15 @@ use super::metadata::{Content, FLAVOR, MetadataError};
 use super::model::email;
 use super::request_log::Entry;
 use super::sts::StsError;
-use super::token::{Form, TokenError};
+use super::token::{Form as TokenForm, TokenError};
 use super::wire::errors::ApiError;
 use super::wire::operation::Operation;
 use super::wire::query::Query;
 use super::wire::requests::{CreateAccount, parse};
 use super::wire::route::{ApiCall, Route, Target};
-use super::{Server, access, accounts, control, metadata, public_keys, sts, token};
+use super::{
+    Server, access, accounts, control, earth_engine, id_tokens, metadata, page, public_keys, sts, token,
+};
 
 /// The longest body; a certificate has 2 KiB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -45,10 +47,21 @@ struct Reply {
     body: Value,
     cache: &'static str,
     challenge: bool,
-    /// Whether the body is a text to be sent as it is, not a document.
-    plain: bool,
+    /// What the body is.
+    form: Form,
     /// Whether it comes from the metadata server.
     metadata: bool,
+}
+
+/// What a body is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A document.
+    Json,
+    /// A text, sent as it is.
+    Text,
+    /// A page.
+    Html,
 }
 
 /// Answers are not to be kept, but for public keys.
@@ -61,7 +74,7 @@ impl Reply {
             body,
             cache: NO_STORE,
             challenge: false,
-            plain: false,
+            form: Form::Json,
             metadata: false,
         }
     }
@@ -69,11 +82,11 @@ impl Reply {
 
 impl Reply {
     fn metadata(content: Content) -> Self {
-        let (body, plain) = match content {
-            Content::Text(text) => (text.into(), true),
-            Content::Document(document) => (document, false),
+        let (body, form) = match content {
+            Content::Text(text) => (text.into(), Form::Text),
+            Content::Document(document) => (document, Form::Json),
         };
-        Self { plain, metadata: true, ..Self::ok(body) }
+        Self { form, metadata: true, ..Self::ok(body) }
     }
 }
 
@@ -197,6 +210,8 @@ fn operation_name(route: &Route) -> &'static str {
         Route::Metadata(_) => Operation::METADATA.name,
         Route::Root => "root",
         Route::PublicKeys { .. } => "public_keys",
+        Route::IdTokenCertificates(_) => "id_token_certificates",
+        Route::EarthEngineDescription => "earth_engine_description",
         Route::Faults(_) => "faults",
         Route::Settings(_) => "settings",
         Route::Unbuilt(_) => "unbuilt",
@@ -204,7 +219,17 @@ fn operation_name(route: &Route) -> &'static str {
     }
 }
 
+/// A browser says so; a client of the metadata server does not.
+fn wants_html(parts: &Parts) -> bool {
+    let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
 fn finish(server: &Server, entry: &Entry) {
+    // The page itself, asked for every two seconds, would push everything else off it.
+    if server.settings.page && entry.operation != "root" {
+        server.recent.add(entry);
+    }
     tracing::debug!(
         operation = entry.operation,
         status = entry.status,
@@ -234,6 +259,10 @@ async fn answer(
         Route::Token => return token_endpoint(server, body, entry).await,
         Route::StsToken => return sts_endpoint(server, body, entry).await,
         Route::Metadata(path) => return metadata_endpoint(server, &path, query, parts, entry).await,
+        Route::Root if server.settings.page && wants_html(parts) => match page::render(server).await {
+            Ok(page) => Reply { form: Form::Html, ..Reply::ok(page.into()) },
+            Err(error) => ApiError::from(error).into(),
+        },
         // Python's client looks only at the header.
         Route::Root if server.tunables.metadata_account().is_some() => {
             Reply::metadata(Content::Text("computeMetadata/\n".to_owned()))
@@ -242,6 +271,11 @@ async fn answer(
             Ok(body) => Reply { cache: public_keys::CACHE_CONTROL, ..Reply::ok(body) },
             Err(error) => error.into(),
         },
+        Route::IdTokenCertificates(format) => match id_tokens::certificates(server, format).await {
+            Ok(body) => Reply { cache: public_keys::CACHE_CONTROL, ..Reply::ok(body) },
+            Err(error) => error.into(),
+        },
+        Route::EarthEngineDescription => Reply::ok(earth_engine::description(&server.base_url)),
         Route::Faults(method) if server.settings.enable_fault_api => {
             control::faults(server, &method, body).map_or_else(Reply::from, Reply::ok)
         }
@@ -334,7 +368,7 @@ async fn account_of(server: &Server, call: &ApiCall, body: &Bytes) -> Option<Str
 }
 
 async fn token_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Outcome {
-    let parsed = Form::parse(body).token();
+    let parsed = TokenForm::parse(body).token();
     let issuer = parsed.as_ref().ok().and_then(|token| token.claims().iss.clone());
     let fault = server.faults.take(Operation::TOKEN, issuer.as_deref());
     entry.fault = fault.as_ref().map(Action::name);
@@ -397,9 +431,10 @@ async fn metadata_endpoint(
 /// Writes the answer. Without one the connection is cut already, and nothing of this is sent.
 fn respond(server: &Server, reply: Option<Reply>) -> Response {
     let Some(reply) = reply else { return Response::new(Body::empty()) };
-    let (text, kind) = match &reply.body {
-        Value::String(text) if reply.plain => (text.clone(), "application/text"),
-        document => (document.to_string(), "application/json; charset=UTF-8"),
+    let (text, kind) = match (&reply.body, reply.form) {
+        (Value::String(text), Form::Text) => (text.clone(), "application/text"),
+        (Value::String(text), Form::Html) => (text.clone(), "text/html; charset=UTF-8"),
+        (document, _) => (document.to_string(), "application/json; charset=UTF-8"),
     };
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = reply.status;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::access::holds;
-use super::accounts::find;
+use super::accounts::{Sight, find};
 use super::model::{Account, Holder};
 use super::principal::Principal;
 use super::store::Ask;
@@ -50,15 +50,15 @@ pub async fn generate(
         .map(|name| name.strip_prefix(DELEGATE).map(AccountPath::anywhere))
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| ApiError::invalid("delegates must be projects/-/serviceAccounts/ACCOUNT."))?;
-    let projects = server.settings.projects.clone();
+    let sight = server.sight();
     let account = server
         .store
         .read(move |store| {
             let mut speaker = caller;
             for at in &delegates {
-                speaker = Principal::Account(next(store, &projects, &speaker, at)?);
+                speaker = Principal::Account(next(store, &sight, &speaker, at)?);
             }
-            next(store, &projects, &speaker, &at)
+            next(store, &sight, &speaker, &at)
         })
         .await?;
     if account.disabled {
@@ -72,13 +72,8 @@ pub async fn generate(
 }
 
 /// The account for which a speaker may speak.
-fn next(
-    store: &impl Ask,
-    projects: &[String],
-    speaker: &Principal,
-    at: &AccountPath,
-) -> Result<Account, ApiError> {
-    let account = find(store, projects, at, Operation::GENERATE_ACCESS_TOKEN)?;
+fn next(store: &impl Ask, sight: &Sight, speaker: &Principal, at: &AccountPath) -> Result<Account, ApiError> {
+    let account = find(store, sight, at, Operation::GENERATE_ACCESS_TOKEN)?;
     if holds(store, speaker, &account.project, Some(&account), PERMISSION)? {
         Ok(account)
     } else {

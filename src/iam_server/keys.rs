@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::accounts::find;
-use super::model::{Account, Key, Origin};
+use super::model::{Account, Key, KeySize, Origin};
 use super::org_policy::{Ban, OrgPolicy, subject};
 use super::random;
-use super::store::{Ask as _, Write};
+use super::settings::KeyLimitError;
+use super::store::{Ask, Write};
+use super::system_keys;
 use super::wire::enums::{DisableReason, EnumEncoding, KeyAlgorithm, KeyType, PrivateKeyType, PublicKeyType};
 use super::wire::errors::ApiError;
 use super::wire::operation::Operation;
@@ -21,11 +23,12 @@ use super::wire::render;
 use super::wire::requests::{self, CreateKey, DisableKey, Empty, UploadKey};
 use super::wire::route::AccountPath;
 use crate::credential::{
-    GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes, parse_certificate, self_signed, spki_pem,
+    GOOGLE_PKCS12_PASSWORD, GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes, parse_certificate,
+    self_signed, spki_pem, write_pkcs12,
 };
 
-/// The only size that a key may have: the API can name 1024 and 2048, and 1024 is not offered.
-const KEY_BITS: usize = 2048;
+/// The only size that an uploaded key may have.
+const UPLOADED_BITS: usize = 2048;
 
 /// A key that was just made, with the file that shows its private half for the only time.
 pub struct Made {
@@ -33,7 +36,7 @@ pub struct Made {
     pub account: Account,
     /// The key as it is stored.
     pub key: Key,
-    /// The Google credentials file.
+    /// The file in the form that was asked for.
     pub file: SecretBytes,
 }
 
@@ -46,24 +49,40 @@ pub async fn create(
     attempt: Option<String>,
 ) -> Result<Value, ApiError> {
     let request: CreateKey = requests::parse(body, server.settings.strict)?;
-    if request.private_key_type == Some(PrivateKeyType::Pkcs12) {
-        return Err(ApiError::Unimplemented { what: "TYPE_PKCS12_FILE".to_owned() });
-    }
-    if request.key_algorithm == Some(KeyAlgorithm::Rsa1024) {
-        return Err(ApiError::Unimplemented { what: "KEY_ALG_RSA_1024".to_owned() });
-    }
-    let projects = server.settings.projects.clone();
-    let account = server.store.read(move |store| find(store, &projects, &at, Operation::KEYS_CREATE)).await?;
+    let file = match request.private_key_type {
+        Some(PrivateKeyType::Pkcs12) => FileForm::Pkcs12,
+        Some(PrivateKeyType::GoogleCredentials | PrivateKeyType::Unspecified) | None => FileForm::Google,
+    };
+    let size = match request.key_algorithm {
+        Some(KeyAlgorithm::Rsa1024) => KeySize::Rsa1024,
+        Some(KeyAlgorithm::Rsa2048 | KeyAlgorithm::Unspecified) | None => KeySize::Rsa2048,
+    };
+    let sight = server.sight();
+    let account = server.store.read(move |store| find(store, &sight, &at, Operation::KEYS_CREATE)).await?;
     let policy = server.tunables.org_policy();
     policy.allow(Ban::KeyCreation, || subject(&account))?;
-    let terms = Terms { activation_delay: server.tunables.activation_delay(), policy, attempt };
-    let made = make(server, account, terms).await?;
-    Ok(render::created_key(&made.account, &made.key, &made.file, encoding))
+    let activation_delay = server.tunables.activation_delay();
+    let made = make(server, account, Terms { file, size, activation_delay, policy, attempt }).await?;
+    Ok(render::created_key(&made.account, &made.key, file, &made.file, encoding))
+}
+
+/// The form of the file that shows a private half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FileForm {
+    /// The JSON that Google's clients read.
+    #[default]
+    Google,
+    /// PKCS#12 with Google's usual password.
+    Pkcs12,
 }
 
 /// What a new key begins with.
 #[derive(Default)]
 pub struct Terms {
+    /// The form of its file.
+    pub file: FileForm,
+    /// How large its pair is.
+    pub size: KeySize,
     /// How long the token endpoint does not know it.
     pub activation_delay: SignedDuration,
     /// The constraints on its life.
@@ -87,13 +106,24 @@ pub async fn make(server: &Server, account: Account, terms: Terms) -> Result<Mad
     let (key, file) = tokio::task::spawn_blocking({
         let account = account.clone();
         move || {
-            let pair = RsaKeyPair::generate_2048()?;
+            let pair = match terms.size {
+                KeySize::Rsa1024 => RsaKeyPair::generate_1024()?,
+                KeySize::Rsa2048 => RsaKeyPair::generate_2048()?,
+            };
             let certificate = self_signed(&pair, &account.unique_id, not_before, not_after)?;
-            let file = GoogleCredentials::new(file_fields(&account, &id, &base), pair.to_pkcs8_pem()?);
+            let file = match terms.file {
+                FileForm::Google => {
+                    GoogleCredentials::new(file_fields(&account, &id, &base), pair.to_pkcs8_pem()?)
+                        .render()?
+                }
+                FileForm::Pkcs12 => write_pkcs12(&pair, &certificate, GOOGLE_PKCS12_PASSWORD)?,
+            };
             let key = Key {
                 id,
                 account: account.unique_id,
                 origin: Origin::Server,
+                size: terms.size,
+                system: false,
                 public_pem: pair.public_pem(),
                 certificate_pem: certificate,
                 not_before,
@@ -103,7 +133,7 @@ pub async fn make(server: &Server, account: Account, terms: Terms) -> Result<Mad
                 activation_delay: terms.activation_delay,
                 attempt: terms.attempt,
             };
-            Ok::<_, ApiError>((key, file.render()?))
+            Ok::<_, ApiError>((key, file))
         }
     })
     .await??;
@@ -114,14 +144,23 @@ pub async fn make(server: &Server, account: Account, terms: Terms) -> Result<Mad
         .store
         .write(move |store| {
             let account = still_there(store, &account)?;
-            if store.keys_of(&account.unique_id)?.len() >= limit {
-                return Err(ApiError::KeyLimit { flavour });
-            }
+            has_room(store, &account, limit, flavour)?;
             store.put_key(&stored)?;
-            Ok(account)
+            Ok::<_, ApiError>(account)
         })
         .await?;
     Ok(Made { account, key, file })
+}
+
+/// Keys of the server's own take no place.
+fn has_room(
+    store: &Write<'_>,
+    account: &Account,
+    limit: usize,
+    flavour: KeyLimitError,
+) -> Result<(), ApiError> {
+    let taken = store.keys_of(&account.unique_id)?.iter().filter(|key| !key.system).count();
+    if taken >= limit { Err(ApiError::KeyLimit { flavour }) } else { Ok(()) }
 }
 
 fn still_there(store: &Write<'_>, account: &Account) -> Result<Account, ApiError> {
@@ -148,7 +187,11 @@ fn file_fields(account: &Account, key_id: &str, base: &str) -> GoogleFileFields 
     }
 }
 
-fn whole_seconds(time: Timestamp) -> Result<Timestamp, ApiError> {
+/// A time without its fraction.
+///
+/// # Errors
+/// [`ApiError::Time`].
+pub fn whole_seconds(time: Timestamp) -> Result<Timestamp, ApiError> {
     Ok(time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor))?)
 }
 
@@ -170,14 +213,16 @@ pub async fn upload(
     let certificate = parse_certificate(&text).map_err(|error| refuse(error.to_string()))?;
     let public = RsaPublicKey::from_public_key_der(&certificate.spki_der)
         .map_err(|error| refuse(error.to_string()))?;
-    if public.n().bits() != KEY_BITS {
-        return Err(refuse(format!("{} bits, not {KEY_BITS}", public.n().bits())));
+    if public.n().bits() != UPLOADED_BITS {
+        return Err(refuse(format!("{} bits, not {UPLOADED_BITS}", public.n().bits())));
     }
     let certificate_pem = String::from_utf8(text).map_err(|error| refuse(error.to_string()))?;
     let mut key = Key {
         id: random::key_id()?,
         account: String::new(),
         origin: Origin::User,
+        size: KeySize::Rsa2048,
+        system: false,
         public_pem: spki_pem(&certificate.spki_der)?,
         certificate_pem,
         not_before: certificate.not_before,
@@ -187,20 +232,18 @@ pub async fn upload(
         activation_delay: server.tunables.activation_delay(),
         attempt,
     };
-    let projects = server.settings.projects.clone();
+    let sight = server.sight();
     let (limit, flavour) = (server.settings.key_limit, server.settings.key_limit_error);
     let policy = server.tunables.org_policy();
     let (account, key) = server
         .store
         .write(move |store| {
-            let account = find(store, &projects, &at, Operation::KEYS_UPLOAD)?;
+            let account = find(store, &sight, &at, Operation::KEYS_UPLOAD)?;
             policy.allow(Ban::KeyUpload, || subject(&account))?;
             key.account.clone_from(&account.unique_id);
-            if store.keys_of(&account.unique_id)?.len() >= limit {
-                return Err(ApiError::KeyLimit { flavour });
-            }
+            has_room(store, &account, limit, flavour)?;
             store.put_key(&key)?;
-            Ok((account, key))
+            Ok::<_, ApiError>((account, key))
         })
         .await?;
     Ok(Value::Object(render::key(&account, &key, encoding)))
@@ -232,11 +275,11 @@ pub async fn get(
     encoding: EnumEncoding,
 ) -> Result<Value, ApiError> {
     let form = query.enums("publicKeyType")?.pop().unwrap_or(PublicKeyType::None);
-    let projects = server.settings.projects.clone();
+    let sight = server.sight();
     let (account, key) = server
         .store
         .read(move |store| {
-            let account = find(store, &projects, &at, Operation::KEYS_GET)?;
+            let account = find(store, &sight, &at, Operation::KEYS_GET)?;
             let key = store.key(&account.unique_id, &id)?.ok_or(ApiError::KeyMissing)?;
             Ok::<_, ApiError>((account, key))
         })
@@ -266,32 +309,45 @@ pub async fn list(
             return Err(ApiError::invalid("'key_types' must not repeat a type."));
         }
     }
-    let projects = server.settings.projects.clone();
-    let (account, keys) = server
-        .store
-        .read(move |store| {
-            let account = find(store, &projects, &at, Operation::KEYS_LIST)?;
-            let keys = store.keys_of(&account.unique_id)?;
-            Ok::<_, ApiError>((account, keys))
-        })
-        .await?;
-    // All keys here are user-managed: the server keeps none of its own for an account.
-    let shown: Vec<Value> = if types.is_empty() || types.contains(&KeyType::UserManaged) {
-        keys.iter().map(|key| Value::Object(render::key(&account, key, encoding))).collect()
-    } else {
-        Vec::new()
+    let wants = |kind: KeyType| types.is_empty() || types.contains(&kind);
+    let (users, servers) = (wants(KeyType::UserManaged), wants(KeyType::SystemManaged));
+    let (sight, now, delay) = (server.sight(), server.clock.now(), server.tunables.key_list_delay());
+    let account = server.store.read(move |store| find(store, &sight, &at, Operation::KEYS_LIST)).await?;
+    if servers {
+        system_keys::ensure(server, &account).await?;
+    }
+    let unique_id = account.unique_id.clone();
+    let keys = server.store.read(move |store| store.keys_of(&unique_id)).await?;
+    let is_shown = |key: &&Key| {
+        let old_enough = !delay.is_positive() || now.duration_since(key.created) >= delay;
+        if key.system { servers } else { users && old_enough }
     };
+    let shown: Vec<Value> =
+        keys.iter().filter(is_shown).map(|key| Value::Object(render::key(&account, key, encoding))).collect();
     Ok(if shown.is_empty() { json!({}) } else { json!({ "keys": shown }) })
+}
+
+/// A key that users may change: not one of the server's own.
+fn changeable(store: &impl Ask, account: &Account, id: &str) -> Result<Key, ApiError> {
+    let key = store.key(&account.unique_id, id)?.ok_or(ApiError::KeyMissing)?;
+    if key.system {
+        return Err(ApiError::FailedPrecondition {
+            reason: "A key that the system manages cannot be changed.".to_owned(),
+        });
+    }
+    Ok(key)
 }
 
 /// `keys.delete`. Access tokens that the key has earned live on until they end.
 pub async fn delete(server: &Server, at: AccountPath, id: String) -> Result<Value, ApiError> {
-    let projects = server.settings.projects.clone();
+    let sight = server.sight();
     server
         .store
         .write(move |store| {
-            let account = find(store, &projects, &at, Operation::KEYS_DELETE)?;
-            if store.remove_key(&account.unique_id, &id)? { Ok(json!({})) } else { Err(ApiError::KeyMissing) }
+            let account = find(store, &sight, &at, Operation::KEYS_DELETE)?;
+            changeable(store, &account, &id)?;
+            store.remove_key(&account.unique_id, &id)?;
+            Ok(json!({}))
         })
         .await
 }
@@ -319,12 +375,12 @@ async fn set_disabled(
     operation: Operation,
     disabled: bool,
 ) -> Result<Value, ApiError> {
-    let projects = server.settings.projects.clone();
+    let sight = server.sight();
     server
         .store
         .write(move |store| {
-            let account = find(store, &projects, &at, operation)?;
-            let mut key = store.key(&account.unique_id, &id)?.ok_or(ApiError::KeyMissing)?;
+            let account = find(store, &sight, &at, operation)?;
+            let mut key = changeable(store, &account, &id)?;
             if key.disabled != disabled {
                 key.disabled = disabled;
                 store.put_key(&key)?;

@@ -5,11 +5,12 @@
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::Server;
 use super::model::{Account, Holder};
 use super::store::{Ask as _, StoreError};
 use super::token::{self, LIFETIME, MintError};
+use super::wire::errors::ApiError;
 use super::wire::query::Query;
+use super::{Server, id_tokens};
 
 /// The header without which nothing is answered, and which every answer has.
 pub const FLAVOR: (&str, &str) = ("metadata-flavor", "Google");
@@ -39,6 +40,12 @@ pub enum MetadataError {
     /// There is no such value, or no account was set.
     #[error("Not found.")]
     Missing,
+    /// An ID token for nobody.
+    #[error("non-empty audience parameter required")]
+    Audience,
+    /// The ID token could not be made.
+    #[error("Internal error encountered.")]
+    IdToken(#[source] ApiError),
     /// The token could not be made.
     #[error("Internal error encountered.")]
     Mint(#[from] MintError),
@@ -53,7 +60,8 @@ impl MetadataError {
         match self {
             Self::Flavor | Self::Forwarded => StatusCode::FORBIDDEN,
             Self::Missing => StatusCode::NOT_FOUND,
-            Self::Mint(_) | Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Audience => StatusCode::BAD_REQUEST,
+            Self::Mint(_) | Self::Store(_) | Self::IdToken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -110,7 +118,7 @@ async fn of_account(
             let told = json!({ "aliases": ["default"], "email": account.email, "scopes": SCOPES });
             Ok((Content::Document(told), None))
         }
-        [] | [""] => text("aliases\nemail\nscopes\ntoken\n".to_owned()),
+        [] | [""] => text("aliases\nemail\nidentity\nscopes\ntoken\n".to_owned()),
         ["email"] => text(account.email),
         ["aliases"] => text("default\n".to_owned()),
         ["scopes"] => text(format!("{}\n", SCOPES.join("\n"))),
@@ -122,6 +130,11 @@ async fn of_account(
             let answer =
                 json!({ "access_token": secret, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" });
             Ok((Content::Document(answer), Some(account.email)))
+        }
+        ["identity"] => {
+            let audience = query.one("audience").ok_or(MetadataError::Audience)?;
+            let token = id_tokens::issue(server, &account, audience).await.map_err(MetadataError::IdToken)?;
+            Ok((Content::Text(token), Some(account.email)))
         }
         _ => Err(MetadataError::Missing),
     }

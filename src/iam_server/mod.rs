@@ -14,15 +14,18 @@ mod clock;
 mod connection;
 mod control;
 mod dispatch;
+mod earth_engine;
 mod exchange;
 mod faults;
 mod federation;
+mod id_tokens;
 mod impersonation;
 mod keys;
 mod last_use;
 mod metadata;
 mod model;
 mod org_policy;
+mod page;
 mod policies;
 mod policy;
 mod principal;
@@ -36,7 +39,9 @@ mod settings;
 mod signed_token;
 mod store;
 mod sts;
+mod system_keys;
 mod token;
+mod tunables;
 mod wire;
 
 use std::future::Future;
@@ -44,6 +49,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::Router;
@@ -54,6 +60,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::{ADMIN_ACCOUNT, AdminError};
+pub use earth_engine::{NoRegistration, ProjectRegistration};
 pub use federation::{NoProvider, ProviderError, ProviderSpec};
 pub use org_policy::{Constraint, NoConstraint};
 pub use settings::{KeyLimitError, Settings, SettingsError, parse_duration};
@@ -62,10 +69,12 @@ pub use store::StoreError;
 use clock::Clock;
 use connection::{CuttableListener, Scissors};
 use faults::Faults;
+use id_tokens::IdTokens;
+use page::Recent;
 use projects::Projects;
 use request_log::RequestLog;
-use settings::Tunables;
 use store::Store;
+use tunables::Tunables;
 
 /// How long open requests have to end after the server was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -123,6 +132,10 @@ struct Server {
     log: Option<RequestLog>,
     /// One permit for each core: more key generators at once would only keep all other requests from a thread.
     generators: Semaphore,
+    /// Counts the looks at accounts.
+    looks: AtomicU64,
+    id_tokens: IdTokens,
+    recent: Recent,
 }
 
 /// Serves until `stop` is done; open requests then have three seconds to end.
@@ -205,6 +218,9 @@ fn open(settings: Settings, bound: &str) -> Result<Server, IamServerError> {
         faults: Faults::default(),
         log,
         generators: Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
+        looks: AtomicU64::new(0),
+        id_tokens: IdTokens::default(),
+        recent: Recent::default(),
         settings,
     })
 }

@@ -62,6 +62,16 @@ pub enum Origin {
     User,
 }
 
+/// How large a pair is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum KeySize {
+    /// 1024 bits, for those who still ask for it.
+    Rsa1024,
+    /// 2048 bits.
+    #[default]
+    Rsa2048,
+}
+
 /// A key of an account: its public half.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
@@ -71,6 +81,12 @@ pub struct Key {
     pub account: String,
     /// Who made the pair.
     pub origin: Origin,
+    /// How large it is.
+    #[serde(default)]
+    pub size: KeySize,
+    /// Whether the server keeps it for itself, with nobody having its private half.
+    #[serde(default)]
+    pub system: bool,
     /// The public half: PEM of the `SubjectPublicKeyInfo`.
     pub public_pem: String,
     /// A self-signed certificate for it, or the one that was uploaded (PEM).
@@ -155,6 +171,8 @@ mod tests {
             id: "ab".repeat(20),
             account: "1".repeat(21),
             origin: Origin::Server,
+            size: KeySize::default(),
+            system: false,
             public_pem: String::new(),
             certificate_pem: String::new(),
             not_before: created,

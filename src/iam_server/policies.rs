@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::access::holds;
-use super::accounts::{find, known_project};
+use super::accounts::{Sight, find, known_project};
 use super::caller::Caller;
 use super::model::{Account, project_of_email};
 use super::policy::{Member, Policy, Refusal};
@@ -45,14 +45,14 @@ struct Found {
 }
 
 impl Resource {
-    fn find(&self, store: &impl Ask, projects: &[String], operation: Operation) -> Result<Found, ApiError> {
+    fn find(&self, store: &impl Ask, sight: &Sight, operation: Operation) -> Result<Found, ApiError> {
         match self {
             Self::Project(project) => {
-                let project = known_project(projects, project, operation)?.to_owned();
+                let project = known_project(sight.projects(), project, operation)?.to_owned();
                 Ok(Found { place: project_place(&project), project, account: None })
             }
             Self::Account(at) => {
-                let account = find(store, projects, at, operation)?;
+                let account = find(store, sight, at, operation)?;
                 let (place, project) = (account_place(&account.unique_id), account.project.clone());
                 Ok(Found { place, project, account: Some(account) })
             }
@@ -76,11 +76,11 @@ pub async fn get(
     if !matches!(version, 0 | 1 | 3) {
         return Err(ApiError::invalid(format!("Requested policy version {version} is not valid.")));
     }
-    let projects = server.settings.projects.clone();
+    let sight = server.sight();
     server
         .store
         .read(move |store| {
-            let found = resource.find(store, &projects, operation)?;
+            let found = resource.find(store, &sight, operation)?;
             shown(store, &store.policy(&found.place)?, version)
         })
         .await
@@ -96,15 +96,15 @@ pub async fn set(
     let request: SetPolicy = requests::parse(body, server.settings.strict)?;
     let (proposal, mask) = (request.proposal()?, request.mask()?);
     let version = proposal.version;
-    let projects = server.settings.projects.clone();
+    let sight = server.sight();
     server
         .store
         .write(move |store| {
-            let found = resource.find(store, &projects, operation)?;
+            let found = resource.find(store, &sight, operation)?;
             let public = found.account.is_some();
-            let policy = store
-                .policy(&found.place)?
-                .replaced(proposal, mask.audit_configs, |text| read_member(store, &projects, text, public))?;
+            let policy = store.policy(&found.place)?.replaced(proposal, mask.audit_configs, |text| {
+                read_member(store, sight.projects(), text, public)
+            })?;
             store.put_record(&found.place, &policy)?;
             shown(store, &policy, version)
         })
@@ -123,12 +123,12 @@ pub async fn test(
     if let Some(wild) = request.permissions.iter().find(|p| p.contains('*') || !p.contains('.')) {
         return Err(ApiError::invalid(format!("Permission {wild} is not valid for this resource.")));
     }
-    let projects = server.settings.projects.clone();
+    let sight = server.sight();
     let caller = caller.principal.clone();
     let held: Vec<String> = server
         .store
         .read(move |store| {
-            let found = resource.find(store, &projects, operation)?;
+            let found = resource.find(store, &sight, operation)?;
             let mut held = Vec::new();
             for permission in request.permissions {
                 if holds(store, &caller, &found.project, found.account.as_ref(), &permission)? {

@@ -8,8 +8,9 @@ use rsa::traits::PublicKeyParts as _;
 use serde_json::{Map, Value, json};
 
 use super::Server;
-use super::model::{Key, project_of_email};
+use super::model::Key;
 use super::store::Ask as _;
+use super::system_keys;
 use super::wire::errors::ApiError;
 use super::wire::route::PublicKeyFormat;
 
@@ -22,21 +23,21 @@ pub const CACHE_CONTROL: &str = "public, max-age=900, must-revalidate";
 /// # Errors
 /// [`ApiError::AccountMissing`] for an unknown or deleted account.
 pub async fn show(server: &Server, format: PublicKeyFormat, email: String) -> Result<Value, ApiError> {
-    let now = server.clock.now();
-    let keys = server
-        .store
-        .read(move |store| {
-            let project = project_of_email(&email).ok_or(ApiError::AccountMissing)?;
-            let account = store.account_by_email(project, &email)?.ok_or(ApiError::AccountMissing)?;
-            let mut keys = store.keys_of(&account.unique_id)?;
-            keys.retain(|key| account.is_usable() && key.is_usable(now));
-            Ok::<_, ApiError>(keys)
-        })
-        .await?;
+    let (now, projects) = (server.clock.now(), server.settings.projects.clone());
+    let found = server.store.read(move |store| store.account_named(&projects, &email)).await?;
+    let account = found.ok_or(ApiError::AccountMissing)?;
+    let mut keys = Vec::new();
+    if account.is_usable() {
+        system_keys::ensure(server, &account).await?;
+        keys = server.store.read(move |store| store.keys_of(&account.unique_id)).await?;
+        keys.retain(|key| key.is_usable(now));
+    }
     Ok(match format {
         PublicKeyFormat::X509 => by_id(&keys, |key| &key.certificate_pem),
         PublicKeyFormat::Raw => by_id(&keys, |key| &key.public_pem),
-        PublicKeyFormat::Jwk => json!({ "keys": keys.iter().filter_map(jwk).collect::<Vec<_>>() }),
+        PublicKeyFormat::Jwk => {
+            json!({ "keys": keys.iter().filter_map(|key| jwk(&key.id, &key.public_pem)).collect::<Vec<_>>() })
+        }
     })
 }
 
@@ -46,13 +47,14 @@ fn by_id(keys: &[Key], text: impl Fn(&Key) -> &String) -> Value {
     Value::Object(entries)
 }
 
-fn jwk(key: &Key) -> Option<Value> {
-    let public = RsaPublicKey::from_public_key_pem(&key.public_pem).ok()?;
+/// A public key (PEM) as a JWK.
+pub fn jwk(id: &str, public_pem: &str) -> Option<Value> {
+    let public = RsaPublicKey::from_public_key_pem(public_pem).ok()?;
     Some(json!({
         "kty": "RSA",
         "alg": "RS256",
         "use": "sig",
-        "kid": key.id,
+        "kid": id,
         "n": URL_SAFE_NO_PAD.encode(public.n().to_bytes_be()),
         "e": URL_SAFE_NO_PAD.encode(public.e().to_bytes_be()),
     }))

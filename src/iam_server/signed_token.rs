@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::credential::{Expiry, RsaKeyPair, bearer_assertion};
-    use crate::iam_server::model::Origin;
+    use crate::iam_server::model::{KeySize, Origin};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -172,6 +172,8 @@ mod tests {
             id: id.into(),
             account: "1".into(),
             origin: Origin::Server,
+            size: KeySize::default(),
+            system: false,
             public_pem: pair.public_pem(),
             certificate_pem: String::new(),
             not_before: at(NOW),

@@ -1,4 +1,4 @@
-//! The OAuth2 token endpoint: a JWT that a key signed, for an access token (RFC 7523).
+//! The OAuth2 token endpoint: a JWT that a key signed, for an access token (RFC 7523) or an ID token.
 
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +9,8 @@ use super::caller::{issuer, token_hash};
 use super::model::{AccessToken, Holder};
 use super::signed_token::SignedToken;
 use super::store::{Ask as _, StoreError};
-use super::{Server, last_use, random};
+use super::wire::errors::ApiError;
+use super::{Server, id_tokens, last_use, random};
 
 /// The only grant that is served.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -73,9 +74,9 @@ pub enum TokenError {
     /// It asks for nothing.
     #[error("Invalid OAuth scope or ID token audience provided.")]
     ScopeMissing,
-    /// It asks for an ID token.
-    #[error("This server issues access tokens only; ID tokens (claim target_audience) are not built.")]
-    IdToken,
+    /// The ID token could not be made.
+    #[error("Internal error encountered.")]
+    IdToken(#[source] ApiError),
     /// A test asked for this answer.
     #[error("{message}")]
     Injected {
@@ -124,9 +125,8 @@ impl TokenError {
             | Self::Audience { .. } => (StatusCode::BAD_REQUEST, "invalid_grant"),
             Self::Impersonation => (StatusCode::UNAUTHORIZED, "unauthorized_client"),
             Self::ScopeMissing => (StatusCode::BAD_REQUEST, "invalid_scope"),
-            Self::IdToken => (StatusCode::NOT_IMPLEMENTED, "unsupported_response_type"),
             Self::Injected { status, code, .. } => (*status, code),
-            Self::Store(_) | Self::Time(_) | Self::Mint(_) => {
+            Self::Store(_) | Self::Time(_) | Self::Mint(_) | Self::IdToken(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal_failure")
             }
         }
@@ -184,7 +184,7 @@ pub async fn exchange(server: &Server, token: SignedToken) -> Result<Value, Toke
     let delay = server.tunables.activation_delay();
     let (own, projects) = (server.own_urls(), server.settings.projects.clone());
     let day = last_use::day_of(now)?;
-    let (account, scope, unnoted) = server
+    let (account, wanted, unnoted) = server
         .store
         .read(move |store| {
             let account = issuer(store, &projects, &token)?.ok_or(TokenError::AccountNotFound)?;
@@ -202,22 +202,37 @@ pub async fn exchange(server: &Server, token: SignedToken) -> Result<Value, Toke
                 return Err(TokenError::Impersonation);
             }
             let scope = claims.scope.as_deref().map(str::trim).unwrap_or_default();
-            if scope.is_empty() {
-                return Err(match claims.target_audience {
-                    Some(_) => TokenError::IdToken,
-                    None => TokenError::ScopeMissing,
-                });
-            }
+            let wanted = match claims.target_audience.as_deref().map(str::trim).unwrap_or_default() {
+                _ if !scope.is_empty() => Wanted::Access(scope.to_owned()),
+                "" => return Err(TokenError::ScopeMissing),
+                audience => Wanted::Id(audience.to_owned()),
+            };
             let news = last_use::is_news(store, &account.unique_id, &signer, day)?;
-            Ok((account.unique_id, scope.to_owned(), news.then_some(signer)))
+            Ok((account, wanted, news.then_some(signer)))
         })
         .await?;
     if let Some(key) = unnoted {
-        let user = account.clone();
+        let user = account.unique_id.clone();
         server.store.write(move |store| last_use::note(store, &user, &key, day)).await?;
     }
-    let (secret, _) = mint(server, Holder::Account(account), scope, LIFETIME).await?;
-    Ok(json!({ "access_token": secret, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" }))
+    match wanted {
+        Wanted::Access(scope) => {
+            let (secret, _) = mint(server, Holder::Account(account.unique_id), scope, LIFETIME).await?;
+            Ok(json!({ "access_token": secret, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" }))
+        }
+        Wanted::Id(audience) => {
+            let token = id_tokens::issue(server, &account, &audience).await.map_err(TokenError::IdToken)?;
+            Ok(json!({ "id_token": token }))
+        }
+    }
+}
+
+/// What an assertion asks for.
+enum Wanted {
+    /// An access token of these scopes.
+    Access(String),
+    /// An ID token for this audience.
+    Id(String),
 }
 
 /// Hands out an access token; it and its end.

@@ -9,6 +9,8 @@ use libtest_mimic::Trial;
 /// Columns of the page's first table, the failures, and of its second one, the holes.
 const FAILURES: usize = 4;
 const HOLES: usize = 5;
+/// Columns of what the embedded server speaks.
+const WIRE: usize = 3;
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -19,6 +21,10 @@ pub fn trials() -> Vec<Trial> {
         }),
         Trial::test("docs::every_failure_and_every_hole_has_its_row", || {
             nothing_is_left_out();
+            Ok(())
+        }),
+        Trial::test("docs::every_test_that_the_wire_page_names_exists", || {
+            every_row_of_the_wire_is_tested();
             Ok(())
         }),
     ]
@@ -67,6 +73,10 @@ fn named_tests_exist() {
     let ends = page.lines().filter(|line| line.ends_with("` |")).count();
     assert_eq!(all.len(), ends, "a row has too few or too many cells");
     let named = all.iter().map(|row| quoted(row[row.len() - 1]));
+    assert_exist(&code, named);
+}
+
+fn assert_exist<'p>(code: &str, named: impl Iterator<Item = &'p str>) {
     let missing: Vec<&str> = named
         .filter(|name| {
             let trial = format!("\"{name}\"");
@@ -75,6 +85,15 @@ fn named_tests_exist() {
         })
         .collect();
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+fn every_row_of_the_wire_is_tested() {
+    let (page, code) = (read("docs/wire.md"), code());
+    let table = rows(&page, WIRE);
+    // Twenty-one is an API that is not built.
+    let expected: Vec<String> = (1..=20).chain(22..=24).map(|n| n.to_string()).collect();
+    assert_eq!(table.iter().map(|row| row[0]).collect::<Vec<_>>(), expected);
+    assert_exist(&code, table.iter().map(|row| quoted(row[2])));
 }
 
 fn named_variants_exist() {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use keywheel_testbed::Session;
 
 mod chart;
+mod compat;
 mod control_plane;
 mod docs;
 mod operator;
@@ -19,11 +20,17 @@ fn main() -> ExitCode {
     if std::env::var_os(control_plane::HOLD).is_some() {
         return control_plane::hold().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
-    let trials =
-        [wire::trials(), docs::trials(), chart::trials(), control_plane::trials(), operator::trials()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let trials = [
+        wire::trials(),
+        docs::trials(),
+        chart::trials(),
+        control_plane::trials(),
+        operator::trials(),
+        compat::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Most trials wait for clocks, so more of them run at once than there are cores.
     arguments.test_threads.get_or_insert(THREADS);

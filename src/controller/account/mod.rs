@@ -14,7 +14,7 @@ use regex::Regex;
 use self::sharers::sharers;
 use super::census::{Place, census};
 use super::guard::guarded;
-use super::leftovers::leftovers;
+use super::leftovers::{Uploads, leftovers};
 use super::pass::Pass;
 use super::registry::{BackendId, Login, Rules, allows};
 use super::{Context, Error};
@@ -120,7 +120,7 @@ async fn decide(
                 observation.census = Some(count(ctx, login, place, observation).await?);
             }
             (Next::NeedLeftovers, _) if observation.leftovers.is_none() => {
-                observation.leftovers = Some(left_behind(ctx, namespace, &observation.status).await?);
+                observation.leftovers = Some(left_behind(ctx, namespace, login, &observation.status).await?);
             }
             _ => return Ok(decided),
         }
@@ -144,12 +144,14 @@ async fn count(
 async fn left_behind(
     ctx: &Context,
     namespace: &str,
+    login: Option<&Login>,
     status: &ServiceAccountStatus,
 ) -> Result<Vec<Leftover>, Error> {
     let project = status.resource_name.as_deref().and_then(names::project_of);
     match (project, &status.unique_id) {
         (Some(project), Some(unique_id)) => {
-            leftovers(ctx, namespace, &names::account(project, unique_id)).await
+            let uploads = login.map(|login| Uploads { login, unique_id });
+            leftovers(ctx, namespace, &names::account(project, unique_id), uploads).await
         }
         // Not recorded: no key was made for it.
         _ => Ok(Vec::new()),

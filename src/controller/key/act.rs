@@ -186,7 +186,7 @@ async fn stage(
     minted: MintedKey,
     memory: &mut Memory,
 ) {
-    let attempt = world.observation.status.as_ref().map_or(0, |s| s.attempt);
+    let attempt = staging::attempt_of(world, nonce);
     let key = staging::StagedKey {
         id: Some(&minted.id),
         created_at: minted.created_at,

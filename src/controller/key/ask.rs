@@ -50,7 +50,7 @@ pub async fn ask(ctx: &Context, world: &mut World, need: &Need, memory: &mut Mem
             return Ok(false);
         }
         Need::Find { nonce } => world.observation.upload = Some(upload::find(ctx, world, nonce).await?),
-        Need::SecretProof => world.observation.proof = Some(prove_published(ctx, world).await?),
+        Need::SecretProof => world.observation.secret_proof = Some(prove_published(ctx, world).await?),
         Need::Preflight => world.observation.preflight = Some(preflight(ctx, world).await?),
         Need::Proof { nonce, times } => {
             let proof = prove(ctx, world, nonce, *times).await?;
@@ -193,7 +193,7 @@ async fn prove(ctx: &Context, world: &World, nonce: &str, times: u32) -> Result<
 async fn prove_published(ctx: &Context, world: &World) -> Result<Proof, Error> {
     let missing = |what| Error::Missing { step: "proof", what };
     let login = world.login.as_ref().ok_or_else(|| missing("the backend"))?;
-    let stored = world.materials.current.as_ref().ok_or_else(|| missing("the Secret's credential"))?;
+    let stored = world.materials.marked.as_ref().ok_or_else(|| missing("the Secret's credential"))?;
     exchange(ctx, login, &stored.material()?.file()?, 1).await
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::material::{Material, Stored};
 use super::world::World;
-use crate::api::v1alpha1::{LedgerKey, SecretEntry, ServiceAccountKey, meta};
+use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LedgerKey, SecretEntry, ServiceAccountKey, meta};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::credential::{CheckedHalves, GoogleCredentials, SecretBytes};
@@ -97,7 +97,7 @@ pub fn read(
         attempt: annotation(meta::ATTEMPT).and_then(|a| a.parse().ok()).unwrap_or(0),
         published_at: annotation(meta::PUBLISHED_AT).and_then(|t| t.parse().ok()),
         account: annotation(meta::ACCOUNT),
-        ledger: annotation(meta::LEDGER).and_then(|l| serde_json::from_str(&l).ok()).unwrap_or_default(),
+        ledger: ledger_of(secret),
         credential,
         previous_key_id: annotation(meta::PREVIOUS_KEY_ID),
         as_specified: is_as_specified(secret, object),
@@ -116,15 +116,19 @@ pub fn read(
     let active = object.status.as_ref().and_then(|s| s.active_key_id.as_deref());
     let previous = view.previous_key_id.as_deref();
     let previous = previous.and_then(|id| stored(private_half(secret, object, PREVIOUS, halves), Some(id)));
-    let materials = Materials { current: stored(half, active.or(view.key_id.as_deref())), previous };
+    let marked = stored(half.clone(), view.key_id.as_deref());
+    let current = stored(half, active.or(view.key_id.as_deref()));
+    let materials = Materials { current, marked, previous };
     (if ours { Secret::Ours(view) } else { Secret::Left(view) }, materials)
 }
 
 /// The private halves that a consumer Secret holds.
 #[derive(Default)]
 pub struct Materials {
-    /// That of the key it publishes.
+    /// That of the active key.
     pub current: Option<Stored>,
+    /// The same under the id that the Secret itself names: what workloads present.
+    pub marked: Option<Stored>,
     /// That of its `.previous` entries.
     pub previous: Option<Stored>,
 }
@@ -133,6 +137,7 @@ pub struct Materials {
 const PREVIOUS: &str = ".previous";
 
 /// A private half that was found to be whole.
+#[derive(Clone)]
 struct Half {
     pem: SecretBytes,
     public_key_sha256: String,
@@ -336,9 +341,20 @@ pub fn published_ids(secret: &KubeSecret) -> Vec<String> {
 
 /// All keys that a Secret names: those that it publishes, and those of its ledger.
 pub fn named_ids(secret: &KubeSecret) -> Vec<String> {
-    let ledger = secret.annotations().get(meta::LEDGER);
-    let older: Vec<LedgerKey> = ledger.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    published_ids(secret).into_iter().chain(older.into_iter().map(|key| key.id)).collect()
+    published_ids(secret).into_iter().chain(ledger_of(secret).into_iter().map(|key| key.id)).collect()
+}
+
+/// What a Secret says about older keys. Of an entry that another version wrote, or a person, the id counts at least: a key
+/// that nobody remembers would never end.
+fn ledger_of(secret: &KubeSecret) -> Vec<LedgerKey> {
+    let text = secret.annotations().get(meta::LEDGER).map(String::as_str).unwrap_or_default();
+    let entries: Vec<serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+    let entry = |value: serde_json::Value| {
+        let id = value.get("id")?.as_str()?.to_owned();
+        let plain = || ledger::entry(&id, KeyPhase::Overlap, KeyOrigin::Abandoned, 0);
+        Some(serde_json::from_value(value).unwrap_or_else(|_| plain()))
+    };
+    entries.into_iter().filter_map(entry).collect()
 }
 
 /// The same Secret with a new fence mark.

@@ -99,6 +99,7 @@ pub async fn observe(
         upload: uploaded_before(&object, memory),
         preflight: None,
         proof: proved_before(&object, memory),
+        secret_proof: None,
         confirmed: false,
         own_finalizer: memory.own_finalizer,
         own_intent: memory.own_intent.clone(),

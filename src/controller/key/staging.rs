@@ -31,6 +31,13 @@ pub struct StagedKey<'a> {
     pub expires_at: Option<Timestamp>,
 }
 
+/// The number of the open attempt. The status may have learnt of a higher one meanwhile.
+pub fn attempt_of(world: &World, nonce: &str) -> u32 {
+    let status = world.observation.status.as_ref();
+    let pending = status.and_then(|s| s.pending.as_ref()).filter(|p| p.nonce == nonce);
+    pending.map(|p| p.attempt).or(status.map(|s| s.attempt)).unwrap_or(0)
+}
+
 /// The staging Secret of an attempt.
 pub fn build(world: &World, nonce: &str, attempt: u32, key: StagedKey<'_>, raw: &Raw) -> Secret {
     let account = world

@@ -45,7 +45,7 @@ pub async fn stage_pair(ctx: &Context, world: &World, nonce: &str, memory: &mut 
     };
     memory.sent = Some(nonce.to_owned());
     let raw = Raw::Pair(pem);
-    let attempt = status.map_or(0, |s| s.attempt);
+    let attempt = staging::attempt_of(world, nonce);
     let secret = staging::build(world, nonce, attempt, staging::StagedKey::default(), &raw);
     match ctx.io.create(&world.secrets, &secret, false).await {
         Ok(_) => {

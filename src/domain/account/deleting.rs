@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::plan::Table;
-use super::{Account, Next, Plan, Step};
+use super::{Account, Content, Next, Plan, Step};
 use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin};
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING};
 use crate::domain::names::split_mark;
@@ -38,10 +38,7 @@ impl Table<'_> {
         if let Some(swept) = self.swept_before_the_end() {
             return swept;
         }
-        let policy = obs.spec.deletion_policy;
-        let retained = policy == Some(AccountDeletionPolicy::Retain)
-            || (policy.is_none() && obs.status.origin == Some(AccountOrigin::Adopted));
-        if retained {
+        if self.is_retained() {
             return self.let_go();
         }
         if obs.ended {
@@ -70,11 +67,23 @@ impl Table<'_> {
         }
     }
 
+    /// Whether the account outlives its object.
+    fn is_retained(&self) -> bool {
+        let policy = self.obs.spec.deletion_policy;
+        policy == Some(AccountDeletionPolicy::Retain)
+            || (policy.is_none() && self.obs.status.origin == Some(AccountOrigin::Adopted))
+    }
+
+    /// Whether the account goes with its object. One that is disabled stays, with its keys.
+    fn is_deleted(&self) -> bool {
+        !self.is_retained() && self.obs.spec.deletion_policy != Some(AccountDeletionPolicy::Disable)
+    }
+
     /// The same before the account goes or is let go: nobody looks after that.
     fn swept_before_the_end(&self) -> Option<Plan> {
         let obs = self.obs;
         let unique_id = obs.status.unique_id.as_deref().filter(|_| !obs.ended)?;
-        let swept = self.swept(unique_id)?;
+        let swept = self.swept(unique_id, self.is_deleted())?;
         if swept.next == Next::NeedLeftovers {
             return Some(swept);
         }
@@ -88,8 +97,16 @@ impl Table<'_> {
             return Some(Plan { requeue: between(self.now, until), ..self.keep() });
         }
         if swept.next == Next::Wait {
-            let message = "A key that a deleted object left behind is ended first";
-            return Some(self.deletion_waits(Reason::Deleting, message.to_owned(), swept.requeue));
+            let left = obs.leftovers.iter().flatten();
+            let unsearched = left.clone().any(|l| l.content == Content::Unsearched);
+            let names: Vec<&str> = left.map(|l| l.name.as_str()).collect();
+            let why = if unsearched { ", and what they hold cannot be told now" } else { "" };
+            let message = format!(
+                "A deleted key left staging Secrets ({}), whose keys are ended first{why}. The annotation \
+                 keywheel.dev/abandon lets the object go without",
+                names.join(", ")
+            );
+            return Some(self.deletion_waits(Reason::Deleting, message, swept.requeue));
         }
         Some(swept)
     }

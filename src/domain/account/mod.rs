@@ -11,7 +11,7 @@ mod unmanaged;
 use std::time::Duration;
 
 pub use plan::{account_id, is_account_id, plan};
-pub use sweep::Leftover;
+pub use sweep::{Content, Leftover};
 pub use unmanaged::{Census, Unclaimed};
 
 use super::{Event, Reason, Trouble};

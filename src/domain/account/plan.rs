@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::sharing::Hold;
-use super::sweep::{Sweep, sweep};
+use super::sweep::{Sweep, Swept, sweep};
 use super::unmanaged;
 use super::{Account, Grants, Next, Observation, Plan, Step};
 use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
@@ -213,7 +213,16 @@ impl Table<'_> {
         if rest.status != obs.status {
             return rest;
         }
-        self.swept(&account.unique_id).or_else(|| self.counted(&account.unique_id, &rest)).unwrap_or(rest)
+        let counted = || self.counted(&account.unique_id, &rest);
+        match self.swept(&account.unique_id, false) {
+            // What is waited for stops nobody from counting.
+            Some(waiting) if waiting.next == Next::Wait => {
+                let plan = counted().unwrap_or_else(|| rest.clone());
+                Plan { requeue: plan.requeue.min(waiting.requeue), ..plan }
+            }
+            Some(swept) => swept,
+            None => counted().unwrap_or(rest),
+        }
     }
 
     /// Once an audit period: how many keys there are, and what becomes of those that no object owns.
@@ -248,13 +257,14 @@ impl Table<'_> {
         (status != rest.status).then(|| Plan { status, ..rest.clone() })
     }
 
-    /// What force-deleted keys left behind goes. `None`: there is nothing.
-    pub(super) fn swept(&self, unique_id: &str) -> Option<Plan> {
+    /// What force-deleted keys left behind goes. `None`: there is nothing. `goes`: the account is about to.
+    pub(super) fn swept(&self, unique_id: &str, goes: bool) -> Option<Plan> {
         let obs = self.obs;
         let Some(leftovers) = &obs.leftovers else {
             return Some(Plan { next: Next::NeedLeftovers, ..self.keep() });
         };
-        match sweep(leftovers, &obs.ended_keys, unique_id, self.now, self.timing) {
+        let account = Swept { unique_id, goes };
+        match sweep(leftovers, &obs.ended_keys, account, self.now, self.timing) {
             Sweep::Clean => None,
             Sweep::NotBefore(due) => Some(Plan { requeue: between(self.now, due), ..self.keep() }),
             Sweep::Act(step) => {

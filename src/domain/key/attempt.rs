@@ -100,7 +100,7 @@ impl Table<'_> {
             }
             Refusal::Unstageable { message } => (
                 Reason::SecretRefused,
-                format!("The API server refused to store the new key, it was deleted: {message}"),
+                format!("The API server refused to store the new key, which was not kept: {message}"),
             ),
         };
         self.fail("8a", after, reason, message)

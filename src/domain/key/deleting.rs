@@ -24,7 +24,7 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     if obs.requests.abandon {
         return abandon(obs, &status);
     }
-    if let Some(recorded) = record_retained(table, &status) {
+    if let Some(recorded) = record(table, &status) {
         return recorded;
     }
     if status.pending.is_some() {
@@ -119,7 +119,8 @@ fn wait_for_finalizers(
 ) -> Plan {
     let mut after = status.clone();
     let message = format!(
-        "Secret {name} is being deleted and waits for its finalizers {finalizers}: whoever put them there must take them          off. The annotation keywheel.dev/abandon lets the object go without"
+        "Secret {name} is being deleted and waits for its finalizers {finalizers}: whoever put them there must take them \
+         off. The annotation keywheel.dev/abandon lets the object go without"
     );
     tell(table, &mut after, Reason::SecretHeld, &message);
     Plan { requeue: table.timing.settle, ..table.hold_as_told("3", after) }
@@ -133,15 +134,18 @@ fn stays(obs: &Observation) -> Option<&Published> {
     }
 }
 
-/// What a Secret that stays publishes is a fact, also when the process died before it was recorded.
-fn record_retained(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
-    stays(table.obs)?;
+/// What a Secret that stays publishes is a fact, also when the process died before it was recorded. Of one that goes, no key
+/// is to be forgotten with it.
+fn record(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
     let account = table.obs.account.reachable()?;
     let rotation = table.obs.spec.rotation.clone().unwrap_or_default();
     let schedule = Schedule::parse(&rotation, table.now)
         .or_else(|_| Schedule::parse(&Rotation::default(), table.now))
         .ok()?;
-    table.record(status, &schedule, account)
+    match stays(table.obs) {
+        Some(_) => table.record(status, &schedule, account),
+        None => table.learn(status, &schedule, account),
+    }
 }
 
 /// The Secret goes first: pods must not read a dead credential. A retained or foreign one is left.

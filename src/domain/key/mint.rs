@@ -21,11 +21,18 @@ impl Table<'_> {
     ) -> Option<Plan> {
         let obs = self.obs;
         let why = need::reason(self, status, schedule)?;
-        match need::gate(self, status, account, why) {
+        match need::gate(self, status, account, schedule, why) {
             need::Gate::Ask(ask) => Some(Plan::need("10", ask, status)),
             need::Gate::MakeRoom(ending) => {
-                let note = "A disabled key is deleted before its time: the account has no room for a new one";
-                let event = Event::normal(Reason::KeyDeleted, note);
+                let event = match &ending.step {
+                    Step::DisableKey { id } => {
+                        Event::normal(Reason::KeyDisabled, format!("Key {id}: its overlap is over"))
+                    }
+                    _ => Event::normal(
+                        Reason::KeyDeleted,
+                        "A disabled key is deleted before its time: the account has no room for a new one",
+                    ),
+                };
                 Some(Plan { events: vec![event], ..Plan::act("10", ending.step, ending.status) })
             }
             need::Gate::Failed { reason, message } => Some(self.fail("10", status.clone(), reason, message)),

@@ -101,6 +101,7 @@ pub(super) fn gate(
     table: &Table<'_>,
     status: &ServiceAccountKeyStatus,
     account: &Account,
+    schedule: &Schedule,
     why: KeyReason,
 ) -> Gate {
     let (obs, now, timing) = (table.obs, table.now, table.timing);
@@ -128,7 +129,7 @@ pub(super) fn gate(
     if skew > timing.max_skew && !defect!(SkewIgnored) {
         return Gate::Failed { reason: Reason::ClockSkew, message: clock_message(now, backend_time) };
     }
-    if let Some(full) = slots(table, status, account, listed) {
+    if let Some(full) = slots(table, status, account, schedule, listed) {
         return full;
     }
     match &obs.preflight {
@@ -198,6 +199,7 @@ fn slots(
     table: &Table<'_>,
     status: &ServiceAccountKeyStatus,
     account: &Account,
+    schedule: &Schedule,
     listed: &[ListedKey],
 ) -> Option<Gate> {
     let obs = table.obs;
@@ -206,8 +208,9 @@ fn slots(
     if listed.len() + lost < limit || defect!(FullAccountTried) {
         return None;
     }
-    let suspended = obs.spec.rotation.as_ref().is_some_and(|r| r.suspend);
-    if let Some(ending) = retire::early(table, status).filter(|_| !suspended) {
+    if let Some(ending) =
+        retire::early(table, status, account, schedule, listed).filter(|_| !schedule.suspend)
+    {
         return Some(if obs.confirmed { Gate::MakeRoom(Box::new(ending)) } else { Gate::Ask(Need::Confirm) });
     }
     let ids: Vec<&str> = listed.iter().map(|k| k.id.as_str()).collect();

@@ -65,6 +65,8 @@ pub struct Observation {
     pub preflight: Option<Preflight>,
     /// Whether the backend accepts the staged key of the open attempt.
     pub proof: Option<Proof>,
+    /// Whether the backend accepts what the consumer Secret publishes.
+    pub secret_proof: Option<Proof>,
     /// Whether the Secret was read again, after the object, and had not changed.
     pub confirmed: bool,
     /// Whether this very reconcile added the finalizer: then there was no status before. One that is absent beside a
@@ -172,6 +174,11 @@ impl Observation {
     /// Whether the end of a Secret was refused a short while ago.
     pub fn is_secret_put_off(&self, name: &str) -> bool {
         self.put_off.contains_key(&Subject::Secret(name.to_owned()))
+    }
+
+    /// Whether enabling a key again was refused a short while ago.
+    pub fn is_enabling_put_off(&self, id: &str) -> bool {
+        self.put_off.contains_key(&Subject::Enabling(id.to_owned()))
     }
 
     /// The key of a staging Secret, if its id is known: from the answer of its create, or from its upload.

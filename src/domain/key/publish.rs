@@ -94,9 +94,19 @@ impl Table<'_> {
         ending: &str,
     ) -> Option<Plan> {
         let secret = self.obs.secret.ours().filter(|s| s.previous_key_id.as_deref() == Some(ending))?;
-        let active = ledger::active(status)?;
+        let active = ledger::active(status)
+            .filter(|active| secret.credential.is(active.public_key_sha256.as_deref()))?;
         let step = republication(status, active, secret.published_at, account, None, self.now);
         Some(Plan::act("13p", step, status.clone()))
+    }
+
+    /// Whether the `.previous` entries show a key and cannot be taken away: the Secret lacks the private half that it would
+    /// be written again with. The next publication takes them away.
+    pub(super) fn is_stuck_as_previous(&self, status: &ServiceAccountKeyStatus, id: &str) -> bool {
+        let shown = self.obs.secret.ours().filter(|s| s.previous_key_id.as_deref() == Some(id));
+        shown.is_some_and(|secret| {
+            !ledger::active(status).is_some_and(|a| secret.credential.is(a.public_key_sha256.as_deref()))
+        })
     }
 
     /// The name in the spec was changed: the Secret of the old one is written down before anything is written under the
@@ -216,10 +226,8 @@ impl Table<'_> {
         status: &ServiceAccountKeyStatus,
         due: impl Fn(&FormerSecret) -> bool,
     ) -> Option<Plan> {
-        let seen = |f: &FormerSecret| {
-            let same = |there: &&Former| there.uid == f.uid || f.uid.is_empty() && there.name == f.name;
-            self.obs.former.iter().find(same)
-        };
+        // By name: one that somebody made again there shows the key like the one before.
+        let seen = |f: &FormerSecret| self.obs.former.iter().find(|there: &&Former| there.name == f.name);
         // One that somebody's finalizer holds is being deleted already.
         let stuck = |f: &FormerSecret| {
             self.obs.is_secret_put_off(&f.name) || seen(f).is_some_and(|there| there.held_by.is_some())

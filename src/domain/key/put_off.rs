@@ -14,6 +14,8 @@ use crate::domain::Reason;
 pub enum Subject {
     /// The end of a key, by its id.
     Key(String),
+    /// A key that is to be enabled again, by its id.
+    Enabling(String),
     /// The end of a Secret, by its name: a staging Secret, or one of a former name.
     Secret(String),
     /// The restart of a workload, by kind and name.
@@ -49,6 +51,7 @@ impl Step {
             Self::Unstage { name, .. } | Self::DeleteFormer { name, .. } => {
                 Some(Subject::Secret(name.clone()))
             }
+            Self::EnableKey { id } => Some(Subject::Enabling(id.clone())),
             Self::Restart { workload, .. } => Some(Subject::workload(workload)),
             Self::AddFinalizer
             | Self::RemoveFinalizer
@@ -59,7 +62,6 @@ impl Step {
             | Self::TakeOver { .. }
             | Self::Publish(_)
             | Self::Fence { .. }
-            | Self::EnableKey { .. }
             | Self::DeleteSecret { .. } => None,
         }
     }

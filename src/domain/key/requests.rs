@@ -80,6 +80,7 @@ impl Table<'_> {
                 && is_revoked(k, asked)
                 && published != Some(k.id.as_str())
                 && !elsewhere(k)
+                && !self.is_stuck_as_previous(status, &k.id)
                 && !self.obs.is_key_put_off(&k.id)
         };
         let key = status.keys.iter().find(revoked)?;
@@ -119,8 +120,8 @@ impl Table<'_> {
             ids.any(|id| ledger::find(status, id).is_some_and(|k| is_revoked(k, asked)))
         };
         let theirs: Vec<&str> =
-            self.obs.former.iter().filter(|f| shows(f)).map(|former| former.uid.as_str()).collect();
-        self.drop_former(status, |former| theirs.contains(&former.uid.as_str()))
+            self.obs.former.iter().filter(|f| shows(f)).map(|former| former.name.as_str()).collect();
+        self.drop_former(status, |former| theirs.contains(&former.name.as_str()))
     }
 
     /// What was carried out without a write of its own is marked: what was asked for ends visibly.

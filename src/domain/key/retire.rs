@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::observation::{Observation, Published, Secret};
 use super::table::Table;
-use super::{Account, Step, ledger, story};
+use super::{Account, ListedKey, Step, ledger, requests, story};
 use crate::api::v1alpha1::{KeyPhase, KeySeen, LedgerKey, ServiceAccountKeyStatus};
 use crate::defect;
 use crate::domain::schedule::{Schedule, add};
@@ -31,24 +31,57 @@ pub(super) fn due(
         return None;
     }
     let secret = publishing(obs, status)?;
-    let ended = |key: &&LedgerKey| may_end(obs, secret, status, key);
+    let ended = |key: &&LedgerKey| may_end(obs, Some(secret), status, key);
     let disabled = status.keys.iter().filter(|k| k.phase == KeyPhase::Disabled && is_past(k.delete_at, now));
     let over = status.keys.iter().filter(|k| k.phase == KeyPhase::Overlap && is_past(k.disable_at, now));
     let key = disabled.chain(over).find(ended)?;
     Some(end(table, status, key, account, schedule))
 }
 
-/// The oldest disabled key, deleted before its time because the account has no room.
-pub(super) fn early(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Ending> {
+/// The oldest disabled key, deleted before its time because the account has no room, or a key whose overlap is over: also
+/// where the Secret does not publish the active key, for then it is the repair that needs the room.
+pub(super) fn early(
+    table: &Table<'_>,
+    status: &ServiceAccountKeyStatus,
+    account: &Account,
+    schedule: &Schedule,
+    listed: &[ListedKey],
+) -> Option<Ending> {
     let obs = table.obs;
-    let secret = publishing(obs, status)?;
-    let key = status
-        .keys
-        .iter()
-        .filter(|k| k.phase == KeyPhase::Disabled || defect!(RoomFromOverlap))
-        .filter(|k| may_end(obs, secret, status, k))
-        .min_by_key(|k| k.attempt)?;
-    Some(delete(table, status, key))
+    let secret = match &obs.secret {
+        Secret::Ours(secret) => Some(secret),
+        Secret::Absent => None,
+        Secret::Foreign { .. } | Secret::Left(_) => return None,
+    };
+    let revoked =
+        |key: &LedgerKey| requests::revocation(table, status).is_some_and(|at| requests::is_revoked(key, at));
+    // Whatever its mark says, it may hold the private half of any.
+    let held = |key: &LedgerKey| {
+        let sha = key.public_key_sha256.as_deref();
+        secret.is_some_and(|s| {
+            let previous = s.previous_key_id.as_ref() == Some(&key.id) && !revoked(key);
+            previous || sha.is_some() && s.credential.is(sha)
+        })
+    };
+    let is_over = |k: &&LedgerKey| match k.phase {
+        KeyPhase::Disabled => true,
+        KeyPhase::Overlap => {
+            // Nothing comes to its time on one clock.
+            let due = account.clock_skew.is_some() && is_past(k.disable_at, table.now);
+            due && !table.is_awaited(status) || revoked(k) || defect!(RoomFromOverlap)
+        }
+        KeyPhase::Pending | KeyPhase::Active => false,
+    };
+    // What this very list shows at work again was enabled by somebody, whom the next audit would have found.
+    let at_work = |key: &LedgerKey| {
+        let settled = key.disabled_at.is_none_or(|at| add(at, table.timing.list_lag) <= table.now);
+        let enabled = listed.iter().any(|l| l.id == key.id && !l.disabled);
+        key.phase == KeyPhase::Disabled && settled && enabled
+    };
+    let endings = status.keys.iter().filter(is_over);
+    let endings = endings.filter(|k| may_end(obs, secret, status, k) && !held(k) && !at_work(k));
+    let key = endings.min_by_key(|k| (k.phase != KeyPhase::Disabled, k.attempt))?;
+    Some(end(table, status, key, account, schedule))
 }
 
 /// The Secret, if it publishes the active key by its mark and by its content: otherwise nothing is ended.
@@ -59,8 +92,14 @@ fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Opt
     }
 }
 
-fn may_end(obs: &Observation, secret: &Published, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> bool {
-    let published = (secret.key_id.as_ref() == Some(&key.id) && !defect!(RetireBlindly))
+fn may_end(
+    obs: &Observation,
+    secret: Option<&Published>,
+    status: &ServiceAccountKeyStatus,
+    key: &LedgerKey,
+) -> bool {
+    let shown = secret.is_some_and(|s| s.key_id.as_ref() == Some(&key.id));
+    let published = (shown && !defect!(RetireBlindly))
         || status.active_key_id.as_ref() == Some(&key.id)
         || obs.renamed_from.as_ref().is_some_and(|s| s.key_id.as_ref() == Some(&key.id))
         || obs.former.iter().any(|former| former.key_ids.contains(&key.id));
@@ -86,8 +125,10 @@ fn end(
         return delete(table, status, key);
     }
     let mut after = status.clone();
-    // Its end waited for the workloads.
-    after.restart_owed_for = None;
+    if table.is_awaited(status) {
+        // Its end waited for the workloads.
+        after.restart_owed_for = None;
+    }
     if let Some(entry) = ledger::find_mut(&mut after, &key.id) {
         entry.phase = KeyPhase::Disabled;
         entry.disabled_at = Some(table.now);

@@ -7,7 +7,7 @@ use super::table::Table;
 use super::{Account, Credential};
 use crate::api::v1alpha1::{ServiceAccountKeyStatus, VerificationMode};
 use crate::defect;
-use crate::domain::{Event, Reason, names};
+use crate::domain::{Event, Reason, Trouble, names};
 
 impl Table<'_> {
     /// The Secret becomes ours in one guarded write, which is also the fence against everybody who wrote it before.
@@ -24,16 +24,24 @@ impl Table<'_> {
         if self.obs.spec.verification.mode == VerificationMode::None {
             return Some(self.taken(status, secret, true));
         }
-        Some(match &self.obs.proof {
+        Some(match &self.obs.secret_proof {
             None => Plan::need("6", Need::SecretProof, status),
             Some(Proof::Accepted { .. }) => self.taken(status, secret, true),
             Some(Proof::Refused { .. }) => self.taken(status, secret, defect!(TakenUnproved)),
-            Some(Proof::Unavailable(trouble)) => {
-                let mood = Mood::Waiting(trouble.class.reason(), trouble.message.clone());
-                let plan = self.hold("6", status.clone(), &mood);
-                Plan { requeue: plan.requeue.min(self.timing.retry_cap), ..plan }
-            }
+            Some(Proof::Unavailable(trouble)) => self.unproved("6", status, trouble),
         })
+    }
+
+    /// Nothing is decided about a Secret while the backend cannot say what its key is worth.
+    pub(super) fn unproved(
+        &self,
+        rule: &'static str,
+        status: &ServiceAccountKeyStatus,
+        trouble: &Trouble,
+    ) -> Plan {
+        let mood = Mood::Waiting(trouble.class.reason(), trouble.message.clone());
+        let plan = self.hold(rule, status.clone(), &mood);
+        Plan { requeue: plan.requeue.min(self.timing.retry_cap), ..plan }
     }
 
     fn taken(&self, status: &ServiceAccountKeyStatus, secret: &Published, keep: bool) -> Plan {

@@ -123,7 +123,7 @@ wire_enum! {
         Unspecified = 0 "KEY_TYPE_UNSPECIFIED",
         /// A user does.
         UserManaged = 1 "USER_MANAGED",
-        /// The server does; there are none here.
+        /// The server does.
         SystemManaged = 2 "SYSTEM_MANAGED",
     }
 }

@@ -99,6 +99,15 @@ pub enum ApiError {
         /// The caller's project.
         project: String,
     },
+    /// Nobody has registered the project for Earth Engine.
+    #[error(
+        "Project 'projects/{project}' is not registered to use Earth Engine. Visit \
+         https://console.cloud.google.com/earth-engine/configuration?project={project} to register your project."
+    )]
+    NotRegistered {
+        /// The project.
+        project: String,
+    },
     /// There is no such operation.
     #[error("Operation {id} was not found.")]
     OperationMissing {
@@ -166,6 +175,7 @@ impl ApiError {
             Self::PermissionDenied { .. }
             | Self::InsufficientScope { .. }
             | Self::ServiceUnknown { .. }
+            | Self::NotRegistered { .. }
             | Self::ServiceDisabled { .. } => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
             Self::AccountMissing
             | Self::KeyMissing

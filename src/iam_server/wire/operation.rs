@@ -26,6 +26,8 @@ pub enum Api {
     OrgPolicy,
     /// Policy Analyzer.
     PolicyAnalyzer,
+    /// Earth Engine.
+    EarthEngine,
 }
 
 /// The versions of Resource Manager, which describe a project differently.
@@ -117,6 +119,9 @@ operations! {
         "accountActivities.query", "policyanalyzer.serviceAccountLastAuthenticationActivities.query", PolicyAnalyzer;
     ATTEMPTS_GET = "attempts.get", "keywheel.attempts.get", Iam;
     GENERATE_ACCESS_TOKEN = "accounts.generateAccessToken", "", Credentials;
+    EARTH_ENGINE_CONFIG = "earthEngine.getConfig", "earthengine.config.get", EarthEngine;
+    EARTH_ENGINE_ALGORITHMS = "earthEngine.algorithms", "earthengine.computations.create", EarthEngine;
+    EARTH_ENGINE_COMPUTE = "earthEngine.compute", "earthengine.computations.create", EarthEngine;
     TOKEN = "token", "", Iam;
     STS_TOKEN = "sts.token", "", Iam;
     METADATA = "metadata", "", Iam;

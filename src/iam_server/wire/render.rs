@@ -8,7 +8,8 @@ use super::enums::{
     DisableReason, EnumEncoding, KeyAlgorithm, KeyOrigin, KeyType, PrivateKeyType, WireEnum as _,
 };
 use crate::credential::SecretBytes;
-use crate::iam_server::model::{Account, Key, Origin};
+use crate::iam_server::keys::FileForm;
+use crate::iam_server::model::{Account, Key, KeySize, Origin};
 
 fn set(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
     fields.insert(name.to_owned(), value.into());
@@ -54,13 +55,18 @@ pub fn patched_account(account: &Account, display_name: bool, description: bool)
 pub fn key(account: &Account, key: &Key, encoding: EnumEncoding) -> Map<String, Value> {
     let mut fields = Map::new();
     set(&mut fields, "name", format!("{}/keys/{}", account.resource_name(), key.id));
-    set(&mut fields, "keyAlgorithm", KeyAlgorithm::Rsa2048.encode(encoding));
+    let algorithm = match key.size {
+        KeySize::Rsa1024 => KeyAlgorithm::Rsa1024,
+        KeySize::Rsa2048 => KeyAlgorithm::Rsa2048,
+    };
+    set(&mut fields, "keyAlgorithm", algorithm.encode(encoding));
     let origin = match key.origin {
         Origin::Server => KeyOrigin::GoogleProvided,
         Origin::User => KeyOrigin::UserProvided,
     };
     set(&mut fields, "keyOrigin", origin.encode(encoding));
-    set(&mut fields, "keyType", KeyType::UserManaged.encode(encoding));
+    let kind = if key.system { KeyType::SystemManaged } else { KeyType::UserManaged };
+    set(&mut fields, "keyType", kind.encode(encoding));
     set(&mut fields, "validAfterTime", key.not_before.to_string());
     set(&mut fields, "validBeforeTime", key.not_after.to_string());
     if key.disabled {
@@ -71,9 +77,19 @@ pub fn key(account: &Account, key: &Key, encoding: EnumEncoding) -> Map<String, 
 }
 
 /// A `ServiceAccountKey` with its private half: the only answer that ever has it.
-pub fn created_key(account: &Account, made: &Key, file: &SecretBytes, encoding: EnumEncoding) -> Value {
+pub fn created_key(
+    account: &Account,
+    made: &Key,
+    form: FileForm,
+    file: &SecretBytes,
+    encoding: EnumEncoding,
+) -> Value {
     let mut fields = key(account, made, encoding);
-    set(&mut fields, "privateKeyType", PrivateKeyType::GoogleCredentials.encode(encoding));
+    let form = match form {
+        FileForm::Google => PrivateKeyType::GoogleCredentials,
+        FileForm::Pkcs12 => PrivateKeyType::Pkcs12,
+    };
+    set(&mut fields, "privateKeyType", form.encode(encoding));
     set(&mut fields, "privateKeyData", STANDARD.encode(file.expose()));
     Value::Object(fields)
 }

@@ -330,6 +330,24 @@ impl RequestBody for GenerateAccessToken {
     }
 }
 
+/// `value:compute` of Earth Engine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Compute {
+    /// What is computed.
+    pub expression: Value,
+    #[serde(rename = "workloadTag")]
+    _workload_tag: Option<String>,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+impl RequestBody for Compute {
+    fn unknown_field(&self) -> Option<String> {
+        first(&self.unknown)
+    }
+}
+
 /// `services.disable`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

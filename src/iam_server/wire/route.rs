@@ -52,6 +52,8 @@ pub enum Target {
     Operation(String),
     /// A constraint on a project.
     Constraint(String, String),
+    /// Earth Engine in a project.
+    EarthEngine(String),
     /// The last uses in a project.
     Activities(String, ActivityType),
     /// One account, or its collection of keys.
@@ -70,6 +72,7 @@ impl Target {
             | Self::Project(project)
             | Self::Description(project, _)
             | Self::Services(project)
+            | Self::EarthEngine(project)
             | Self::Service(project, _)
             | Self::Constraint(project, _)
             | Self::Activities(project, _) => Some(project),
@@ -110,6 +113,10 @@ pub enum Route {
         /// Whose.
         email: String,
     },
+    /// The certificates with which ID tokens are checked.
+    IdTokenCertificates(PublicKeyFormat),
+    /// What clients of Earth Engine read before they do anything.
+    EarthEngineDescription,
     /// The fault API.
     Faults(Method),
     /// The settings that change at run time.
@@ -146,6 +153,16 @@ impl Route {
                 if method == Method::GET =>
             {
                 Self::public_keys(PublicKeyFormat::Jwk, email)
+            }
+            ["oauth2", "v1", "certs"] if method == Method::GET => {
+                Self::IdTokenCertificates(PublicKeyFormat::X509)
+            }
+            ["oauth2", "v3", "certs"] if method == Method::GET => {
+                Self::IdTokenCertificates(PublicKeyFormat::Jwk)
+            }
+            ["$discovery", "rest"] if method == Method::GET => Self::EarthEngineDescription,
+            ["v1", "projects", project, rest @ ("config" | "algorithms" | "value:compute")] => {
+                Self::earth_engine(method, project, rest)
             }
             ["v1", "projects", project, "serviceAccounts", rest @ ..] => {
                 Self::service_accounts(method, project, rest)
@@ -207,6 +224,16 @@ impl Route {
             },
             _ => Self::Unknown,
         }
+    }
+
+    fn earth_engine(method: &Method, project: &str, what: &str) -> Self {
+        let operation = match (method.as_str(), what) {
+            ("GET", "config") => Operation::EARTH_ENGINE_CONFIG,
+            ("GET", "algorithms") => Operation::EARTH_ENGINE_ALGORITHMS,
+            ("POST", "value:compute") => Operation::EARTH_ENGINE_COMPUTE,
+            _ => return Self::Unknown,
+        };
+        Self::api(operation, Target::EarthEngine(project.to_owned()))
     }
 
     fn effective_policy(project: &str, last: &str) -> Self {
@@ -311,7 +338,6 @@ fn decode(path: &str) -> Option<Vec<String>> {
 /// The rest of what Google's hosts serve, as far as clients of this server could ask for it.
 fn unbuilt(method: &Method, parts: &[&str]) -> Route {
     let what = match parts {
-        ["oauth2", "v1", "certs"] => "The certificates of ID tokens",
         ["o", "oauth2", "auth"] => "The login page",
         ["v1", "roles", ..]
         | ["v1", "projects" | "organizations", _, "roles", ..]
@@ -388,6 +414,9 @@ mod tests {
             (Method::GET, activities(ActivityType::Keys), "keyActivities.query"),
             (Method::GET, activities(ActivityType::Accounts), "accountActivities.query"),
             (Method::POST, format!("{base}:generateAccessToken"), "accounts.generateAccessToken"),
+            (Method::GET, "/v1/projects/p1/config".to_owned(), "earthEngine.getConfig"),
+            (Method::GET, "/v1/projects/p1/algorithms".to_owned(), "earthEngine.algorithms"),
+            (Method::POST, "/v1/projects/p1/value:compute".to_owned(), "earthEngine.compute"),
             (Method::GET, "/keywheel/v1/attempts/n".to_owned(), "attempts.get"),
         ];
         for (method, path, name) in &table {

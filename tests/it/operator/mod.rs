@@ -26,6 +26,9 @@ mod world;
 
 use libtest_mimic::Trial;
 
+pub use self::case::Case;
+pub use self::world::{World, start_iam};
+
 /// All tests of this layer.
 pub fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = [

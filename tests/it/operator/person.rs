@@ -35,7 +35,7 @@ impl Person {
             &pair,
             login.private_key_id(),
             login.client_email(),
-            "https://iam.googleapis.com/",
+            &format!("{}/", iam.url()),
             SCOPE,
             Timestamp::now(),
             Duration::from_hours(1),
@@ -63,6 +63,15 @@ impl Person {
         let (status, answer) = self.call(method, path, body);
         assert_eq!(status, 200, "{method} {path}: {answer}");
         answer
+    }
+
+    /// A method of the project, such as `setIamPolicy`, or of what lies in it.
+    pub fn project(&self, what: &str, body: &Value) -> Value {
+        let separator = if what.contains('/') { '/' } else { ':' };
+        let url = format!("{}/v1/projects/{}{separator}{what}", self.base, self.project);
+        let answer = http::call("POST", &url, &self.bearer, Some(&body.to_string())).unwrap();
+        assert_eq!(answer.status, 200, "{what}: {}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
     }
 
     pub fn create_account(&self, account_id: &str, description: &str) -> Value {

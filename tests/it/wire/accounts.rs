@@ -25,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         trial("accounts::a_deleted_account_is_gone_for_good_after_30_days", purged),
         trial("accounts::what_is_not_built_says_so", unbuilt),
         trial("accounts::every_answer_has_the_servers_date", dates),
+        trial("accounts::a_new_one_can_be_late", late),
     ]
 }
 
@@ -264,6 +265,23 @@ async fn bearer_at(iam: &Iam, hours: i64) -> String {
     let header = json!({"alg": "RS256", "kid": admin.private_key_id()});
     let answer = iam.token_request(JWT_BEARER, &jwt(&admin, &header, &claims)).await.ok();
     answer["access_token"].as_str().unwrap().to_owned()
+}
+
+/// At first it is sometimes missing and sometimes somebody else's.
+async fn late() {
+    let iam = Iam::start(&["--enable-fault-api", "--account-visibility-delay", "10s"]);
+    iam.account("billing").await;
+    let path = account_path(&email("billing"));
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(iam.get(&path).await.status);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [403, 403, 404, 404]);
+    let listed = iam.get("/v1/projects/p1/serviceAccounts").await.ok();
+    assert!(!listed.to_string().contains("billing"));
+    iam.put("/settings", json!({"clockOffset": "10s"})).await.ok();
+    iam.get(&path).await.ok();
 }
 
 async fn unbuilt() {

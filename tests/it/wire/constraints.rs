@@ -7,7 +7,7 @@ use keywheel::credential::{Expiry, RsaKeyPair, self_signed};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::iam::{Iam, email, keys_path};
+use super::iam::{Iam, email, keys_path, list_path};
 use super::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -52,7 +52,7 @@ async fn forbidden() {
     let error = account.error(400, "FAILED_PRECONDITION");
     assert_eq!(violation(&error), ("constraints/iam.disableServiceAccountCreation", "projects/p1"));
     // What was made before stays as it is.
-    let listed = iam.get(&keys).await.ok();
+    let listed = iam.get(&list_path(&email("billing"))).await.ok();
     assert_eq!(listed["keys"].as_array().unwrap().len(), 2);
 
     set(json!(["iam.unheardOf"])).await.error(400, "INVALID_ARGUMENT");

@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::iam::{Iam, account_path, email, key_path, keys_path};
+use super::iam::{Iam, account_path, email, key_path, keys_path, list_path};
 use super::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -19,7 +19,7 @@ async fn survives() {
     let (key, file) = iam.key(&email("billing")).await;
     let (disabled, _) = iam.key(&email("billing")).await;
     iam.post(&format!("{}:disable", key_path(&disabled)), json!({})).await.ok();
-    let keys = iam.get(&keys_path(&email("billing"))).await.ok();
+    let keys = iam.get(&list_path(&email("billing"))).await.ok();
     let token = iam.bearer().await.to_owned();
     let admin = iam.admin();
 
@@ -27,12 +27,12 @@ async fn survives() {
     assert_eq!(iam.admin().private_key_id(), admin.private_key_id(), "no second admin key");
     let answer = iam.call_as(&token, reqwest::Method::GET, &account_path(&email("billing")), None).await;
     assert_eq!(answer.ok(), account, "the access token is still known");
-    assert_eq!(iam.get(&keys_path(&email("billing"))).await.ok(), keys);
+    assert_eq!(iam.get(&list_path(&email("billing"))).await.ok(), keys);
     iam.exchange(&file).await.ok();
     iam.delete(&key_path(&key)).await.ok();
 
     let iam = iam.kill_and_restart();
-    let left = iam.get(&keys_path(&email("billing"))).await.ok();
+    let left = iam.get(&list_path(&email("billing"))).await.ok();
     assert_eq!(left["keys"].as_array().unwrap().len(), 1);
     assert_eq!(left["keys"][0]["name"], disabled["name"]);
     assert_eq!(left["keys"][0]["disabled"], true);
@@ -50,5 +50,6 @@ async fn limit_holds() {
     for answer in answers.into_iter().filter(|answer| answer.status != 200) {
         answer.error(400, "FAILED_PRECONDITION");
     }
-    assert_eq!(iam.get(&path).await.ok()["keys"].as_array().unwrap().len(), 3);
+    let kept = list_path(&email("billing"));
+    assert_eq!(iam.get(&kept).await.ok()["keys"].as_array().unwrap().len(), 3);
 }

@@ -28,7 +28,12 @@ async fn start() -> (Iam, String) {
 }
 
 async fn count(iam: &Iam, keys: &str) -> usize {
-    iam.get(keys).await.ok().get("keys").and_then(Value::as_array).map_or(0, Vec::len)
+    iam.get(&format!("{keys}?keyTypes=USER_MANAGED"))
+        .await
+        .ok()
+        .get("keys")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len)
 }
 
 /// What the request log says of the calls of an operation: status and fault.

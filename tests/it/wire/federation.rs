@@ -350,6 +350,9 @@ async fn machine() {
     let narrow = iam.metadata(&format!("{default}/token?scopes={IAM_SCOPE}")).await.ok();
     let answer = iam.call_as(&bearer(&narrow), Method::GET, "/v1/projects/p1", None).await;
     answer.error(403, "PERMISSION_DENIED");
+    let identity = text(&format!("{default}/identity?audience=https://app.example")).await;
+    assert_eq!(identity.split('.').count(), 3);
+    assert_eq!(iam.metadata(&format!("{default}/identity")).await.status, 400);
     let by_name = format!("{base}/instance/service-accounts/{}/email", email("machine-1"));
     assert_eq!(text(&by_name).await, email("machine-1"));
     assert_eq!(iam.metadata(&by_name.replace("machine-1", "machine-2")).await.status, 404);

@@ -254,6 +254,11 @@ pub fn keys_path(email: &str) -> String {
 }
 
 /// The path of a key in an answer.
+/// The keys that users made; beside them stands one of the server's own.
+pub fn list_path(email: &str) -> String {
+    format!("{}?keyTypes=USER_MANAGED", keys_path(email))
+}
+
 pub fn key_path(key: &Value) -> String {
     format!("/v1/{}", key["name"].as_str().unwrap())
 }

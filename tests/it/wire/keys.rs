@@ -3,15 +3,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use keywheel::credential::{Expiry, RsaKeyPair, parse_certificate, self_signed};
+use keywheel::credential::{
+    Expiry, GOOGLE_PKCS12_PASSWORD, RsaKeyPair, parse_certificate, read_pkcs12, self_signed, sign_jwt,
+};
 use libtest_mimic::Trial;
 use reqwest::Method;
-use rsa::RsaPrivateKey;
-use rsa::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _};
+use rsa::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
 use rsa::traits::PublicKeyParts as _;
+use rsa::{RsaPrivateKey, RsaPublicKey};
 use serde_json::{Value, json};
 
-use super::iam::{Iam, account_path, email, file_in, jwt, key_path, keys_path, now};
+use super::iam::{Iam, account_path, email, file_in, jwt, key_path, keys_path, list_path, now};
 use super::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -29,7 +31,9 @@ pub fn trials() -> Vec<Trial> {
         trial("keys::missing_keys_and_accounts_are_told_apart", missing),
         trial("keys::an_uploaded_certificate_becomes_a_key", upload),
         trial("keys::bad_uploads_are_refused", bad_uploads),
-        trial("keys::what_is_not_built_says_so", unbuilt),
+        trial("keys::pkcs12_files_and_1024_bits", pkcs12_and_1024),
+        trial("keys::those_of_the_system_are_shown_and_left_alone", system_managed),
+        trial("keys::lists_can_be_late", late_in_lists),
         trial("keys::an_external_url_is_in_the_files", external_url),
     ]
 }
@@ -78,7 +82,7 @@ async fn no_deduplication() {
     let (one, _) = iam.key(&address).await;
     let (two, _) = iam.key(&address).await;
     assert_ne!(one["name"], two["name"]);
-    assert_eq!(iam.get(&keys_path(&address)).await.ok()["keys"].as_array().unwrap().len(), 2);
+    assert_eq!(iam.get(&list_path(&address)).await.ok()["keys"].as_array().unwrap().len(), 2);
 }
 
 async fn enums() {
@@ -104,12 +108,12 @@ async fn filter() {
     iam.key(&address).await;
     let path = keys_path(&address);
     for (query, count) in [
-        ("", 1),
+        ("", 2),
         ("?keyTypes=USER_MANAGED", 1),
         ("?keyTypes=1", 1),
-        ("?keyTypes=2", 0),
-        ("?keyTypes=SYSTEM_MANAGED", 0),
-        ("?keyTypes=1&keyTypes=SYSTEM_MANAGED", 1),
+        ("?keyTypes=2", 1),
+        ("?keyTypes=SYSTEM_MANAGED", 1),
+        ("?keyTypes=1&keyTypes=SYSTEM_MANAGED", 2),
     ] {
         let answer = iam.get(&format!("{path}{query}")).await.ok();
         let keys = answer.get("keys").and_then(Value::as_array).map_or(0, Vec::len);
@@ -128,7 +132,7 @@ async fn public_data() {
     let private = RsaPrivateKey::from_pkcs8_pem(file.private_key_pem().expose_str().unwrap()).unwrap();
     let spki = private.to_public_key().to_public_key_der().unwrap();
     let path = key_path(&made);
-    let listed = iam.get(&keys_path(&address)).await.ok()["keys"][0].clone();
+    let listed = iam.get(&list_path(&address)).await.ok()["keys"][0].clone();
     let shown = iam.get(&path).await.ok();
     assert_eq!(shown, listed);
     for absent in ["privateKeyData", "privateKeyType", "publicKeyData", "disabled"] {
@@ -222,7 +226,7 @@ async fn delete() {
     let error = iam.delete(&path).await.error(404, "NOT_FOUND");
     assert_eq!(error["message"], "Unknown service account key");
     iam.get(&path).await.error(404, "NOT_FOUND");
-    assert_eq!(iam.get(&keys_path(&address)).await.ok(), json!({}));
+    assert_eq!(iam.get(&list_path(&address)).await.ok(), json!({}));
     iam.exchange(&file).await.oauth_error(400, "invalid_grant", "Invalid JWT Signature.");
 }
 
@@ -237,7 +241,7 @@ async fn attempts() {
     let dropped = iam.post_from(agent, &keys_path(&address), json!({})).await;
     assert!(dropped.is_err(), "the answer arrived");
     let key = iam.get(&of("8s8y9xazuq")).await.ok();
-    let listed = iam.get(&keys_path(&address)).await.ok();
+    let listed = iam.get(&list_path(&address)).await.ok();
     assert_eq!((&listed["keys"][0]["name"], listed["keys"].as_array().unwrap().len()), (&key["name"], 1));
 
     let pair = RsaKeyPair::generate_2048().unwrap();
@@ -351,19 +355,65 @@ async fn bad_uploads() {
     ] {
         iam.post(&path, bad).await.error(400, "INVALID_ARGUMENT");
     }
-    assert_eq!(iam.get(&keys_path(&address)).await.ok(), json!({}));
+    assert_eq!(iam.get(&list_path(&address)).await.ok(), json!({}));
 }
 
-async fn unbuilt() {
+/// The other form of file and the other size: what is handed out signs, and is shown as what it is.
+async fn pkcs12_and_1024() {
     let (iam, address) = with_account().await;
-    for (body, names) in [
-        (json!({"privateKeyType": "TYPE_PKCS12_FILE"}), "TYPE_PKCS12_FILE"),
-        (json!({"keyAlgorithm": 1}), "KEY_ALG_RSA_1024"),
+    for (asked, algorithm, bits) in [
+        (json!({"privateKeyType": "TYPE_PKCS12_FILE"}), "KEY_ALG_RSA_2048", 2048),
+        (json!({"privateKeyType": 1, "keyAlgorithm": 1}), "KEY_ALG_RSA_1024", 1024),
     ] {
-        let error = iam.post(&keys_path(&address), body).await.error(501, "UNIMPLEMENTED");
-        assert!(error["message"].as_str().unwrap().contains(names), "{error}");
+        let made = iam.post(&keys_path(&address), asked).await.ok();
+        assert_eq!(
+            (&made["privateKeyType"], &made["keyAlgorithm"]),
+            (&json!("TYPE_PKCS12_FILE"), &json!(algorithm))
+        );
+        let pair = read_pkcs12(&file_in(&made), GOOGLE_PKCS12_PASSWORD).unwrap();
+        let shown = iam.get(&format!("{}?publicKeyType=TYPE_RAW_PUBLIC_KEY", key_path(&made))).await.ok();
+        let public = STANDARD.decode(shown["publicKeyData"].as_str().unwrap()).unwrap();
+        assert_eq!(String::from_utf8(public).unwrap(), pair.public_pem());
+        let public = RsaPublicKey::from_public_key_pem(&pair.public_pem()).unwrap();
+        assert_eq!(public.n().bits(), bits);
+        // Such a file names no key: its tokens have no kid.
+        let claims = json!({"iss": address, "scope": "s", "aud": "https://oauth2.googleapis.com/token",
+            "iat": now(), "exp": now() + 60});
+        let token = sign_jwt(&pair, "", &claims).unwrap();
+        iam.token_request(super::iam::JWT_BEARER, token.expose_str().unwrap()).await.ok();
     }
-    assert_eq!(iam.get(&keys_path(&address)).await.ok(), json!({}));
+}
+
+/// Keys of the server's own: listed when asked for, among the public keys, counted and changed by nobody.
+async fn system_managed() {
+    let iam = Iam::start(&["--key-limit", "1"]);
+    iam.account("billing").await;
+    let address = email("billing");
+    let (key, _) = iam.key(&address).await;
+    let all = iam.get(&keys_path(&address)).await.ok();
+    let all = all["keys"].as_array().unwrap();
+    assert_eq!(all.len(), 2);
+    let own = iam.get(&format!("{}?keyTypes=SYSTEM_MANAGED", keys_path(&address))).await.ok();
+    let own = &own["keys"].as_array().unwrap()[0];
+    assert_eq!((&own["keyType"], &own["keyOrigin"]), (&json!("SYSTEM_MANAGED"), &json!("GOOGLE_PROVIDED")));
+    assert!(all.contains(own));
+    let users = iam.get(&list_path(&address)).await.ok();
+    assert_eq!(users["keys"].as_array().unwrap().len(), 1);
+    iam.post(&format!("{}:disable", key_path(own)), json!({})).await.error(400, "FAILED_PRECONDITION");
+    iam.delete(&key_path(own)).await.error(400, "FAILED_PRECONDITION");
+    iam.delete(&key_path(&key)).await.ok();
+    iam.key(&address).await;
+}
+
+async fn late_in_lists() {
+    let iam = Iam::start(&["--enable-fault-api", "--key-list-delay", "1m"]);
+    iam.account("billing").await;
+    let (key, _) = iam.key(&email("billing")).await;
+    let list = list_path(&email("billing"));
+    assert_eq!(iam.get(&list).await.ok(), json!({}));
+    iam.get(&key_path(&key)).await.ok();
+    iam.put("/settings", json!({"clockOffset": "1m"})).await.ok();
+    assert_eq!(iam.get(&list).await.ok()["keys"].as_array().unwrap().len(), 1);
 }
 
 async fn external_url() {

@@ -6,6 +6,7 @@
 mod accounts;
 mod constraints;
 mod durability;
+mod earth_engine;
 mod faults;
 mod federation;
 mod iam;
@@ -28,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
         accounts::trials(),
         constraints::trials(),
         durability::trials(),
+        earth_engine::trials(),
         faults::trials(),
         federation::trials(),
         keys::trials(),

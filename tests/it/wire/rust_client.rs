@@ -205,7 +205,14 @@ async fn lost_answer() {
         .await
         .unwrap_err();
     assert!(error.status().is_none() && error.http_status_code().is_none(), "{error:?}");
-    let keys = client.list_service_account_keys().set_name(name("billing")).send().await.unwrap().keys;
+    let keys = client
+        .list_service_account_keys()
+        .set_name(name("billing"))
+        .set_key_types([KeyType::UserManaged])
+        .send()
+        .await
+        .unwrap()
+        .keys;
     assert_eq!(keys.len(), 1, "the key is there all the same");
     let creates = iam.requests().iter().filter(|entry| entry["operation"] == "keys.create").count();
     assert_eq!(creates, 1, "the client does not repeat it by itself");

@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         trial("startup::a_data_file_and_an_address_have_one_server", one_server),
         trial("startup::bad_settings_are_refused", bad_settings),
         trial("startup::sigterm_ends_it_cleanly", sigterm),
+        trial("startup::a_page_shows_keys_and_requests_if_it_was_asked_for", page),
     ]
 }
 
@@ -45,7 +46,30 @@ async fn lost_admin_key() {
     assert_eq!(iam.admin().client_id(), old.client_id(), "the account is the same");
     iam.exchange(&iam.admin()).await.ok();
     let keys = format!("/v1/projects/{PROJECT}/serviceAccounts/{}/keys", email("keywheel-admin"));
+    let keys = format!("{keys}?keyTypes=USER_MANAGED");
     assert_eq!(iam.get(&keys).await.ok()["keys"].as_array().unwrap().len(), 2);
+}
+
+/// What a browser gets.
+async fn browse(iam: &Iam) -> (u16, String, String) {
+    let client = reqwest::Client::new();
+    let answer = client.get(&iam.url).header("accept", "text/html,*/*").send().await.unwrap();
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    (answer.status().as_u16(), kind, answer.text().await.unwrap())
+}
+
+async fn page() {
+    let iam = Iam::start(&["--page"]);
+    iam.account("billing").await;
+    let (key, file) = iam.key(&email("billing")).await;
+    let (status, kind, text) = browse(&iam).await;
+    assert_eq!((status, kind.as_str()), (200, "text/html; charset=UTF-8"));
+    let row = format!("<code>{}</code>", file.private_key_id());
+    assert!(text.contains(&row) && text.contains("<td class=\"active\">active</td>"), "{text}");
+    assert!(text.contains("<td>keys.create</td>"), "{text}");
+    iam.post(&format!("{}:disable", super::iam::key_path(&key)), serde_json::json!({})).await.ok();
+    assert!(browse(&iam).await.2.contains("<td class=\"disabled\">disabled</td>"));
+    assert_eq!(browse(&Iam::start(&[])).await.0, 404, "off unless it was asked for");
 }
 
 /// Runs a server that must not come up; what it said.

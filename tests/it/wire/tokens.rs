@@ -1,13 +1,20 @@
 //! The token endpoint, and what its tokens and self-signed ones open.
 
-use keywheel::credential::{GoogleCredentials, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keywheel::credential::{GoogleCredentials, RsaKeyPair, parse_certificate};
 use libtest_mimic::Trial;
 use reqwest::Method;
+use rsa::RsaPublicKey;
+use rsa::pkcs1v15::{Signature, VerifyingKey};
+use rsa::pkcs8::DecodePublicKey as _;
+use rsa::sha2::Sha256;
+use rsa::signature::Verifier as _;
 use serde_json::{Value, json};
 
 use super::iam::{
     CLOUD_PLATFORM, GOOGLE_TOKEN_URL, Iam, JWT_BEARER, account_path, assertion, email, jwt, key_path,
-    keys_path, now,
+    keys_path, list_path, now,
 };
 use super::trial;
 
@@ -29,6 +36,7 @@ pub fn trials() -> Vec<Trial> {
         trial("bearers::a_disabled_key_kills_its_self_signed_tokens_at_once", self_signed_dies),
         trial("bearers::opaque_tokens_outlive_their_key_but_not_their_account", opaque),
         trial("bearers::opaque_tokens_end", opaque_ends),
+        trial("tokens::an_id_token_is_signed_by_the_server", id_token),
     ]
 }
 
@@ -185,10 +193,33 @@ async fn errors() {
     }
     let sub = json!({"sub": "boss@example.com"});
     ask(&iam, &file, sub).await.oauth_error(401, "unauthorized_client", "Client is unauthorized");
-    let id_token = json!({"scope": null, "target_audience": "https://app.example"});
-    let answer = ask(&iam, &file, id_token).await;
-    answer.oauth_error(501, "unsupported_response_type", "This server issues access tokens only");
-    assert!(answer.body.get("id_token").is_none());
+}
+
+/// An ID token, and what it is checked with; a verifier has no credential.
+async fn id_token() {
+    let (iam, _, file) = with_key(&[]).await;
+    let asked = json!({"scope": null, "target_audience": "https://app.example"});
+    let answer = ask(&iam, &file, asked).await.ok();
+    assert!(answer.get("access_token").is_none());
+    let token = answer["id_token"].as_str().unwrap();
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let part = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
+    let json = |text: &str| -> Value { serde_json::from_slice(&part(text)).unwrap() };
+    let (header, claims) = message.split_once('.').unwrap();
+    let claims = json(claims);
+    assert_eq!(
+        (&claims["aud"], &claims["iss"]),
+        (&json!("https://app.example"), &json!("https://accounts.google.com"))
+    );
+    assert_eq!((&claims["email"], &claims["email_verified"]), (&json!(file.client_email()), &json!(true)));
+    let kid = json(header)["kid"].as_str().unwrap().to_owned();
+    let certificates = iam.call_as("", Method::GET, "/oauth2/v1/certs", None).await.ok();
+    let certificate = parse_certificate(certificates[&kid].as_str().unwrap().as_bytes()).unwrap();
+    let public = RsaPublicKey::from_public_key_der(&certificate.spki_der).unwrap();
+    let signature = Signature::try_from(part(signature).as_slice()).unwrap();
+    VerifyingKey::<Sha256>::new(public).verify(message.as_bytes(), &signature).unwrap();
+    let jwks = iam.call_as("", Method::GET, "/oauth2/v3/certs", None).await.ok();
+    assert_eq!(jwks["keys"][0]["kid"], kid);
 }
 
 async fn skew() {
@@ -274,7 +305,8 @@ async fn forbidden() {
             assert_eq!(detail["metadata"]["permission"], permission);
         }
     }
-    assert_eq!(iam.get(&keys).await.ok()["keys"].as_array().unwrap().len(), 1, "nothing was made");
+    let kept = iam.get(&list_path(&email("billing"))).await.ok();
+    assert_eq!(kept["keys"].as_array().unwrap().len(), 1, "nothing was made");
 }
 
 async fn scopes() {

@@ -110,6 +110,8 @@ pub struct Pass {
     pub told: Option<Told>,
     /// What came of the token exchange.
     pub proof: Option<Seen>,
+    /// What came of the one with the Secret's credential.
+    pub secret_proof: Option<Seen>,
     /// Whether the Secret was read again.
     pub confirmed: bool,
 }
@@ -165,6 +167,8 @@ pub enum Need {
     Siblings,
     /// A token exchange with the staged key of an attempt.
     Proof(u8),
+    /// A token exchange with the credential in the Secret.
+    SecretProof,
 }
 
 /// An effect that was decided.

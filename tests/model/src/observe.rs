@@ -99,7 +99,7 @@ impl Planner {
     /// Decides a pass of a CR.
     pub fn decide(&mut self, cr: usize, pass: &Pass, memory: &Memory, fresh_nonce: u8) -> Decision {
         let seen = (&pass.secret.view, pass.life, &pass.status, &pass.staged);
-        let asked = (&pass.keys, &pass.told, pass.proof, pass.confirmed);
+        let asked = (&pass.keys, &pass.told, pass.proof, pass.secret_proof, pass.confirmed);
         let key = fingerprint(&(cr, seen, asked, memory, fresh_nonce));
         if let Some(decision) = self.remembered.get(&key) {
             return decision.clone();
@@ -155,15 +155,8 @@ impl Planner {
     fn observation(&self, cr: usize, pass: &Pass, memory: &Memory, fresh_nonce: u8) -> Observation {
         let pending = pass.status.as_ref().and_then(|s| s.pending.as_ref());
         let pending = pending.and_then(|p| names::parse_nonce(&p.nonce));
-        let proof = match pass.proof {
-            Some(Seen::Accepted) => Some(Proof::Accepted { times: 3 }),
-            Some(Seen::Refused) => Some(Proof::Refused { message: "invalid_grant".to_owned() }),
-            Some(Seen::Unavailable) => Some(Proof::Unavailable(forbidden())),
-            None => {
-                let proved = memory.proved.is_some() && memory.proved == pending;
-                proved.then_some(Proof::Accepted { times: 3 })
-            }
-        };
+        let remembered = memory.proved.is_some() && memory.proved == pending;
+        let proof = pass.proof.or(remembered.then_some(Seen::Accepted));
         Observation {
             name: names::object(cr),
             uid: names::object(cr),
@@ -190,7 +183,8 @@ impl Planner {
             upload: None,
             // Always accepted: it reads nothing that the search could change.
             preflight: Some(Preflight::Accepted),
-            proof,
+            proof: proof.map(answered),
+            secret_proof: pass.secret_proof.map(answered),
             confirmed: pass.confirmed,
             own_finalizer: memory.own_finalizer,
             own_intent: memory.own_intent.map(names::nonce),
@@ -210,13 +204,21 @@ fn wanted(need: &keywheel::domain::key::Need) -> Need {
         Production::Keys => Need::Keys,
         Production::Siblings => Need::Siblings,
         Production::Proof { nonce, .. } => Need::Proof(known_nonce(nonce)),
+        Production::SecretProof => Need::SecretProof,
         Production::Preflight => panic!("it was answered beforehand"),
         Production::Fingerprints
         | Production::Audit
         | Production::Pair
         | Production::Find { .. }
-        | Production::Rollout
-        | Production::SecretProof => panic!("no spec of this model asks for {need:?}"),
+        | Production::Rollout => panic!("no spec of this model asks for {need:?}"),
+    }
+}
+
+fn answered(seen: Seen) -> Proof {
+    match seen {
+        Seen::Accepted => Proof::Accepted { times: 3 },
+        Seen::Refused => Proof::Refused { message: "invalid_grant".to_owned() },
+        Seen::Unavailable => Proof::Unavailable(forbidden()),
     }
 }
 

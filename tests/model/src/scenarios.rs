@@ -303,6 +303,12 @@ pub fn all() -> Vec<Scenario> {
             any(2, &[Crash, Lost, Fault::Refuse, Lease, Person]),
         ),
         one("rotate, account full: due again, twice", full, Due, only(&[DueAgain, DueAgain])),
+        one(
+            "rotate, account full: due again, Secret gone or broken, revoked",
+            full,
+            Due,
+            any(2, &[DueAgain, SecretGone, Fault::SecretBroken, Fault::Revoke]),
+        ),
         one("rotate, the Secret stays: status lost, crash, lost", stays, Due, any(2, &[Wipe, Crash, Lost])),
         one("rotate, retained: deleted, crash, lost", retained, Due, any(2, &[DeleteCr, Crash, Lost])),
         scenario("siblings: lost, lost, crash", DELETES, [Due, New], any(2, &[Lost, Lost, Crash])),

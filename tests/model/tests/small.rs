@@ -10,7 +10,7 @@ const SMALL: [(&str, usize); 9] = [
     ("calm: exclusive, one owes, one rotates", 500),
     ("key of before, lost", 20_000),
     ("key of before, status", 400),
-    ("account full", 300),
+    ("account full: due again, twice", 280),
     ("retained", 1_000),
     ("put back", 8_000),
     ("no overlap: leaders", 150_000),

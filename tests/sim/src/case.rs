@@ -147,7 +147,9 @@ pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
         if world.oracle.violations().is_empty() {
             // What a fault put off may still be on its way when all else is at rest.
             let end = world.time.elapsed() + flow.longest.max(REST);
-            while !(flow.is_done)(&world) && world.time.elapsed() < end {
+            // Time stands still once something does not hold.
+            let goes_on = |world: &World| world.time.elapsed() < end && world.oracle.violations().is_empty();
+            while !(flow.is_done)(&world) && goes_on(&world) {
                 keep_alive(&mut world, &mut Calm).await;
                 world.run_for(LOOK, &mut Calm).await;
             }

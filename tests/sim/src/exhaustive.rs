@@ -231,6 +231,29 @@ pub fn wakers_of(flow: &Flow) -> Vec<Case> {
     late_wakers(flow, &run(flow, SEED, Script::default()).seen, Depth::Full)
 }
 
+/// A process is frozen early in a flow, the next one loses an answer, and the first one wakes at any moment after that: what
+/// it writes then must not make anybody forget what the other one has on its way.
+pub fn wakers_into_a_loss(flow: &Flow) -> Vec<Case> {
+    let seen = run(flow, SEED, Script::default()).seen;
+    let calls = u64::try_from(seen.len()).expect("few calls");
+    let intent = seen.iter().position(|offer| offer.mutating && offer.to_iam).unwrap_or(seen.len());
+    let frozen: Vec<usize> = (0..intent).collect();
+    let mut cases = Vec::new();
+    for at in thinned(&frozen, 12) {
+        let call = u64::try_from(*at).expect("few calls") + 1;
+        for lost in 1..=4 {
+            for wake_after in (1..calls).step_by(2) {
+                let faults = vec![
+                    (At::Call(call), Fate::Freeze(Waking::Answered)),
+                    (At::Mutation(lost), Fate::LoseAnswer(Loss::Reset)),
+                ];
+                cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after), behind: 0 });
+            }
+        }
+    }
+    cases
+}
+
 /// A process is frozen after a call and wakes after any number of calls of the other one. Between two calls that change
 /// something lie only reads, after each of which it would find the same: it is frozen at the changes and right after
 /// them, and at every call in full depth.

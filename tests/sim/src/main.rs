@@ -49,6 +49,10 @@ enum Command {
         /// How many run at once.
         #[arg(long, default_value_t = 2)]
         threads: usize,
+        /// In this wrong variant.
+        #[cfg(feature = "defects")]
+        #[arg(long)]
+        variant: Option<String>,
     },
     /// Long histories at random.
     Random {
@@ -87,7 +91,19 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        #[cfg(not(feature = "defects"))]
         Command::Exhaustive { depth, flow, case, threads } => {
+            exhaustive(depth, flow.as_deref(), case, threads)
+        }
+        #[cfg(feature = "defects")]
+        Command::Exhaustive { depth, flow, case, threads, variant } => {
+            if let Some(name) = variant {
+                let Some(defect) = keywheel_sim::variants::chosen(Some(&name)).first().copied() else {
+                    say("there is no such variant");
+                    return ExitCode::FAILURE;
+                };
+                keywheel::domain::defect::Defect::switch_on(Some(defect));
+            }
             exhaustive(depth, flow.as_deref(), case, threads)
         }
         Command::Random { seeds, first, threads } => random(first, seeds, threads),

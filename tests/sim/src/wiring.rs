@@ -87,7 +87,7 @@ impl Cluster {
             entropy: Arc::new(SeededEntropy::new(1, process, Arc::default())),
             leadership: Leadership::unlimited(),
             backends: Registry::new(
-                Arc::new(SimConnector { line: Arc::new(line), can_disable: true }),
+                Arc::new(SimConnector { line: Arc::new(line), can_disable: true, names_attempts: true }),
                 "keywheel-system".to_owned(),
                 None,
             ),

@@ -44,12 +44,21 @@ pub struct Setup {
     pub lease: Option<Duration>,
     /// Whether the backend can disable keys.
     pub can_disable: bool,
+    /// Whether the backend can say which key an attempt made.
+    pub names_attempts: bool,
 }
 
 impl Setup {
     /// With the waits of production.
     pub fn new(seed: u64) -> Self {
-        Self { seed, timing: Timing::default(), begin: None, lease: None, can_disable: true }
+        Self {
+            seed,
+            timing: Timing::default(),
+            begin: None,
+            lease: None,
+            can_disable: true,
+            names_attempts: false,
+        }
     }
 }
 
@@ -151,7 +160,11 @@ impl World {
             entropy: Arc::new(SeededEntropy::new(self.setup.seed, process, self.pairs.clone())),
             leadership,
             backends: Registry::new(
-                Arc::new(SimConnector { line: Arc::new(wire.clone()), can_disable: self.setup.can_disable }),
+                Arc::new(SimConnector {
+                    line: Arc::new(wire.clone()),
+                    can_disable: self.setup.can_disable,
+                    names_attempts: self.setup.names_attempts,
+                }),
                 "keywheel-system".to_owned(),
                 None,
             ),

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod audit;
+pub mod compat;
 pub mod control_plane;
 pub mod http;
 pub mod iam;

@@ -50,7 +50,7 @@ pub enum Error {
     },
 }
 
-/// The interpreter of a virtual environment with exactly what `tests/python/requirements.txt` pins; made on first use
+/// The interpreter of a virtual environment with exactly what `tests/compat/requirements.txt` pins; made on first use
 /// and kept in the cache folder, one for each state of that file.
 pub fn interpreter() -> Result<PathBuf, Error> {
     let pins = repo::python().join("requirements.txt");
@@ -82,7 +82,7 @@ pub fn interpreter() -> Result<PathBuf, Error> {
     if let Err(error) = Command::new("python3").arg("--version").output() {
         return Err(Error::NoPython(error));
     }
-    say(&format!("making a Python environment with google-auth in {}", folder.display()));
+    say(&format!("making a Python environment with the clients in {}", folder.display()));
     let log = cache.join(".python.log");
     std::fs::write(&log, "").map_err(make(&log))?;
     let mut command = Command::new("python3");
@@ -97,6 +97,7 @@ pub fn interpreter() -> Result<PathBuf, Error> {
         "--quiet",
         "--disable-pip-version-check",
         "--no-deps",
+        "--require-hashes",
         "--requirement",
     ]);
     command.arg(&pins);

@@ -25,7 +25,7 @@ pub fn control_plane_module() -> PathBuf {
 
 /// Scripts that run unmodified Python clients, and their pins.
 pub fn python() -> PathBuf {
-    root().join("tests").join("python")
+    root().join("tests").join("compat")
 }
 
 /// Keywheel's folder in the user's cache folder: `$XDG_CACHE_HOME/keywheel`, else `~/.cache/keywheel`.

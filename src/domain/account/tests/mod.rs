@@ -301,10 +301,40 @@ fn leftover(since: i64) -> Leftover {
     Leftover {
         name: "kw-1-abc".to_owned(),
         uid: "s-1".to_owned(),
-        key_id: Some("k-1".to_owned()),
-        published: false,
+        to_end: vec!["k-1".to_owned()],
+        content: Content::Key,
         since: at(since),
     }
+}
+
+#[test]
+fn a_pair_that_a_force_deleted_key_left_is_looked_for_until_it_can_surface_no_more() {
+    let mut obs = settled();
+    let pair = |since: i64| Leftover { to_end: Vec::new(), content: Content::Pair, ..leftover(since) };
+    obs.leftovers = Some(vec![Leftover { content: Content::Unsearched, ..pair(-100_000) }]);
+    assert_eq!(decide(&obs).next, Next::Wait, "nobody looked");
+    obs.leftovers = Some(vec![pair(-60)]);
+    assert_eq!(decide(&obs).next, Next::Wait, "its upload may still surface");
+    // It holds up nothing else.
+    obs.leftovers = Some(vec![pair(-70), Leftover { uid: "s-2".to_owned(), ..leftover(-60) }]);
+    assert!(matches!(decide(&obs).next, Next::Act(Step::DeleteKey { .. })));
+    obs.leftovers = Some(vec![Leftover { to_end: vec!["k-1".to_owned()], ..pair(-60) }]);
+    assert!(matches!(decide(&obs).next, Next::Act(Step::DeleteKey { .. })));
+    obs.ended_keys = vec!["k-1".to_owned()];
+    assert_eq!(decide(&obs).next, Next::Wait, "it may have been uploaded twice");
+    let both = vec!["k-1".to_owned(), "k-2".to_owned()];
+    obs.leftovers = Some(vec![Leftover { to_end: both, ..pair(-70 * 60) }]);
+    assert!(matches!(decide(&obs).next, Next::Act(Step::DeleteKey { key_id, .. }) if key_id == "k-2"));
+    obs.leftovers = Some(vec![pair(-70 * 60)]);
+    assert!(matches!(decide(&obs).next, Next::Act(Step::Unstage { .. })));
+    // Nothing is waited for where the account goes itself; one that is disabled stays.
+    (obs.deleting, obs.keys) = (true, Some(Vec::new()));
+    obs.leftovers = Some(vec![Leftover { content: Content::Unsearched, ..pair(-60) }]);
+    obs.spec.deletion_policy = Some(AccountDeletionPolicy::Delete);
+    assert!(matches!(decide(&obs).next, Next::Act(Step::Unstage { .. })));
+    obs.spec.deletion_policy = Some(AccountDeletionPolicy::Disable);
+    let waiting = decide(&obs);
+    assert_eq!((waiting.next, waiting.requeue.as_secs()), (Next::Wait, 60));
 }
 
 #[test]
@@ -323,7 +353,7 @@ fn what_a_force_deleted_key_left_is_ended_key_first_after_a_second_look() {
     assert_eq!(decide(&obs).next, Next::Act(unstage.clone()));
     // A key that some Secret publishes is in use: only its second copy goes.
     obs.ended_keys.clear();
-    obs.leftovers = Some(vec![Leftover { published: true, ..leftover(-60) }]);
+    obs.leftovers = Some(vec![Leftover { to_end: Vec::new(), ..leftover(-60) }]);
     assert_eq!(decide(&obs).next, Next::Act(unstage));
     obs.leftovers = Some(Vec::new());
     assert_eq!(decide(&obs).next, Next::Wait);

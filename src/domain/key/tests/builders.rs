@@ -79,6 +79,7 @@ pub fn fresh() -> Observation {
         upload: None,
         preflight: None,
         proof: None,
+        secret_proof: None,
         confirmed: false,
         own_finalizer: true,
         own_intent: None,
@@ -199,6 +200,12 @@ pub fn listed(ids: &[&str], when: Timestamp) -> KeyList {
     KeyList::Listed { keys, backend_time: when }
 }
 
+/// The list shows this key as disabled.
+pub fn list_disabled(obs: &mut Observation, id: &str) {
+    let Some(KeyList::Listed { keys, .. }) = &mut obs.keys else { panic!("not listed") };
+    keys.iter_mut().filter(|k| k.id == id).for_each(|k| k.disabled = true);
+}
+
 /// The status of an observation, to change it.
 pub fn status(obs: &mut Observation) -> &mut ServiceAccountKeyStatus {
     obs.status.as_mut().unwrap()
@@ -239,4 +246,17 @@ pub fn overdue() -> Observation {
     status(&mut obs).keys.push(old);
     obs.confirmed = true;
     obs
+}
+
+/// Nothing stands in the way of an attempt.
+pub fn gates_open(obs: &mut Observation, now: i64) {
+    obs.keys = Some(listed(&["k1", "k0"], at(now)));
+    obs.preflight = Some(Preflight::Accepted);
+    obs.confirmed = true;
+}
+
+/// Why an attempt is begun.
+pub fn intent(obs: &Observation, now: i64) -> KeyReason {
+    let plan = decide(obs, now);
+    plan.status.pending.unwrap_or_else(|| panic!("{:?}", plan.next)).reason
 }

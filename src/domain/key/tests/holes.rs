@@ -38,6 +38,7 @@ fn an_open_attempt_is_looked_at_when_it_had_time_to_settle_and_burnt_ones_are_fo
 fn what_a_lost_attempt_published_is_recorded_before_the_next_one_begins() {
     let mut obs = settled();
     status(&mut obs).lost = vec![lost("n2", 2, at(3600), false)];
+    obs.staged = vec![staged("k2", "n2", 2)];
     obs.secret = Secret::Ours(Published { published_at: Some(at(3605)), ..published("k2", 2) });
     // The next rotation is due, and would overwrite it.
     assert_eq!(decide(&obs, 3610).next, Next::Need(Need::Confirm));

@@ -6,7 +6,7 @@ use crate::api::v1alpha1::{
     DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeyReason, KeySeen, KeySource,
     ServiceAccountKeyStatus, Span, SuspectKey, Workload, WorkloadKind,
 };
-use crate::domain::conditions;
+use crate::domain::{Reason, conditions};
 
 fn workload() -> Workload {
     Workload { kind: WorkloadKind::Deployment, name: "web".to_owned() }
@@ -37,11 +37,13 @@ fn workloads_are_restarted_also_where_no_older_key_is_left() {
     let mut obs = settled();
     obs.spec.rollout_restart = vec![workload()];
     status(&mut obs).pending = Some(pending("n2", 2, at(40)));
+    obs.staged = vec![staged("k2", "n2", 2)];
     obs.secret = Secret::Ours(Published { published_at: Some(at(45)), ..published("k2", 2) });
     let recorded = decide(&obs, 50).status;
     assert_eq!(recorded.restart_owed_for.as_deref(), Some("k2"));
     // The key before it was revoked.
     obs.status = Some(recorded);
+    obs.staged.clear();
     status(&mut obs).keys.retain(|k| k.id == "k2");
     assert_eq!(decide(&obs, 60).next, Next::Need(Need::Rollout));
     obs.rollout = Some(rollout(RolloutState::Due));
@@ -68,6 +70,7 @@ fn a_key_that_does_not_outlive_its_overlap_turns_the_wheel_and_does_not_spin_it(
     (rotation.every, rotation.overlap) = (None, Span::new("24h"));
     status(&mut obs).keys[0].expires_at = Some(at(3600));
     status(&mut obs).pending = Some(pending("n2", 2, at(40)));
+    obs.staged = vec![staged("k2", "n2", 2)];
     obs.secret = Secret::Ours(Published { published_at: Some(at(45)), ..published("k2", 2) });
     assert_eq!(ledger::find(&decide(&obs, 50).status, "k1").unwrap().disable_at, Some(at(3600)));
 }
@@ -326,4 +329,59 @@ fn a_retained_secret_of_the_former_name_outlives_an_unfinished_rename() {
         obs.secret = secret;
         assert_eq!(step(&decide(&obs, 60)), &Step::RemoveFinalizer);
     }
+}
+
+#[test]
+fn an_ending_that_waited_for_no_workload_does_not_take_back_what_they_are_owed() {
+    let mut obs = settled();
+    obs.spec.rollout_restart = vec![workload()];
+    obs.confirmed = true;
+    obs.rollout = Some(rollout(RolloutState::Due));
+    let refused = Refused { until: at(600), reason: Reason::PermissionMissing, message: "no".to_owned() };
+    obs.put_off.insert(Subject::workload(&workload()), refused);
+    status(&mut obs).restart_owed_for = Some("k1".to_owned());
+    let mut orphan = key("k0", KeyPhase::Overlap, 0);
+    (orphan.published_at, orphan.disable_at) = (None, Some(at(10)));
+    status(&mut obs).keys.push(orphan);
+    let plan = decide(&obs, 50);
+    assert_eq!(step(&plan), &Step::DisableKey { id: "k0".to_owned() });
+    assert_eq!(plan.status.restart_owed_for.as_deref(), Some("k1"));
+}
+
+#[test]
+fn a_secret_of_a_former_name_that_was_made_again_is_not_forgotten() {
+    let mut obs = settled();
+    obs.confirmed = true;
+    let entry = FormerSecret { name: "old".to_owned(), uid: "s-0".to_owned(), delete_at: at(10) };
+    status(&mut obs).former_secrets = vec![entry];
+    obs.former = vec![Former {
+        name: "old".to_owned(),
+        uid: "s-9".to_owned(),
+        resource_version: "9".to_owned(),
+        key_ids: vec!["k1".to_owned()],
+        held_by: None,
+    }];
+    let delete = Step::DeleteFormer {
+        name: "old".to_owned(),
+        uid: "s-9".to_owned(),
+        resource_version: "9".to_owned(),
+    };
+    assert_eq!(step(&decide(&obs, 50)), &delete);
+}
+
+/// The `.previous` entries can only be taken away together with a good credential.
+#[test]
+fn a_revoked_key_that_an_emptied_secret_shows_as_the_previous_one_holds_up_nothing() {
+    let mut obs = settled();
+    obs.spec.secret.previous = true;
+    obs.requests.revoke_at = Some(at(100));
+    status(&mut obs).keys.push(key("k0", KeyPhase::Overlap, 0));
+    secret(&mut obs).previous_key_id = Some("k0".to_owned());
+    secret(&mut obs).credential = Credential::Missing;
+    gates_open(&mut obs, 100);
+    assert_eq!(intent(&obs, 100), KeyReason::Revoked);
+    // Beside a good one they go first.
+    secret(&mut obs).credential = published("k1", 1).credential;
+    let Step::Publish(written) = step(&decide(&obs, 100)).clone() else { panic!("{:?}", decide(&obs, 100)) };
+    assert_eq!((written.key_id.as_str(), written.previous), ("k1", None));
 }

@@ -8,4 +8,5 @@ mod lives;
 mod obstacles;
 mod orphans;
 mod people;
+mod record;
 mod rules;

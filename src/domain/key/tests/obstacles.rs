@@ -3,8 +3,8 @@
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{
-    DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeyReason, PendingAttempt, Rotation, Workload,
-    WorkloadKind,
+    DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeyReason, KeySeen, PendingAttempt, Rotation,
+    Workload, WorkloadKind,
 };
 use crate::domain::Reason;
 use crate::domain::conditions::{self, READY, ROTATING};
@@ -251,4 +251,57 @@ fn a_secret_is_written_down_before_it_is_created_under_whatever_name() {
     }];
     assert_ne!(decide(&obs, 50).next, Next::Act(Step::DisableKey { id: "k2".to_owned() }));
     assert!(matches!(step(&decide(&obs, 700)), Step::DeleteFormer { name, .. } if name == "second"));
+}
+
+/// A full account must not stand in the way of a repair: what is out of service makes room, wherever the Secret stands.
+#[test]
+fn a_repair_finds_room_on_a_full_account() {
+    let mut obs = settled();
+    obs.account = AccountView::Usable(Account { key_limit: Some(2), ..account() });
+    status(&mut obs).keys.push(key("k0", KeyPhase::Disabled, 0));
+    obs.keys = Some(listed(&["k0", "k1"], at(50_000)));
+    list_disabled(&mut obs, "k0");
+    obs.preflight = Some(Preflight::Accepted);
+    let delete = Step::DeleteKey { id: "k0".to_owned() };
+    let ended = |obs: &mut Observation| status(obs).keys[0].seen = Some(KeySeen::Disabled);
+    let gone: fn(&mut Observation) = |obs| obs.secret = Secret::Absent;
+    let broken: fn(&mut Observation) = |obs| secret(obs).credential = Credential::Missing;
+    for strike in [gone, broken, ended as fn(&mut Observation)] {
+        let mut obs = obs.clone();
+        strike(&mut obs);
+        obs.confirmed = false;
+        let plan = decide(&obs, 50_000);
+        assert_eq!((plan.rule, plan.next), ("10", Next::Need(Need::Confirm)));
+        obs.confirmed = true;
+        assert_eq!(step(&decide(&obs, 50_000)), &delete);
+    }
+    // Not where the Secret holds its private half after all, whatever its mark says.
+    obs.confirmed = true;
+    status(&mut obs).keys[1].public_key_sha256 = Some(sha("k0"));
+    secret(&mut obs).credential = Credential::Readable { public_key_sha256: sha("k0") };
+    assert_ne!(decide(&obs, 50_000).next, Next::Act(delete));
+    // One whose overlap is over is taken out of service first.
+    obs.secret = Secret::Absent;
+    let mut over = key("k0", KeyPhase::Overlap, 0);
+    over.disable_at = Some(at(100));
+    status(&mut obs).keys[1] = over;
+    assert_eq!(step(&decide(&obs, 50_000)), &Step::DisableKey { id: "k0".to_owned() });
+    status(&mut obs).keys[1].disable_at = Some(at(60_000));
+    assert_eq!(reason(&decide(&obs, 50_000), conditions::READY), "QuotaExhausted");
+}
+
+/// It may have been enabled during an incident; the next audit would have found it.
+#[test]
+fn room_is_not_made_of_a_key_that_the_list_shows_at_work_again() {
+    let mut obs = settled();
+    obs.account = AccountView::Usable(Account { key_limit: Some(2), ..account() });
+    obs.secret = Secret::Absent;
+    obs.confirmed = true;
+    obs.keys = Some(listed(&["k0", "k1"], at(50_000)));
+    status(&mut obs).keys.push(key("k0", KeyPhase::Disabled, 0));
+    status(&mut obs).keys[1].disabled_at = Some(at(100));
+    assert_eq!(reason(&decide(&obs, 50_000), conditions::READY), "QuotaExhausted");
+    // A list may lag.
+    status(&mut obs).keys[1].disabled_at = Some(at(49_990));
+    assert_eq!(step(&decide(&obs, 50_000)), &Step::DeleteKey { id: "k0".to_owned() });
 }

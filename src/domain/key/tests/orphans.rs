@@ -300,7 +300,8 @@ fn a_second_key_of_a_pair_is_waited_for_only_if_an_upload_got_no_answer() {
     for (only, left) in [(true, 0), (false, 1)] {
         let mut obs = local();
         obs.upload = Some(there(only));
-        obs.secret = Secret::Ours(Published { published_at: Some(at(5)), ..published("k2", 2) });
+        let credential = Credential::Readable { public_key_sha256: sha("pair") };
+        obs.secret = Secret::Ours(Published { published_at: Some(at(5)), credential, ..published("k2", 2) });
         let mut recorded = decide(&obs, 6).status;
         assert_eq!(recorded.active_key_id.as_deref(), Some("k2"));
         let key = ledger::find(&recorded, "k2").unwrap().clone();

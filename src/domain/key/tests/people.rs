@@ -7,17 +7,6 @@ use crate::api::v1alpha1::{
 };
 use crate::domain::conditions;
 
-fn gates_open(obs: &mut Observation, now: i64) {
-    obs.keys = Some(listed(&["k1", "k0"], at(now)));
-    obs.preflight = Some(Preflight::Accepted);
-    obs.confirmed = true;
-}
-
-fn intent(obs: &Observation, now: i64) -> KeyReason {
-    let plan = decide(obs, now);
-    plan.status.pending.unwrap_or_else(|| panic!("{:?}", plan.next)).reason
-}
-
 #[test]
 fn rotate_at_is_done_once_by_any_publication_after_it() {
     let mut obs = settled();
@@ -54,8 +43,10 @@ fn revoke_at_ends_old_keys_first_then_replaces_then_ends_the_rest_without_overla
     let mut open = pending("n2", 2, at(101));
     open.reason = KeyReason::Revoked;
     status(&mut obs).pending = Some(open);
+    obs.staged = vec![staged("k2", "n2", 2)];
     obs.secret = Secret::Ours(Published { published_at: Some(at(105)), ..published("k2", 2) });
     let recorded = decide(&obs, 106);
+    obs.staged.clear();
     assert_eq!(ledger::find(&recorded.status, "k1").unwrap().disable_at, Some(at(105)));
     assert_eq!(recorded.status.handled.revoke_at, None, "an older key is left");
     obs.status = Some(recorded.status);
@@ -353,9 +344,9 @@ fn a_secret_that_an_earlier_object_left_is_taken_over_if_its_key_is_good() {
     let mut obs = fresh();
     obs.secret = Secret::Left(published("k1", 1));
     assert_eq!(decide(&obs, 0).next, Next::Need(Need::SecretProof));
-    obs.proof = Some(Proof::Accepted { times: 1 });
+    obs.secret_proof = Some(Proof::Accepted { times: 1 });
     assert_eq!(step(&decide(&obs, 0)), &Step::TakeOver { keep: true });
-    obs.proof = Some(Proof::Refused { message: "invalid_grant".to_owned() });
+    obs.secret_proof = Some(Proof::Refused { message: "invalid_grant".to_owned() });
     assert_eq!(step(&decide(&obs, 0)), &Step::TakeOver { keep: false });
     obs.secret = Secret::Left(Published { account: Some("p/999".to_owned()), ..published("k1", 1) });
     assert_eq!(step(&decide(&obs, 0)), &Step::TakeOver { keep: false }, "another account's key is not ours");

@@ -54,17 +54,6 @@ fn rule_2_takes_an_absent_status_beside_a_finalizer_of_earlier_for_a_lost_one() 
 }
 
 #[test]
-fn rule_7_records_a_published_key_that_only_its_staging_secret_proves() {
-    let mut obs = settled();
-    obs.confirmed = true;
-    obs.secret = Secret::Ours(published("k2", 2));
-    assert_ne!(decide(&obs, 0).rule, "7", "an annotation alone proves nothing");
-    obs.staged = vec![staged("k2", "n2", 2)];
-    let plan = decide(&obs, 0);
-    assert_eq!((plan.rule, plan.status.active_key_id.as_deref()), ("7", Some("k2")));
-}
-
-#[test]
 fn rule_4_adds_the_finalizer_before_anything_is_made() {
     let mut obs = fresh();
     obs.has_finalizer = false;
@@ -380,6 +369,7 @@ fn rule_10_names_the_keys_when_the_account_is_full() {
     let mut disabled = key("key3", KeyPhase::Disabled, 0);
     disabled.delete_at = Some(at(9999));
     status(&mut obs).keys.push(disabled);
+    list_disabled(&mut obs, "key3");
     assert_eq!(decide(&obs, 60).next, Next::Need(Need::Confirm));
     obs.confirmed = true;
     assert_eq!(step(&decide(&obs, 60)), &Step::DeleteKey { id: "key3".to_owned() });

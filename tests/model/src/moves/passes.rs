@@ -63,7 +63,7 @@ impl Mover {
     pub(super) fn is_certain(&self, world: &World, i: usize) -> bool {
         let sibling = world.crs.get(1 - world.actors[i].cr).is_some_and(Cr::exists);
         match &world.actors[i].pc {
-            Pc::HasSecret(_) | Pc::HasObject(_) | Pc::Asked(_, Need::Confirm) => true,
+            Pc::HasSecret(_) | Pc::HasObject(_) | Pc::Asked(_, Need::Confirm | Need::SecretProof) => true,
             // A sibling may act between the list and what rests on it; a late request may come before it.
             Pc::Asked(_, Need::Keys) => {
                 self.calm || (!sibling && world.wire.is_empty() && world.keys.iter().all(|k| k.listed))
@@ -130,16 +130,18 @@ impl Mover {
                 world.actors[on.i].pc = Pc::Asked(Box::new(pass), need);
                 on.push(on.label(what, "", None), world);
             }
+            Need::SecretProof => {
+                let Some(key) = pass.secret.view.as_ref().map(|secret| secret.key) else {
+                    panic!("a proof of a Secret that is not there")
+                };
+                let pass = Pass { secret_proof: Some(exchange(&world, key)), ..pass.clone() };
+                self.think(on, world, pass, "token exchange with the Secret's credential");
+            }
             Need::Proof(nonce) => {
                 let Some(key) = pass.staged.iter().find(|s| s.nonce == nonce).map(|s| s.key) else {
                     panic!("a proof of what is not staged")
                 };
-                let enabled = on.world.key(key).is_some_and(|k| k.enabled);
-                let seen = match (on.world.is_denied(), enabled) {
-                    (true, _) => Seen::Unavailable,
-                    (false, true) => Seen::Accepted,
-                    (false, false) => Seen::Refused,
-                };
+                let seen = exchange(&world, key);
                 if seen == Seen::Accepted && world.budget.allows(Fault::Refuse) {
                     let mut world = on.world.clone();
                     super::environment::spend(&mut world, Fault::Refuse);
@@ -244,6 +246,15 @@ fn fresh_nonce(cr: &Cr, who: Who) -> u8 {
     (cr.next + apart).min(names::ATTEMPTS)
 }
 
+/// What the token endpoint says about a key.
+fn exchange(world: &World, key: Key) -> Seen {
+    match (world.is_denied(), world.key(key).is_some_and(|k| k.enabled)) {
+        (true, _) => Seen::Unavailable,
+        (false, true) => Seen::Accepted,
+        (false, false) => Seen::Refused,
+    }
+}
+
 /// The object and its staging Secrets were read.
 fn object_read(cr: &Cr, secret: SecretRead) -> Pass {
     Pass {
@@ -255,6 +266,7 @@ fn object_read(cr: &Cr, secret: SecretRead) -> Pass {
         keys: None,
         told: None,
         proof: None,
+        secret_proof: None,
         confirmed: false,
     }
 }

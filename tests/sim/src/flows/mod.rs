@@ -4,6 +4,7 @@ mod asked;
 pub mod budgets;
 mod lives;
 mod odd;
+mod restored;
 
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ impl Flow {
 
 /// All flows.
 pub fn all() -> Vec<Flow> {
-    lives::all().into_iter().chain(asked::all()).chain(odd::all()).collect()
+    lives::all().into_iter().chain(asked::all()).chain(odd::all()).chain(restored::all()).collect()
 }
 
 /// The flow of a name.

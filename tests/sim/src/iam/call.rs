@@ -64,6 +64,11 @@ pub enum Call {
         /// The key.
         key: String,
     },
+    /// Which key did an attempt make?
+    KeyOfAttempt {
+        /// The attempt.
+        nonce: String,
+    },
     /// A key back on.
     EnableKey {
         /// The account.
@@ -103,6 +108,7 @@ impl Call {
                 | Self::FindAccount(_)
                 | Self::ListKeys { .. }
                 | Self::Fingerprint { .. }
+                | Self::KeyOfAttempt { .. }
                 | Self::Exchange { .. }
         )
     }
@@ -120,6 +126,7 @@ impl Call {
             Self::CreateKey { nonce, .. } => format!("iam create-key (attempt {nonce})"),
             Self::UploadKey { nonce, .. } => format!("iam upload-key (attempt {nonce})"),
             Self::Fingerprint { key, .. } => format!("iam fingerprint {}", short(key)),
+            Self::KeyOfAttempt { nonce } => format!("iam key-of-attempt {nonce}"),
             Self::EnableKey { key, .. } => format!("iam enable-key {}", short(key)),
             Self::DisableKey { key, .. } => format!("iam disable-key {}", short(key)),
             Self::DeleteKey { key, .. } => format!("iam delete-key {}", short(key)),
@@ -160,6 +167,8 @@ pub enum Answer {
     },
     /// The pair of a key.
     Fingerprint(String),
+    /// The key of an attempt, while it is there.
+    KeyOfAttempt(Option<String>),
     /// A key and its private half.
     Minted {
         /// Its id.

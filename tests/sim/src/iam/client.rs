@@ -31,6 +31,8 @@ pub struct SimConnector {
     pub line: Arc<dyn Line>,
     /// Whether it can disable keys.
     pub can_disable: bool,
+    /// Whether it can say which key an attempt made.
+    pub names_attempts: bool,
 }
 
 #[async_trait]
@@ -44,7 +46,7 @@ impl Connector for SimConnector {
             algorithms: vec!["RSA_2048".to_owned()],
             key_limit: Some(u32::try_from(KEY_LIMIT).expect("a small number")),
             token_exchange: true,
-            names_attempts: false,
+            names_attempts: self.names_attempts,
         };
         Ok(Arc::new(SimBackend { line: self.line.clone(), facts, timeout: embedded.call_timeout }))
     }
@@ -161,8 +163,11 @@ impl IamBackend for SimBackend {
         }
     }
 
-    async fn key_of_attempt(&self, _nonce: &str) -> Result<Option<String>, BackendError> {
-        Ok(None)
+    async fn key_of_attempt(&self, nonce: &str) -> Result<Option<String>, BackendError> {
+        match self.ask("attempts.get", Call::KeyOfAttempt { nonce: nonce.to_owned() }).await? {
+            Answer::KeyOfAttempt(id) => Ok(id),
+            _ => Err(strange("attempts.get")),
+        }
     }
 
     async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError> {

@@ -174,6 +174,11 @@ impl Iam {
                 let made_here = || fingerprint(pairs::private_pem(key.pair));
                 Ok(Answer::Fingerprint(key.uploaded.clone().unwrap_or_else(made_here)))
             }
+            Call::KeyOfAttempt { nonce } => {
+                let made =
+                    |key: &&Key| matches!(&key.made_by, Maker::Attempt(by) if by == nonce) && !key.deleted;
+                Ok(Answer::KeyOfAttempt(self.keys.values().find(made).map(|key| key.id.clone())))
+            }
             Call::EnableKey { .. } | Call::DisableKey { .. } if !self.can_disable => {
                 Err(Refusal::unsupported())
             }

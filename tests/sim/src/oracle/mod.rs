@@ -5,6 +5,7 @@
 mod ending;
 mod needs;
 mod rest;
+mod uploads;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ pub use rest::{Unrest, unrest};
 pub use view::{KeyObject, SecretObject, View, time};
 
 use self::needs::{FRESH, Needs};
+use self::uploads::Uploads;
 use crate::actor::{Kind, LEASE_NAME, LEASE_NAMESPACE, identity};
 use crate::api_server::watch::Shared;
 use crate::api_server::{Change, ChangeKind, Place, Request, Verb};
@@ -63,6 +65,7 @@ pub struct Oracle {
     tampered: BTreeMap<Place, Written>,
     reads: BTreeMap<(usize, Place), u64>,
     needs: Needs,
+    uploads: Uploads,
     /// Objects that are gone, as they were last.
     gone: BTreeMap<String, Value>,
     /// Objects and Secrets that a person took out of the operator's hands.
@@ -78,6 +81,8 @@ pub struct Oracle {
     edited: BTreeMap<Place, Written>,
     /// When a process sent the end of a key that was not applied yet.
     endings: BTreeMap<(usize, String), Timestamp>,
+    /// Keys of Secrets that became another object's: it answers for them.
+    inherited: BTreeSet<String>,
 }
 
 /// A write of a person.
@@ -99,6 +104,7 @@ impl Default for Oracle {
             tampered: BTreeMap::new(),
             reads: BTreeMap::new(),
             needs: Needs::default(),
+            uploads: Uploads::default(),
             gone: BTreeMap::new(),
             let_go: BTreeSet::new(),
             forgotten: BTreeSet::new(),
@@ -106,6 +112,7 @@ impl Default for Oracle {
             presumed: BTreeSet::new(),
             edited: BTreeMap::new(),
             endings: BTreeMap::new(),
+            inherited: BTreeSet::new(),
         }
     }
 }
@@ -142,6 +149,9 @@ impl Oracle {
     /// Whether the object that made a key is gone and was to leave it.
     pub fn is_retained(&self, key: &iam::Key) -> bool {
         let Maker::Attempt(nonce) = &key.made_by else { return false };
+        if self.inherited.contains(&key.id) {
+            return false;
+        }
         let object = self.attempts.get(nonce).and_then(|uid| self.gone.get(uid));
         object.is_some_and(|o| {
             let active = o.pointer("/status/activeKeyId").is_some_and(|id| *id == key.id.as_str());
@@ -251,6 +261,9 @@ impl Oracle {
 
     /// A call was applied.
     pub fn after_call(&mut self, actor: Option<usize>, call: &Call, reply: &Reply) {
+        if let (Some(actor), Call::Iam(asked), Reply::Iam(Ok(_))) = (actor, call, reply) {
+            self.uploads.answered(actor, asked);
+        }
         let (Some(actor), Call::Api(request), Reply::Api((200, body))) = (actor, call, reply) else { return };
         let kind = match request.resource.kind.as_str() {
             "Secret" => "secrets",
@@ -271,6 +284,11 @@ impl Oracle {
 
     /// A process sends a call, which may be applied much later.
     pub fn sent(&mut self, actor: usize, call: &Call, now: Timestamp) {
+        if let Call::Iam(asked) = call
+            && let Some(wrong) = self.uploads.sent(actor, asked)
+        {
+            self.report("No burn", wrong);
+        }
         if let Call::Iam(asked) = call
             && let iam::Call::DisableKey { key, .. } | iam::Call::DeleteKey { key, .. } = &**asked
         {
@@ -348,6 +366,9 @@ impl Oracle {
         let another = mark(before, "owner-uid") != mark(&change.object, "owner-uid");
         let id = mark(&change.object, "key-id");
         let key = id.as_str().and_then(|id| iam.keys.get(id));
+        if let Some(key) = key.filter(|_| another) {
+            self.inherited.insert(key.id.clone());
+        }
         if another && key.is_some_and(|k| !k.works()) {
             let what = format!("{} is taken over with key {id}, which is ended", change.place);
             self.report("No outage", what);
@@ -418,7 +439,8 @@ impl Oracle {
             {
                 self.let_go.insert(uid.clone());
             }
-            if before.is_some_and(|b| !b["status"].is_null()) && change.object["status"].is_null() {
+            // A status of another time remembers as little of the last days as none.
+            if before.is_some_and(|b| !b["status"].is_null() && b["status"] != change.object["status"]) {
                 self.needs.wiped(&uid);
                 // Who takes the status away makes everybody forget the Secret of a former name.
                 let former = View::of(api).secrets.into_iter().filter(|s| {

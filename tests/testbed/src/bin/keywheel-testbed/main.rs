@@ -25,6 +25,7 @@ usage: keywheel-testbed COMMAND
   demo                tell and check the whole story once; nothing is left running
   demo-up, demo-down  leave the demo's stage running; end it
   test [FILTER..]     run every test layer and add up what passed
+  compat              run unmodified clients with credentials from Secrets, and print what they did
   mutants [K/N]       run the domain's tests against wrong copies of it, all or a part of them
   verify              check format, lints, generated files, the chart and the dependencies
   generate [--check]  write crds/, the chart's copies of them and deploy/; or fail if they would change";
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         ["demo-up"] => in_session(demo::up),
         ["demo-down"] => in_session(demo::down),
         ["test", filter @ ..] => in_session(|| layers::run(filter)),
+        ["compat"] => in_session(compat),
         ["mutants"] => mutants::run(None),
         ["mutants", shard] => mutants::run(Some(shard)),
         ["verify"] => in_session(verify::run),
@@ -61,6 +63,14 @@ fn main() -> ExitCode {
 fn in_session<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let _session = Session::begin()?;
     work()
+}
+
+/// Unmodified clients, and the table of what they did.
+fn compat() -> Outcome {
+    keywheel_testbed::compat::forget()?;
+    let outcome = layers::run(&["compat::"]);
+    write!(std::io::stdout(), "\n{}", keywheel_testbed::compat::table()?)?;
+    outcome
 }
 
 /// Builds what is missing and prints where each program is.
