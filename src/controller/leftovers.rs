@@ -13,6 +13,7 @@ use super::key::{named_ids, read_staging};
 use super::registry::Login;
 use super::{Context, Error};
 use crate::api::v1alpha1::{ServiceAccountKey, meta};
+use crate::backend::BackendError;
 use crate::domain::Class;
 use crate::domain::account::{Content, Leftover};
 
@@ -90,7 +91,7 @@ pub async fn leftovers(
             };
             let (ids, content) = match &in_use {
                 Some(in_use) => (ids.into_iter().filter(|id| !in_use.contains(id)).collect(), content),
-                None => (Vec::new(), Content::Unsearched),
+                None => (ids, Content::Unsearched),
             };
             Leftover {
                 to_end: ids,
@@ -129,6 +130,10 @@ impl Uploads<'_> {
             match backend.key_fingerprint(self.unique_id, &key.id).await {
                 Ok(fingerprint) => found.entry(fingerprint).or_default().push(key.id),
                 Err(error) if error.class() == Class::NotFound => {}
+                // Not what we upload.
+                Err(error @ BackendError::Incomplete { .. }) => {
+                    tracing::info!(%error, key = key.id, "a key cannot be read");
+                }
                 Err(error) => {
                     tracing::info!(%error, key = key.id, "a key cannot be looked at");
                     return None;

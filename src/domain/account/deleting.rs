@@ -100,7 +100,11 @@ impl Table<'_> {
             let left = obs.leftovers.iter().flatten();
             let unsearched = left.clone().any(|l| l.content == Content::Unsearched);
             let names: Vec<&str> = left.map(|l| l.name.as_str()).collect();
-            let why = if unsearched { ", and what they hold cannot be told now" } else { "" };
+            let why = if unsearched {
+                ": a ServiceAccountKey here is malformed, or the account's keys cannot be read"
+            } else {
+                ""
+            };
             let message = format!(
                 "A deleted key left staging Secrets ({}), whose keys are ended first{why}. The annotation \
                  keywheel.dev/abandon lets the object go without",

@@ -86,7 +86,8 @@ fn step(
     if due > now {
         return Err(due);
     }
-    if let Some(key_id) = leftover.to_end.iter().find(|id| !ended.contains(id)) {
+    let told = leftover.content != Content::Unsearched || account.goes;
+    if let Some(key_id) = leftover.to_end.iter().find(|id| told && !ended.contains(id)) {
         return Ok(Step::DeleteKey { unique_id: account.unique_id.to_owned(), key_id: key_id.clone() });
     }
     // An upload may still surface: until it cannot any more, the pair is all that proves whose it is.

@@ -137,7 +137,7 @@ fn stays(obs: &Observation) -> Option<&Published> {
 /// What a Secret that stays publishes is a fact, also when the process died before it was recorded. Of one that goes, no key
 /// is to be forgotten with it.
 fn record(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
-    let account = table.obs.account.reachable()?;
+    let Some(account) = table.obs.account.reachable() else { return unheard_of(table, status) };
     let rotation = table.obs.spec.rotation.clone().unwrap_or_default();
     let schedule = Schedule::parse(&rotation, table.now)
         .or_else(|_| Schedule::parse(&Rotation::default(), table.now))
@@ -146,6 +146,16 @@ fn record(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
         Some(_) => table.record(status, &schedule, account),
         None => table.learn(status, &schedule, account),
     }
+}
+
+/// A Secret that names a key of which nothing else is known is kept while the backend cannot be asked about it.
+fn unheard_of(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> Option<Plan> {
+    let Secret::Ours(secret) = &table.obs.secret else { return None };
+    if stays(table.obs).is_some() {
+        return None;
+    }
+    let id = secret.key_id.as_ref().filter(|id| !table.is_heard_of(status, secret, id))?;
+    Some(unasked(table, status, id))
 }
 
 /// The Secret goes first: pods must not read a dead credential. A retained or foreign one is left.
@@ -208,23 +218,26 @@ fn must_end(obs: &Observation, key: &LedgerKey) -> bool {
 
 fn end(table: &Table<'_>, status: &ServiceAccountKeyStatus, key: &LedgerKey) -> Plan {
     if table.obs.account.reachable().is_none() {
-        let mut after = status.clone();
-        let message = format!(
-            "The backend cannot be asked to delete key {}; restore it, or let the object go with the annotation \
-             keywheel.dev/abandon",
-            key.id
-        );
-        let reason = match &table.obs.account {
-            super::AccountView::Unusable { reason, .. } => *reason,
-            super::AccountView::Usable(_) => Reason::BackendUnreachable,
-        };
-        tell(table, &mut after, reason, &message);
-        // A login that comes back is not seen by any watch of ours.
-        return Plan { requeue: table.timing.retry_cap, ..table.hold_as_told("3", after) };
+        return unasked(table, status, &key.id);
     }
     let ending = retire::delete(table, status, key);
     let event = Event::normal(Reason::KeyDeleted, format!("Key {} is deleted with its object", key.id));
     Plan { events: vec![event], ..Plan::act("3", ending.step, ending.status) }
+}
+
+fn unasked(table: &Table<'_>, status: &ServiceAccountKeyStatus, id: &str) -> Plan {
+    let mut after = status.clone();
+    let message = format!(
+        "The backend cannot be asked to delete key {id}; restore it, or let the object go with the annotation \
+         keywheel.dev/abandon"
+    );
+    let reason = match &table.obs.account {
+        super::AccountView::Unusable { reason, .. } => *reason,
+        super::AccountView::Usable(_) => Reason::BackendUnreachable,
+    };
+    tell(table, &mut after, reason, &message);
+    // A login that comes back is not seen by any watch of ours.
+    Plan { requeue: table.timing.retry_cap, ..table.hold_as_told("3", after) }
 }
 
 fn settle(table: &Table<'_>, status: ServiceAccountKeyStatus) -> Plan {

@@ -16,7 +16,7 @@ use crate::api::v1alpha1::{
 use crate::defect;
 use crate::domain::conditions::Is;
 use crate::domain::schedule::{Schedule, add};
-use crate::domain::{Event, Reason, names};
+use crate::domain::{Class, Event, Reason, Trouble, names};
 
 impl Table<'_> {
     /// Rule 2. Without a status nobody knows which keys are ours but the Secret and the staging Secrets; and an
@@ -135,7 +135,7 @@ impl Table<'_> {
 
     /// Whether the status, an attempt, or a staging Secret accounts for what the Secret publishes. A staging Secret proves
     /// its key also to a status that was rebuilt meanwhile, and knows nothing of the attempt.
-    fn is_heard_of(&self, status: &ServiceAccountKeyStatus, secret: &Published, id: &str) -> bool {
+    pub(super) fn is_heard_of(&self, status: &ServiceAccountKeyStatus, secret: &Published, id: &str) -> bool {
         let of_attempt = |l: &LostAttempt| self.is_key_of(&l.nonce, l.public_key_sha256.as_deref(), id);
         ledger::find(status, id).is_some()
             || self.obs.staged.iter().any(|s| s.key_id.as_deref() == Some(id))
@@ -189,39 +189,52 @@ impl Table<'_> {
         let of_account =
             secret.account.as_ref() == Some(&names::account(&account.project, &account.unique_id));
         // The private half of a key that is known says that only the mark was changed.
-        let renamed = status.keys.iter().any(|k| secret.credential.is(k.public_key_sha256.as_deref()));
-        if !of_account || renamed {
+        let half =
+            |k: &LedgerKey| k.public_key_sha256.as_deref().is_some_and(|sha| secret.credential.is(Some(sha)));
+        if !of_account || status.keys.iter().any(half) {
             return None;
         }
         if !matches!(secret.credential, Credential::Readable { .. }) {
             return self.remember(status, secret);
         }
-        match self.obs.spec.verification.mode {
-            VerificationMode::TokenExchange => match &self.obs.secret_proof {
+        if self.obs.spec.verification.mode == VerificationMode::TokenExchange {
+            match &self.obs.secret_proof {
                 None => return Some(Plan::need("7", Need::SecretProof, status)),
                 Some(Proof::Accepted { .. }) => {}
                 Some(Proof::Refused { .. }) => return self.remember(status, secret),
-                Some(Proof::Unavailable(trouble)) => return Some(self.unproved("7", status, trouble)),
-            },
-            // Nothing is proved: it must at least be there, and work.
-            VerificationMode::None => match &self.obs.keys {
-                None => return Some(Plan::need("7", Need::Keys, status)),
-                Some(KeyList::Listed { .. }) if self.is_listed(id) => {}
-                Some(KeyList::Listed { .. }) => return self.remember(status, secret),
-                Some(KeyList::Unreadable(trouble)) => return Some(self.unproved("7", status, trouble)),
-            },
+                Some(Proof::Unavailable(trouble)) => return Some(self.cannot_be_told(status, trouble)),
+            }
+        }
+        match &self.obs.keys {
+            None => return Some(Plan::need("7", Need::Keys, status)),
+            Some(KeyList::Unreadable(trouble)) => return Some(self.cannot_be_told(status, trouble)),
+            Some(KeyList::Listed { .. }) => {}
+        }
+        let Some(siblings) = &self.obs.siblings else {
+            return Some(Plan::need("7", Need::Siblings, status));
+        };
+        // The credential of another object, put here by hand, is replaced; its key is the other's.
+        if siblings.claimed.iter().any(|claimed| claimed == id) {
+            return None;
+        }
+        // Where nothing was proved, it must at least be there, and work.
+        if self.obs.spec.verification.mode == VerificationMode::None && !self.is_at_work(id) {
+            return self.remember(status, secret);
         }
         if !self.obs.confirmed {
             return Some(Plan::need("7", Need::Confirm, status));
         }
+        let is_ours = |key: &LedgerKey| {
+            self.is_listed(&key.id)
+                && !siblings.claimed.contains(&key.id)
+                && !self.obs.requests.disown.contains(&key.id)
+        };
         let mut before = status.clone();
-        for older in secret.ledger.iter().filter(|k| ledger::find(status, &k.id).is_none()) {
+        for older in secret.ledger.iter().filter(|k| ledger::find(status, &k.id).is_none() && is_ours(k)) {
             let mut key = older.clone();
             ledger::to_overlap(&mut key, add(self.now, schedule.overlap));
             ledger::put(&mut before, key);
         }
-        // No later attempt is to be mistaken for the one that made it.
-        before.attempt = before.attempt.max(secret.attempt);
         let mut after = self.recorded(&before, schedule, account, secret, id);
         // The numbers of another time are none of ours: no attempt that is open or lost made these keys, and none of them
         // says any more which is the younger one.
@@ -237,6 +250,17 @@ impl Table<'_> {
             key.minted_at = secret.published_at;
         }
         Some(self.publication(after, id))
+    }
+
+    /// The backend cannot say what the Secret's key is worth. An object that is being deleted waits only for what can come.
+    fn cannot_be_told(&self, status: &ServiceAccountKeyStatus, trouble: &Trouble) -> Plan {
+        let mut trouble = trouble.clone();
+        if self.obs.deleting {
+            let remedy = "The Secret names a key that this object does not know; the annotation keywheel.dev/abandon \
+                          lets the object go without it";
+            trouble.message = format!("{}. {remedy}", trouble.message);
+        }
+        self.unproved("7", status, &trouble)
     }
 
     /// Keys that a Secret names, and nothing proves: an annotation is easily written. Those that the account has are shown to
@@ -255,6 +279,11 @@ impl Table<'_> {
         }
         let keys = match &self.obs.keys {
             None => return Some(Plan::need("7", Need::Keys, status)),
+            // They went with their account.
+            Some(KeyList::Unreadable(trouble)) if trouble.class == Class::NotFound => return None,
+            Some(KeyList::Unreadable(trouble)) if self.obs.deleting => {
+                return Some(self.cannot_be_told(status, trouble));
+            }
             // Nothing new is made without a list: what the Secret says stays there.
             Some(KeyList::Unreadable(_)) => return None,
             Some(KeyList::Listed { keys, .. }) => keys,
@@ -277,8 +306,12 @@ impl Table<'_> {
         Some(Plan::act("7", Step::WriteStatus, after))
     }
 
-    /// Whether the account has this key, and it works.
     fn is_listed(&self, id: &str) -> bool {
+        matches!(&self.obs.keys, Some(KeyList::Listed { keys, .. }) if keys.iter().any(|k| k.id == id))
+    }
+
+    /// Whether the account has this key, and it works.
+    fn is_at_work(&self, id: &str) -> bool {
         let Some(KeyList::Listed { keys, .. }) = &self.obs.keys else { return false };
         keys.iter().any(|k| k.id == id && !k.disabled)
     }
@@ -305,7 +338,7 @@ impl Table<'_> {
     fn is_good(&self, id: &str) -> bool {
         match self.obs.spec.verification.mode {
             VerificationMode::TokenExchange => matches!(self.obs.secret_proof, Some(Proof::Accepted { .. })),
-            VerificationMode::None => self.is_listed(id),
+            VerificationMode::None => self.is_at_work(id),
         }
     }
 
@@ -392,6 +425,8 @@ impl Table<'_> {
             after.keys.retain(|k| k.id == id || k.phase != KeyPhase::Overlap);
         }
         after.active_key_id = Some(id.to_owned());
+        // No later attempt is to be mistaken for the one that made it.
+        after.attempt = after.attempt.max(secret.attempt);
         self.named(&mut after, schedule);
         after.secret_resource_version = Some(secret.resource_version.clone());
         after.account_unique_id = Some(account.unique_id.clone());

@@ -58,7 +58,7 @@ pub(super) fn early(
     // Whatever its mark says, it may hold the private half of any.
     let held = |key: &LedgerKey| {
         let sha = key.public_key_sha256.as_deref();
-        secret.is_some_and(|s| {
+        secret.into_iter().chain(&obs.renamed_from).any(|s| {
             let previous = s.previous_key_id.as_ref() == Some(&key.id) && !revoked(key);
             previous || sha.is_some() && s.credential.is(sha)
         })

@@ -332,6 +332,9 @@ fn a_pair_that_a_force_deleted_key_left_is_looked_for_until_it_can_surface_no_mo
     obs.leftovers = Some(vec![Leftover { content: Content::Unsearched, ..pair(-60) }]);
     obs.spec.deletion_policy = Some(AccountDeletionPolicy::Delete);
     assert!(matches!(decide(&obs).next, Next::Act(Step::Unstage { .. })));
+    obs.ended_keys.clear();
+    obs.leftovers = Some(vec![Leftover { content: Content::Unsearched, ..leftover(-60) }]);
+    assert!(matches!(decide(&obs).next, Next::Act(Step::DeleteKey { .. })), "before nobody knows of it");
     obs.spec.deletion_policy = Some(AccountDeletionPolicy::Disable);
     let waiting = decide(&obs);
     assert_eq!((waiting.next, waiting.requeue.as_secs()), (Next::Wait, 60));

@@ -2,8 +2,14 @@
 
 use super::super::*;
 use super::builders::*;
-use crate::api::v1alpha1::{KeyPhase, KeyReason, VerificationMode};
+use crate::api::v1alpha1::{KeyPhase, KeyReason, LedgerKey, VerificationMode};
+use crate::domain::conditions::{self, READY};
 use crate::domain::{Class, Reason, Trouble};
+
+/// What the condition says to people.
+fn story_of(plan: &Plan) -> String {
+    conditions::find(&plan.status.conditions, READY).map(|c| c.message.clone()).unwrap_or_default()
+}
 
 #[test]
 fn rule_7_records_a_published_key_that_only_its_staging_secret_proves() {
@@ -22,8 +28,10 @@ fn rule_7_learns_of_a_key_that_only_the_secret_names_if_the_backend_accepts_it()
     let mut obs = settled();
     status(&mut obs).pending = Some(pending("n2", 2, at(0)));
     status(&mut obs).lost = vec![lost("n7", 7, at(0), false)];
-    let older = key("k6", KeyPhase::Overlap, 6);
-    obs.secret = Secret::Ours(Published { ledger: vec![older], ..published("k7", 7) });
+    // An orphan of which nobody knows the public half is no other half of it.
+    status(&mut obs).keys.push(LedgerKey { public_key_sha256: None, ..key("k0", KeyPhase::Overlap, 0) });
+    let older = vec![key("k6", KeyPhase::Overlap, 6), key("k5", KeyPhase::Overlap, 5)];
+    obs.secret = Secret::Ours(Published { ledger: older, ..published("k7", 7) });
     assert_eq!(decide(&obs, 50).next, Next::Need(Need::SecretProof));
     obs.secret_proof = Some(Proof::Unavailable(Trouble::new(Class::Unknown, "down")));
     assert_eq!((decide(&obs, 50).rule, decide(&obs, 50).next), ("7", Next::Wait), "it is not written over");
@@ -33,6 +41,12 @@ fn rule_7_learns_of_a_key_that_only_the_secret_names_if_the_backend_accepts_it()
     assert_ne!(decide(&obs, 50).rule, "7", "an annotation that none of us wrote");
     obs.keys = None;
     obs.secret_proof = Some(Proof::Accepted { times: 1 });
+    assert_eq!(decide(&obs, 50).next, Next::Need(Need::Keys));
+    obs.keys = Some(listed(&["k1", "k6", "k7"], at(50)));
+    assert_eq!(decide(&obs, 50).next, Next::Need(Need::Siblings));
+    obs.siblings = Some(Siblings { claimed: vec!["k7".to_owned()], ..Siblings::default() });
+    assert_ne!(decide(&obs, 50).rule, "7", "another object's credential, put here by hand");
+    obs.siblings = Some(Siblings::default());
     assert_eq!(decide(&obs, 50).next, Next::Need(Need::Confirm));
     obs.confirmed = true;
     let plan = decide(&obs, 50);
@@ -42,6 +56,7 @@ fn rule_7_learns_of_a_key_that_only_the_secret_names_if_the_backend_accepts_it()
     let phases = ["k1", "k6"].map(|id| ledger::find(&after, id).map(|k| (k.phase, k.disable_at)));
     assert_eq!(phases[1], Some((KeyPhase::Overlap, Some(at(50 + 600)))), "it gets a whole overlap");
     assert_eq!(phases[0], Some((KeyPhase::Overlap, Some(at(50 + 600)))), "it was read until now");
+    assert_eq!(ledger::find(&after, "k5"), None, "it is not there any more");
     // Neither attempt is known to have made it: both stay open, and no later one is taken for it.
     assert_eq!(after.pending.map(|p| p.nonce).as_deref(), Some("n2"));
     assert!(after.lost.len() == 1 && !after.lost[0].fenced, "{:?}", after.lost);
@@ -69,6 +84,7 @@ fn rule_7_clears_no_attempt_by_its_number_alone() {
     let mut obs = settled();
     obs.confirmed = true;
     obs.secret_proof = Some(Proof::Accepted { times: 1 });
+    (obs.keys, obs.siblings) = (Some(listed(&["k1", "k9"], at(50))), Some(Siblings::default()));
     status(&mut obs).pending = Some(pending("n2", 2, at(10)));
     for (published_at, known, is_its) in [(9, false, false), (10, true, false), (10, false, true)] {
         obs.secret = Secret::Ours(Published { published_at: Some(at(published_at)), ..published("k9", 2) });
@@ -109,6 +125,7 @@ fn rule_7_wants_to_see_the_key_at_the_backend_where_nothing_is_proved() {
     assert_eq!(decide(&obs, 50).next, Next::Need(Need::Keys));
     obs.keys = Some(KeyList::Unreadable(Trouble::new(Class::Forbidden, "403")));
     assert_eq!((decide(&obs, 50).rule, decide(&obs, 50).next), ("7", Next::Wait));
+    obs.siblings = Some(Siblings::default());
     obs.keys = Some(listed(&["k1"], at(50)));
     assert_ne!(decide(&obs, 50).rule, "7");
     obs.keys = Some(listed(&["k1", "k9"], at(50)));
@@ -141,7 +158,18 @@ fn rule_3_learns_of_the_published_key_before_its_secret_goes() {
     obs.secret =
         Secret::Ours(Published { ledger: vec![key("k6", KeyPhase::Overlap, 6)], ..published("k7", 7) });
     assert_eq!(decide(&obs, 50).next, Next::Need(Need::SecretProof));
+    obs.secret_proof = Some(Proof::Unavailable(Trouble::new(Class::Unknown, "down")));
+    let plan = decide(&obs, 50);
+    assert!(plan.next == Next::Wait && story_of(&plan).contains("keywheel.dev/abandon"), "{plan:?}");
+    let reachable = obs.account.clone();
+    let unusable =
+        |account| AccountView::Unusable { reason: Reason::AccountNotReady, message: String::new(), account };
+    obs.account = unusable(None);
+    let plan = decide(&obs, 50);
+    assert!(plan.next == Next::Wait && story_of(&plan).contains("k7"), "{plan:?}");
+    obs.account = reachable;
     obs.secret_proof = Some(Proof::Accepted { times: 1 });
+    (obs.keys, obs.siblings) = (Some(listed(&["k1", "k6", "k7"], at(50))), Some(Siblings::default()));
     let plan = decide(&obs, 50);
     assert_eq!(step(&plan), &Step::WriteStatus);
     let ids: Vec<&str> = plan.status.keys.iter().map(|k| k.id.as_str()).collect();
