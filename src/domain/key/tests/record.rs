@@ -162,9 +162,8 @@ fn rule_3_learns_of_the_published_key_before_its_secret_goes() {
     let plan = decide(&obs, 50);
     assert!(plan.next == Next::Wait && story_of(&plan).contains("keywheel.dev/abandon"), "{plan:?}");
     let reachable = obs.account.clone();
-    let unusable =
-        |account| AccountView::Unusable { reason: Reason::AccountNotReady, message: String::new(), account };
-    obs.account = unusable(None);
+    let message = String::new();
+    obs.account = AccountView::Unusable { reason: Reason::AccountNotReady, message, account: None };
     let plan = decide(&obs, 50);
     assert!(plan.next == Next::Wait && story_of(&plan).contains("k7"), "{plan:?}");
     obs.account = reachable;

@@ -136,9 +136,9 @@ pub fn of(flow: &str) -> Option<Budget> {
         "dst-back" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(31),
 
         // What comes back. The Secret's key is recorded; the old one is in its overlap again.
-        "status-restored" => only(1, 1),
+        "status-restored" => only(1, 1).lists(1),
         // A create that waits for its proof; the Secret, after one of its own; its key in the status, and that this waits.
-        "secret-restored" => CREATE.writes(4).calls(17).lists(13),
+        "secret-restored" => CREATE.writes(4).calls(17).lists(14),
         "secret-deleted-when-full" => ROTATE.and(END).lists(1),
         _ => return None,
     })

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use keywheel::backend::{
-    BackendError, Description, Embedded, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount,
-    UploadedKey,
+    BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount, Probed,
+    System, UploadedKey,
 };
 use keywheel::controller::Connector;
 use keywheel::credential::{
@@ -37,7 +37,7 @@ pub struct SimConnector {
 
 #[async_trait]
 impl Connector for SimConnector {
-    async fn connect(&self, embedded: Embedded<'_>) -> Result<Arc<dyn IamBackend>, BackendError> {
+    async fn connect(&self, _: System<'_>, timeout: Duration) -> Result<Arc<dyn IamBackend>, BackendError> {
         let facts = Facts {
             project: PROJECT.to_owned(),
             identity: "operator@sim".to_owned(),
@@ -48,7 +48,7 @@ impl Connector for SimConnector {
             token_exchange: true,
             names_attempts: self.names_attempts,
         };
-        Ok(Arc::new(SimBackend { line: self.line.clone(), facts, timeout: embedded.call_timeout }))
+        Ok(Arc::new(SimBackend { line: self.line.clone(), facts, timeout }))
     }
 }
 
@@ -92,9 +92,9 @@ impl IamBackend for SimBackend {
         fields(email, unique_id, key_id)
     }
 
-    async fn probe(&self) -> Result<Timestamp, BackendError> {
+    async fn probe(&self) -> Result<Probed, BackendError> {
         match self.ask("probe", Call::Probe).await? {
-            Answer::Time(time) => Ok(time),
+            Answer::Time(backend_time) => Ok(Probed { backend_time, missing_permissions: None }),
             _ => Err(strange("probe")),
         }
     }
