@@ -2,25 +2,22 @@
 
 use std::time::Duration;
 
-use super::google::Google;
-use super::{BackendError, Facts, IamBackend};
+use google_cloud_auth::credentials::service_account;
+
+use super::google::{Endpoints, Google, KEY_LIMIT};
+use super::{BackendError, Facts};
 use crate::credential::{GoogleCredentials, SecretBytes};
 
-/// Keys that fit on an account.
-const KEY_LIMIT: u32 = 10;
-
 /// Where the server is and how to log in.
+#[derive(Clone)]
 pub struct Embedded<'a> {
     /// Base URL.
     pub endpoint: &'a str,
     /// A Google credentials file of type `service_account`.
     pub login: &'a SecretBytes,
-    /// How long a call may take.
-    pub call_timeout: Duration,
 }
 
-/// Logs in. No call is made: the first one will show whether the login is accepted.
-pub async fn connect(embedded: Embedded<'_>) -> Result<impl IamBackend + use<>, BackendError> {
+pub(super) async fn log_in(embedded: Embedded<'_>, call_timeout: Duration) -> Result<Google, BackendError> {
     let login = GoogleCredentials::parse(embedded.login).map_err(BackendError::Login)?;
     let facts = Facts {
         project: login.project_id().to_owned(),
@@ -33,7 +30,20 @@ pub async fn connect(embedded: Embedded<'_>) -> Result<impl IamBackend + use<>, 
         names_attempts: true,
     };
     let endpoint = embedded.endpoint.trim_end_matches('/').to_owned();
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| BackendError::Client {
+        endpoint: endpoint.clone(),
+        source,
+    };
+    let file = serde_json::from_slice(embedded.login.expose()).map_err(|e| failed(e.into()))?;
+    let credentials = service_account::Builder::new(file).build().map_err(|e| failed(e.into()))?;
     // The address in a credential file is the one that workloads use; the operator asks where it was told to.
-    let token_endpoint = format!("{endpoint}/token");
-    Google::connect(endpoint, token_endpoint, embedded.login, facts, embedded.call_timeout).await
+    let endpoints = Endpoints {
+        token: format!("{endpoint}/token"),
+        iam: endpoint.clone(),
+        resource_manager: endpoint.clone(),
+        sts: endpoint.clone(),
+        iam_credentials: endpoint.clone(),
+    };
+    // Project, addresses and universe of other files are those of our own login: it came from the same server.
+    Google::connect(endpoints, credentials, facts, login.fields().clone(), call_timeout).await
 }

@@ -24,6 +24,12 @@ pub enum BackendError {
     /// The login does not hold what it must.
     #[error("the login cannot be used: {0}")]
     Login(#[source] CredentialError),
+    /// The login is of a kind that this client cannot use.
+    #[error("the login cannot be used: {what} is not supported")]
+    LoginUnsupported {
+        /// What.
+        what: &'static str,
+    },
     /// The official client's call failed.
     #[error("{call}: {}", describe(source))]
     Call {
@@ -86,7 +92,7 @@ impl BackendError {
             Self::Client { .. } | Self::Timeout { .. } | Self::NoAnswer { .. } | Self::Incomplete { .. } => {
                 Class::Unknown
             }
-            Self::Login(_) | Self::Header { .. } => Class::Unauthenticated,
+            Self::Login(_) | Self::LoginUnsupported { .. } | Self::Header { .. } => Class::Unauthenticated,
             Self::Call { source, .. } => class_of_call(source),
             Self::Answer { status, canonical, .. } => match canonical {
                 Some(canonical) => class_of(*status, canonical),

@@ -7,11 +7,14 @@ mod embedded;
 mod error;
 mod google;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-pub use embedded::{Embedded, connect};
+pub use embedded::Embedded;
 pub use error::{BackendError, ExchangeError};
+pub use google::{Endpoints, GoogleCloud, GoogleLogin};
 
 use crate::credential::{GoogleFileFields, SecretBytes};
 use crate::domain::account::Account;
@@ -91,6 +94,38 @@ pub struct KeyListing {
     pub backend_time: Timestamp,
 }
 
+/// What a probe tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The backend's clock.
+    pub backend_time: Timestamp,
+    /// What our login may not do on the whole project, of what the operator may need; `None` where that cannot be told.
+    pub missing_permissions: Option<Vec<String>>,
+}
+
+/// An IAM system, and how to log in.
+#[derive(Clone)]
+pub enum System<'a> {
+    /// Google Cloud.
+    Google(GoogleCloud<'a>),
+    /// Keywheel's own server.
+    Embedded(Embedded<'a>),
+}
+
+/// Logs in. The first call will show whether the login is accepted. No call takes longer than `call_timeout`.
+///
+/// # Errors
+/// [`BackendError::Login`] and [`BackendError::LoginUnsupported`] for a login that cannot be used, [`BackendError::Client`].
+pub async fn connect(
+    system: System<'_>,
+    call_timeout: Duration,
+) -> Result<impl IamBackend + use<>, BackendError> {
+    match system {
+        System::Google(cloud) => google::Google::log_in(cloud, call_timeout).await,
+        System::Embedded(embedded) => embedded::log_in(embedded, call_timeout).await,
+    }
+}
+
 /// An IAM system, logged in to. Accounts are named by their unique id wherever one is known: an e-mail may
 /// come to mean another account.
 #[async_trait]
@@ -102,7 +137,7 @@ pub trait IamBackend: Send + Sync {
     fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> GoogleFileFields;
 
     /// Asks for something harmless: proves reachability and login, and tells the backend's clock.
-    async fn probe(&self) -> Result<Timestamp, BackendError>;
+    async fn probe(&self) -> Result<Probed, BackendError>;
 
     /// The account with this id, or none.
     async fn find_account(&self, account_id: &str) -> Result<Option<Account>, BackendError>;

@@ -17,7 +17,7 @@ use crate::api::v1alpha1::{
     BackendKind, BackendStatus, Capabilities, ClusterIamBackend, IamBackend, ServiceAccount, meta,
 };
 use crate::domain::backend::{Next, Observation, Probe, plan};
-use crate::domain::{Reason, conditions};
+use crate::domain::{Class, Reason, conditions};
 
 /// What the two kinds have in common.
 pub trait BackendObject:
@@ -156,7 +156,7 @@ async fn probe(ctx: &Context, id: &BackendId, deleting: bool) -> Result<Probe, E
         Err(unusable) => return Ok(Probe::NoLogin { reason: unusable.reason, message: unusable.message }),
     };
     match login.backend.probe().await {
-        Ok(backend_time) => {
+        Ok(probed) => {
             let facts = login.backend.facts();
             Ok(Probe::Answered {
                 identity: facts.identity.clone(),
@@ -167,11 +167,15 @@ async fn probe(ctx: &Context, id: &BackendId, deleting: bool) -> Result<Probe, E
                     key_limit: facts.key_limit,
                     token_exchange: facts.token_exchange,
                 },
-                skew_seconds: login.compare_clock(backend_time, ctx.clock.as_ref()),
+                skew_seconds: login.compare_clock(probed.backend_time, ctx.clock.as_ref()),
+                missing_permissions: probed.missing_permissions,
             })
         }
         Err(error) => {
             let trouble = error.trouble();
+            if trouble.class == Class::Unauthenticated {
+                login.was_refused();
+            }
             tracing::debug!(%error, "probe failed");
             Ok(Probe::Failed(trouble))
         }

@@ -5,6 +5,7 @@
 mod account;
 mod backend;
 mod census;
+mod connection;
 mod context;
 mod error;
 mod guard;

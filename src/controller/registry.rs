@@ -1,6 +1,7 @@
 //! Backends, logged in to: one connection per backend object, kept while its spec and login stay the same.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::ResourceExt as _;
 
+use super::connection::Target;
 use super::{Clock, Context, Error};
 use crate::api::v1alpha1::{
     AllowedNamespaces, BackendKind, BackendRef, ClusterIamBackend, IamBackend, SecretKeyRef, Tenants,
 };
-use crate::backend::{BackendError, Embedded, IamBackend as Backend, connect};
+use crate::backend::{BackendError, IamBackend as Backend, System, connect};
 use crate::credential::SecretBytes;
 use crate::domain::Reason;
 use crate::domain::schedule::{add, between};
@@ -46,18 +48,25 @@ pub struct Login {
     /// The backend.
     pub backend: Arc<dyn Backend>,
     fingerprint: Fingerprint,
+    /// Whether the backend refused it: Google's client asks no second time for a token that it was once refused.
+    refused: AtomicBool,
     /// The backend's time when it was last told, and when that was on a clock that nobody sets.
     told: Mutex<Option<(Timestamp, Duration)>>,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 struct Fingerprint {
     uid: String,
-    endpoint: String,
-    login: Vec<u8>,
+    target: Target,
+    login: Option<Vec<u8>>,
 }
 
 impl Login {
+    /// The backend refused it: the next look at the backend logs in anew.
+    pub fn was_refused(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
     /// The backend told its time; the answer is how many seconds it is ahead of ours.
     pub fn compare_clock(&self, backend_time: Timestamp, clock: &dyn Clock) -> i64 {
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((backend_time, clock.since_boot()));
@@ -84,7 +93,8 @@ pub struct Unusable {
 }
 
 impl Unusable {
-    fn new(reason: Reason, message: impl Into<String>) -> Self {
+    /// Why, and what to do about it.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 }
@@ -106,8 +116,12 @@ pub type Resolved = Result<(Arc<Login>, Rules), Unusable>;
 /// Logs in at a backend: the seam at which another world can be put under the controllers.
 #[async_trait]
 pub trait Connector: Send + Sync {
-    /// Logs in. Makes no call: the first one will show whether the login is accepted.
-    async fn connect(&self, embedded: Embedded<'_>) -> Result<Arc<dyn Backend>, BackendError>;
+    /// Logs in. The first call will show whether the login is accepted.
+    async fn connect(
+        &self,
+        system: System<'_>,
+        call_timeout: Duration,
+    ) -> Result<Arc<dyn Backend>, BackendError>;
 }
 
 /// Logs in over the network.
@@ -116,8 +130,12 @@ pub struct NetworkConnector;
 
 #[async_trait]
 impl Connector for NetworkConnector {
-    async fn connect(&self, embedded: Embedded<'_>) -> Result<Arc<dyn Backend>, BackendError> {
-        Ok(Arc::new(connect(embedded).await?))
+    async fn connect(
+        &self,
+        system: System<'_>,
+        call_timeout: Duration,
+    ) -> Result<Arc<dyn Backend>, BackendError> {
+        Ok(Arc::new(connect(system, call_timeout).await?))
     }
 }
 
@@ -157,60 +175,66 @@ impl Registry {
 
     /// Reads the backend object and its login anew, and logs in if either changed.
     pub async fn resolve(&self, ctx: &Context, id: &BackendId) -> Result<Resolved, Error> {
-        let (uid, endpoint, secret_ref, secret_namespace, rules) = match id.kind {
+        let (uid, target, secret_namespace, rules) = match id.kind {
             BackendKind::ClusterIamBackend => {
                 let Some(object) = ctx.io.get(&ctx.io.all::<ClusterIamBackend>(), &id.name).await? else {
                     return Ok(Err(missing("ClusterIamBackend", &id.name)));
                 };
-                let uid = object.uid().unwrap_or_default();
-                let deleting = object.metadata.deletion_timestamp.is_some();
+                let (uid, deleting) = (object.uid(), object.metadata.deletion_timestamp.is_some());
                 let spec = object.spec;
                 let rules = Rules {
-                    allowed: spec.allowed_namespaces,
-                    tenants: Some(spec.tenants.unwrap_or_default()),
+                    allowed: spec.allowed_namespaces.clone(),
+                    tenants: Some(spec.tenants.clone().unwrap_or_default()),
                     deleting,
                 };
-                let embedded = spec.embedded;
-                (
-                    uid,
-                    embedded.endpoint,
-                    embedded.auth.secret_ref,
-                    self.cluster_resource_namespace.clone(),
-                    rules,
-                )
+                (uid, Target::of_cluster(spec), self.cluster_resource_namespace.clone(), rules)
             }
             BackendKind::IamBackend => {
                 let api = ctx.io.namespaced::<IamBackend>(&id.namespace);
                 let Some(object) = ctx.io.get(&api, &id.name).await? else {
                     return Ok(Err(missing("IamBackend", &id.name)));
                 };
-                let Some(endpoint) = self.embedded_endpoint.clone() else {
-                    let message = "The controller has no address of an embedded server: start it with \
-                                   --embedded-endpoint";
-                    return Ok(Err(Unusable::new(Reason::InvalidSpec, message)));
-                };
-                let uid = object.uid().unwrap_or_default();
-                let deleting = object.metadata.deletion_timestamp.is_some();
+                let (uid, deleting) = (object.uid(), object.metadata.deletion_timestamp.is_some());
                 let rules = Rules { deleting, ..Rules::default() };
-                (uid, endpoint, object.spec.embedded.auth.secret_ref, id.namespace.clone(), rules)
+                let target = Target::of_namespace(object.spec, self.embedded_endpoint.as_deref());
+                (uid, target, id.namespace.clone(), rules)
             }
         };
-        let login = match self.read_login(ctx, &secret_namespace, &secret_ref).await? {
-            Ok(login) => login,
+        let target = match target {
+            Ok(target) => target,
             Err(unusable) => return Ok(Err(unusable)),
         };
-        let fingerprint = Fingerprint {
-            uid,
-            endpoint: endpoint.clone(),
-            login: digest::digest(&digest::SHA256, login.expose()).as_ref().to_vec(),
+        let login = match target.secret_ref() {
+            None => None,
+            Some(reference) => match self.read_login(ctx, &secret_namespace, reference).await? {
+                Ok(login) => Some(login),
+                Err(unusable) => return Ok(Err(unusable)),
+            },
         };
-        if let Some(known) = self.last_good(id).filter(|l| l.fingerprint == fingerprint) {
+        let system = match target.system(login.as_ref()) {
+            Ok(system) => system,
+            Err(unusable) => return Ok(Err(unusable)),
+        };
+        let digest_of =
+            |login: &SecretBytes| digest::digest(&digest::SHA256, login.expose()).as_ref().to_vec();
+        let fingerprint = Fingerprint {
+            uid: uid.unwrap_or_default(),
+            target: target.clone(),
+            login: login.as_ref().map(digest_of),
+        };
+        if let Some(known) =
+            self.last_good(id).filter(|l| l.fingerprint == fingerprint && !l.refused.load(Ordering::Relaxed))
+        {
             return Ok(Ok((known, rules)));
         }
-        let embedded = Embedded { endpoint: &endpoint, login: &login, call_timeout: ctx.timing.call_timeout };
-        match self.connector.connect(embedded).await {
+        match self.connector.connect(system, ctx.timing.call_timeout).await {
             Ok(backend) => {
-                let login = Arc::new(Login { backend, fingerprint, told: Mutex::new(None) });
+                let login = Arc::new(Login {
+                    backend,
+                    fingerprint,
+                    refused: AtomicBool::new(false),
+                    told: Mutex::new(None),
+                });
                 self.locked().insert(id.clone(), login.clone());
                 Ok(Ok((login, rules)))
             }

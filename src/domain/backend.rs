@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::conditions::{CLOCK_IN_SYNC, Conditions, Is, READY, RECONCILING, STALLED};
+use super::conditions::{CLOCK_IN_SYNC, Conditions, Is, PERMISSIONS_GRANTED, READY, RECONCILING, STALLED};
 use super::schedule::{audit_wait, whole_second_before};
 use super::{Event, Reason, Timing, Trouble};
 use crate::api::v1alpha1::{BackendStatus, Capabilities};
@@ -56,6 +56,8 @@ pub enum Probe {
         project: String,
         /// What the backend can do.
         capabilities: Capabilities,
+        /// What the login may not do on the whole project; `None` where that cannot be told.
+        missing_permissions: Option<Vec<String>>,
         /// How many seconds the backend's clock is ahead of ours.
         skew_seconds: i64,
     },
@@ -124,7 +126,7 @@ fn tell(
             c.set(READY, Is::False, trouble.class.reason(), &trouble.message);
             timing.retry(obs.failures + 1)
         }
-        Probe::Answered { identity, project, capabilities, skew_seconds } => {
+        Probe::Answered { identity, project, capabilities, missing_permissions, skew_seconds } => {
             c.set(READY, Is::True, Reason::BackendReady, "The backend answers and the login is accepted");
             let apart = Duration::from_secs(skew_seconds.unsigned_abs()) > timing.max_skew;
             if apart {
@@ -136,6 +138,23 @@ fn tell(
             } else {
                 c.set(CLOCK_IN_SYNC, Is::True, Reason::ClocksAgree, "Both clocks agree within 5 min");
             }
+            match missing_permissions.as_deref() {
+                None => drop(c.clear(PERMISSIONS_GRANTED)),
+                Some([]) => {
+                    let message = "The login may do all that the operator may need";
+                    c.set(PERMISSIONS_GRANTED, Is::True, Reason::PermissionsComplete, message);
+                }
+                Some(missing) => {
+                    let message = format!(
+                        "The login {identity} lacks {} on project {project}. \
+                         roles/iam.serviceAccountAdmin and roles/iam.serviceAccountKeyAdmin have them all; those of one \
+                         account can be granted there",
+                        missing.join(", ")
+                    );
+                    c.set(PERMISSIONS_GRANTED, Is::False, Reason::PermissionMissing, message);
+                }
+            }
+            status.missing_permissions = missing_permissions.clone().unwrap_or_default();
             status.identity = Some(identity.clone());
             status.project_id = Some(project.clone());
             status.capabilities = Some(capabilities.clone());
@@ -221,6 +240,7 @@ mod tests {
             identity: "admin@p".to_owned(),
             project: "p".to_owned(),
             capabilities: Capabilities::default(),
+            missing_permissions: None,
             skew_seconds,
         }
     }
@@ -282,6 +302,38 @@ mod tests {
         let (least, most) = (timing.probe.saturating_sub(timing.probe / 4 * 63 / 64), timing.probe);
         assert_eq!((waits.first(), waits.last()), (Some(&least), Some(&most)));
         assert_eq!(waits.len(), 64);
+    }
+
+    #[test]
+    fn what_the_login_may_not_do_is_named_and_nothing_waits_for_it() {
+        let mut obs = fresh();
+        let missing = "iam.serviceAccountKeys.create";
+        let told = |missing: &[&str]| match answered(0) {
+            Probe::Answered { identity, project, capabilities, skew_seconds, .. } => Probe::Answered {
+                identity,
+                project,
+                capabilities,
+                missing_permissions: Some(missing.iter().map(|&p| p.to_owned()).collect()),
+                skew_seconds,
+            },
+            other => other,
+        };
+        obs.probe = Some(told(&[missing]));
+        let plan = decide(&obs);
+        assert_eq!(plan.status.missing_permissions, [missing]);
+        assert_eq!(
+            (reason(&plan, READY).as_str(), reason(&plan, PERMISSIONS_GRANTED).as_str()),
+            ("BackendReady", "PermissionMissing")
+        );
+        let condition = conditions::find(&plan.status.conditions, PERMISSIONS_GRANTED).unwrap();
+        assert!(
+            condition.message.contains(missing) && condition.message.contains("admin@p"),
+            "{condition:?}"
+        );
+        (obs.status, obs.probe) = (plan.status, Some(told(&[])));
+        let plan = decide(&obs);
+        assert_eq!(reason(&plan, PERMISSIONS_GRANTED), "PermissionsComplete");
+        assert!(plan.status.missing_permissions.is_empty());
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub const WAITING_FOR_LOST_ATTEMPT: &str = "WaitingForLostAttempt";
 /// Whether the backend's clock agrees with ours.
 pub const CLOCK_IN_SYNC: &str = "ClockInSync";
 
+/// Whether our login may do on the whole project what the operator may need.
+pub const PERMISSIONS_GRANTED: &str = "PermissionsGranted";
+
 /// A list of conditions being rewritten.
 pub struct Conditions<'a> {
     list: &'a mut Vec<Condition>,

@@ -58,6 +58,8 @@ reasons! {
     BackendReady Good,
     /// Both clocks agree.
     ClocksAgree Good,
+    /// The login has every permission that the operator may need.
+    PermissionsComplete Good,
     /// An account was created at the backend.
     AccountCreated Good,
     /// An account that was already at the backend was taken over.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use keywheel_testbed::Session;
 
 mod chart;
+mod cluster;
 mod compat;
 mod control_plane;
 mod docs;

@@ -8,9 +8,9 @@ pub mod meta;
 mod service_account;
 
 pub use backend::{
-    AllowedNamespaces, BackendStatus, Capabilities, ClusterEmbedded, ClusterIamBackend,
-    ClusterIamBackendSpec, Embedded, IamBackend, IamBackendSpec, NamespaceSelector, SecretAuth, SecretKeyRef,
-    Tenants,
+    AllowedNamespaces, BackendStatus, Capabilities, ClusterEmbedded, ClusterGoogle, ClusterIamBackend,
+    ClusterIamBackendSpec, Embedded, Google, GoogleAuth, GoogleEndpoints, IamBackend, IamBackendSpec,
+    NamespaceSelector, SecretAuth, SecretKeyRef, Tenants, WorkloadIdentityFederation,
 };
 pub use duration::{InvalidSpan, Span};
 pub use key_spec::{

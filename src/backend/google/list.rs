@@ -83,11 +83,20 @@ impl Google {
         }
     }
 
-    /// The document at a path, and the answer's `Date`.
+    /// The document at a path of IAM, and the answer's `Date`.
     async fn get<T: DeserializeOwned>(
         &self,
         call: &'static str,
         path: &str,
+    ) -> Result<(T, Option<Timestamp>), BackendError> {
+        self.send(call, self.http.get(format!("{}/{path}", self.endpoints.iam))).await
+    }
+
+    /// Sends a request with our login; the document of the answer, and its `Date`.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        request: reqwest::RequestBuilder,
     ) -> Result<(T, Option<Timestamp>), BackendError> {
         let headers = self
             .credentials
@@ -98,8 +107,7 @@ impl Google {
             return Err(BackendError::Incomplete { call, what: "login header" });
         };
         let no_answer = |e: reqwest::Error| BackendError::NoAnswer { call, source: e.without_url() };
-        let url = format!("{}/{path}", self.endpoint);
-        let answer = self.http.get(url).headers(data).send().await.map_err(no_answer)?;
+        let answer = request.headers(data).send().await.map_err(no_answer)?;
         let status = answer.status();
         let date = answer
             .headers()

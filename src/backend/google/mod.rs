@@ -5,53 +5,134 @@
 mod accounts;
 mod keys;
 mod list;
+mod login;
+mod permissions;
 mod token;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use google_cloud_auth::credentials::{Credentials, service_account};
+use google_cloud_auth::credentials::Credentials;
 use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_iam_admin_v1::client::Iam;
 use jiff::Timestamp;
 
+pub use self::login::GoogleLogin;
 use super::{
-    BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount,
+    BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount, Probed,
     UploadedKey,
 };
-use crate::credential::{GoogleCredentials, GoogleFileFields, SecretBytes};
+use crate::credential::{GoogleFileFields, SecretBytes};
 use crate::domain::account::Account;
+
+/// Keys that fit on an account (documented).
+pub(super) const KEY_LIMIT: u32 = 10;
+
+/// Google Cloud IAM, and how to log in.
+#[derive(Clone)]
+pub struct GoogleCloud<'a> {
+    /// Id of the project in which accounts are made.
+    pub project: &'a str,
+    /// How the operator shows who it is.
+    pub login: GoogleLogin<'a>,
+    /// As whom it then acts.
+    pub impersonate: Option<&'a str>,
+    /// Where Google is.
+    pub endpoints: Endpoints,
+}
+
+/// Addresses, without a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// IAM.
+    pub iam: String,
+    /// Cloud Resource Manager.
+    pub resource_manager: String,
+    /// The token endpoint, path included.
+    pub token: String,
+    /// The Security Token Service.
+    pub sts: String,
+    /// IAM Credentials.
+    pub iam_credentials: String,
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        let google = |service: &str| format!("https://{service}.googleapis.com");
+        Self {
+            iam: google("iam"),
+            resource_manager: google("cloudresourcemanager"),
+            token: "https://oauth2.googleapis.com/token".to_owned(),
+            sts: google("sts"),
+            iam_credentials: google("iamcredentials"),
+        }
+    }
+}
+
+impl Endpoints {
+    /// Where a token of another account is asked for. The wildcard stands for the account's own project, by contract.
+    fn impersonation(&self, target: &str) -> String {
+        format!("{}/v1/projects/-/serviceAccounts/{target}:generateAccessToken", self.iam_credentials)
+    }
+}
 
 /// A login at a server that speaks Google's IAM v1.
 pub(super) struct Google {
     iam: Iam,
     http: reqwest::Client,
     credentials: Credentials,
-    endpoint: String,
-    token_endpoint: String,
+    endpoints: Endpoints,
     facts: Facts,
-    own_file: GoogleFileFields,
+    /// What the credential files of this backend have in common.
+    file: GoogleFileFields,
+    /// Whether its project can say what our login may do.
+    tells_permissions: bool,
     call_timeout: Duration,
 }
 
 impl Google {
+    /// Logs in at Google Cloud. Asks the metadata server at most.
+    pub(super) async fn log_in(cloud: GoogleCloud<'_>, call_timeout: Duration) -> Result<Self, BackendError> {
+        let GoogleCloud { project, login, impersonate, endpoints } = cloud;
+        let login = login::log_in(login, impersonate, &endpoints, call_timeout).await?;
+        let facts = Facts {
+            project: project.to_owned(),
+            identity: login.identity,
+            can_disable: true,
+            can_upload: true,
+            algorithms: vec!["RSA_2048".to_owned(), "RSA_1024".to_owned()],
+            key_limit: Some(KEY_LIMIT),
+            token_exchange: true,
+            names_attempts: false,
+        };
+        let file = GoogleFileFields {
+            project_id: project.to_owned(),
+            auth_uri: "https://accounts.google.com/o/oauth2/auth".to_owned(),
+            token_uri: endpoints.token.clone(),
+            auth_provider_x509_cert_url: "https://www.googleapis.com/oauth2/v1/certs".to_owned(),
+            client_x509_cert_url: "https://www.googleapis.com/robot/v1/metadata/x509/".to_owned(),
+            universe_domain: "googleapis.com".to_owned(),
+            ..GoogleFileFields::default()
+        };
+        let made = Self::connect(endpoints, login.credentials, facts, file, call_timeout).await?;
+        Ok(Self { tells_permissions: true, ..made })
+    }
+
+    /// A server that speaks Google's wire. `file` is any credential file of it.
     pub(super) async fn connect(
-        endpoint: String,
-        token_endpoint: String,
-        login: &SecretBytes,
+        endpoints: Endpoints,
+        credentials: Credentials,
         facts: Facts,
+        file: GoogleFileFields,
         call_timeout: Duration,
     ) -> Result<Self, BackendError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| BackendError::Client {
-            endpoint: endpoint.clone(),
+            endpoint: endpoints.iam.clone(),
             source,
         };
-        let own_file = GoogleCredentials::parse(login).map_err(BackendError::Login)?.fields().clone();
-        let file = serde_json::from_slice(login.expose()).map_err(|e| failed(e.into()))?;
-        let credentials = service_account::Builder::new(file).build().map_err(|e| failed(e.into()))?;
         let iam = Iam::builder()
-            .with_endpoint(endpoint.clone())
+            .with_endpoint(endpoints.iam.clone())
             .with_credentials(credentials.clone())
             .with_retry_policy(NeverRetry)
             .build()
@@ -64,7 +145,7 @@ impl Google {
             .user_agent(concat!("keywheel/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| failed(e.into()))?;
-        Ok(Self { iam, http, credentials, endpoint, token_endpoint, facts, own_file, call_timeout })
+        Ok(Self { iam, http, credentials, endpoints, facts, file, tells_permissions: false, call_timeout })
     }
 
     /// The account's resource name. Never with the `-` wildcard: it turns a 404 into a 403.
@@ -100,20 +181,23 @@ impl IamBackend for Google {
         &self.facts
     }
 
-    /// Project, addresses and universe are those of our own login: it came from the same server.
     fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> GoogleFileFields {
-        let certificates = self.own_file.client_x509_cert_url.rsplit_once('/').map_or("", |(base, _)| base);
+        let certificates = self.file.client_x509_cert_url.rsplit_once('/').map_or("", |(base, _)| base);
         GoogleFileFields {
             private_key_id: key_id.to_owned(),
             client_email: email.to_owned(),
             client_id: unique_id.to_owned(),
             client_x509_cert_url: format!("{certificates}/{}", email.replace('@', "%40")),
-            ..self.own_file.clone()
+            ..self.file.clone()
         }
     }
 
-    async fn probe(&self) -> Result<Timestamp, BackendError> {
-        Ok(self.list(&self.facts.identity).await?.backend_time)
+    async fn probe(&self) -> Result<Probed, BackendError> {
+        if self.tells_permissions {
+            return self.test_permissions().await;
+        }
+        let backend_time = self.list(&self.facts.identity).await?.backend_time;
+        Ok(Probed { backend_time, missing_permissions: None })
     }
 
     async fn find_account(&self, account_id: &str) -> Result<Option<Account>, BackendError> {

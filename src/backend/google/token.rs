@@ -51,7 +51,7 @@ impl Google {
             ExchangeError::Unavailable(BackendError::NoAnswer { call: CALL, source: e.without_url() })
         };
         let form = [("grant_type", GRANT), ("assertion", assertion)];
-        let answer = self.http.post(&self.token_endpoint).form(&form).send().await.map_err(unavailable)?;
+        let answer = self.http.post(&self.endpoints.token).form(&form).send().await.map_err(unavailable)?;
         let status = answer.status();
         let body = SecretBytes::new(answer.bytes().await.map_err(unavailable)?.to_vec());
         if status.is_success() {

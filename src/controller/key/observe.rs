@@ -242,8 +242,8 @@ async fn account_view(
     };
     if login.skew(ctx.clock.as_ref()).is_none() {
         // Clocks are compared once before anything rests on them. No answer: the plan will hear of it.
-        if let Ok(backend_time) = login.backend.probe().await {
-            login.compare_clock(backend_time, ctx.clock.as_ref());
+        if let Ok(probed) = login.backend.probe().await {
+            login.compare_clock(probed.backend_time, ctx.clock.as_ref());
         }
     }
     let facts = login.backend.facts();

@@ -206,10 +206,27 @@ fn refused_backends(table: &Table) {
             ("/embedded/endpoint", json!("file:///etc/passwd"), "endpoint must be an http or https URL"),
             ("/embedded/auth", Value::Null, "spec.embedded.auth"),
             ("/embedded/auth/secretRef/name", json!(""), "spec.embedded.auth.secretRef.name"),
-            ("/embedded", Value::Null, "spec.embedded"),
+            ("/embedded", Value::Null, "exactly one of google and embedded"),
+            ("/google", json!({"projectId": "project-1"}), "exactly one of google and embedded"),
             ("/tenants", json!({"accountIdPattern": "x".repeat(257)}), "spec.tenants.accountIdPattern"),
         ],
     );
+    let auth = json!({"workloadIdentityFederation": {"audience": "//iam.googleapis.com/p"}});
+    let google = json!({"google": {"projectId": "project-1", "auth": auth}});
+    table.check(
+        "ciamb",
+        &object("ClusterIamBackend", "x", &google),
+        &[
+            ("/google/projectId", json!("Project"), "spec.google.projectId"),
+            ("/google/auth/secretRef", json!({"name": "login"}), "at most one of secretRef and workload"),
+            ("/google/auth/impersonate", json!("nobody"), "spec.google.auth.impersonate"),
+            ("/google/endpoints", json!({"iam": "iam.test"}), "endpoints must be http or https URLs"),
+        ],
+    );
+    // A namespace gets no login of the operator's own.
+    let ambient = json!({"google": {"projectId": "project-1", "auth": {}}});
+    let refused = table.dry_run("iamb", &object("IamBackend", "x", &ambient)).unwrap_err();
+    assert!(refused.message.contains("spec.google.auth.secretRef"), "{refused:?}");
     // A namespace must not choose where the operator calls.
     let chosen = json!({"embedded": {"endpoint": "http://iam.test:8085", "auth": login}});
     let refused = table.dry_run("iamb", &object("IamBackend", "x", &chosen)).unwrap_err();

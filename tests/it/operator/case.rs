@@ -67,8 +67,18 @@ impl<'w> Case<'w> {
 
     /// At a backend of its own, named as the namespace; `spec` adds to the backend's.
     pub fn at(world: &'w World, prefix: &str, iam: impl Into<Server<'w>>, spec: &Value) -> Self {
+        Self::named(world, prefix, iam, |_, _| spec.clone())
+    }
+
+    /// The same, where the spec needs the server or the name.
+    pub fn named(
+        world: &'w World,
+        prefix: &str,
+        iam: impl Into<Server<'w>>,
+        spec: impl FnOnce(&IamServer, &str) -> Value,
+    ) -> Self {
         let (name, iam) = (world.cp().create_namespace(&format!("case-{prefix}")).unwrap(), iam.into());
-        add_backend(&world.kube, &name, iam.get(), spec);
+        add_backend(&world.kube, &name, iam.get(), &spec(iam.get(), &name));
         Self::with(world, name.clone(), name, iam)
     }
 

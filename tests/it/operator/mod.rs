@@ -15,6 +15,7 @@ mod crash;
 mod deletion;
 mod drift;
 mod faults;
+mod google;
 mod kube;
 mod lease;
 mod lifecycle;
@@ -39,6 +40,7 @@ pub fn trials() -> Vec<Trial> {
         bad_spec::trials(),
         bad_account::trials(),
         bad_backend::trials(),
+        google::trials(),
         bad_secret::trials(),
         deletion::trials(),
         secrecy::trials(),

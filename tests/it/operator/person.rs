@@ -74,6 +74,13 @@ impl Person {
         serde_json::from_str(&answer.body).unwrap()
     }
 
+    /// The project, as Resource Manager shows it.
+    pub fn read_project(&self) -> Value {
+        let url = format!("{}/v1/projects/{}", self.base, self.project);
+        let answer = http::call("GET", &url, &self.bearer, None).unwrap();
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
     pub fn create_account(&self, account_id: &str, description: &str) -> Value {
         let account = json!({"displayName": "by hand", "description": description});
         self.must("POST", "", &json!({"accountId": account_id, "serviceAccount": account}))

@@ -79,6 +79,8 @@ impl World {
             args: vec!["--lease-duration".to_owned(), own.lease.unwrap_or("6s").to_owned()],
             test_timing: Some(own.timing.unwrap_or(HASTY).to_owned()),
             log: own.log.map(str::to_owned),
+            // Where its pod's own account would be asked for.
+            env: vec![("GCE_METADATA_HOST".to_owned(), iam.url().trim_start_matches("http://").to_owned())],
             ..OperatorOptions::default()
         });
         Self { operator: Mutex::new(operator.unwrap()), iam, kube, bed }
@@ -110,9 +112,10 @@ pub fn start_iam(options: IamOptions) -> IamServer {
 pub fn add_backend(kube: &Kube, name: &str, iam: &IamServer, spec: &Value) {
     set_login(kube, OPERATOR_NAMESPACE, name, &std::fs::read(iam.admin_key_file()).unwrap());
     let embedded = json!({"endpoint": iam.url(), "auth": {"secretRef": {"name": name}}});
+    let system = if spec.get("google").is_some() { json!({}) } else { json!({"embedded": embedded}) };
     let mut object = json!({
         "apiVersion": "keywheel.dev/v1alpha1", "kind": "ClusterIamBackend",
-        "metadata": {"name": name}, "spec": {"embedded": embedded},
+        "metadata": {"name": name}, "spec": system,
     });
     for (field, value) in spec.as_object().into_iter().flatten() {
         object["spec"][field] = value.clone();

@@ -2,26 +2,17 @@
 //! machine that has an account.
 
 use std::fs;
-use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use google_cloud_auth::credentials::{CacheableResource, Credentials, external_account, mds};
-use keywheel::credential::RsaKeyPair;
-use keywheel_testbed::process::Scratch;
 use libtest_mimic::Trial;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
-use rsa::RsaPublicKey;
-use rsa::pkcs8::DecodePublicKey as _;
-use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
 
 use super::iam::{CLOUD_PLATFORM, Iam, account_path, email, now};
 use super::trial;
+use crate::cluster::{Cluster, POD};
 
-const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
-const POD: &str = "system:serviceaccount:team-a:billing";
 const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -43,53 +34,12 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A cluster that vouches for its pods.
-struct Cluster {
-    pair: RsaKeyPair,
-    folder: Scratch,
-}
-
-impl Cluster {
-    fn new() -> Self {
-        let cluster =
-            Self { pair: RsaKeyPair::generate_2048().unwrap(), folder: Scratch::new("cluster").unwrap() };
-        cluster.publish(&cluster.pair);
-        cluster
-    }
-
-    fn file(&self) -> std::path::PathBuf {
-        self.folder.path().join("provider.json")
-    }
-
-    /// Writes the provider's file with the public half of a pair.
-    fn publish(&self, pair: &RsaKeyPair) {
-        let public = RsaPublicKey::from_public_key_pem(&pair.public_pem()).unwrap();
-        let number = |bytes: Vec<u8>| URL_SAFE_NO_PAD.encode(bytes);
-        let key = json!({"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "one",
-            "n": number(public.n().to_bytes_be()), "e": number(public.e().to_bytes_be())});
-        let other = json!({"kty": "EC", "kid": "two", "crv": "P-256"});
-        let oidc = json!({"issuerUri": ISSUER, "jwksJson": json!({"keys": [other, key]}).to_string()});
-        let file = json!({"oidc": oidc, "attributeMapping": {"google.subject": "assertion.sub"}});
-        fs::write(self.file(), file.to_string()).unwrap();
-    }
-
-    fn start(&self, more: &[&str]) -> Iam {
-        let provider = format!("cluster/kubernetes={}", self.file().display());
-        let mut flags = vec!["--identity-provider", &provider];
-        flags.extend(more);
-        Iam::start(&flags)
-    }
-
-    /// A pod's token with these claims beside, or instead of, those of a good one.
-    fn token(&self, audience: &str, claims: &Value) -> String {
-        let mut all =
-            json!({"iss": ISSUER, "sub": POD, "aud": [audience], "iat": now(), "exp": now() + 3600});
-        all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(&json!({"alg": "RS256", "kid": "one"})), part(&all));
-        let signature = self.pair.sign_rs256(message.as_bytes()).unwrap();
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
+/// A server that believes a cluster.
+fn start(cluster: &Cluster, more: &[&str]) -> Iam {
+    let provider = cluster.provider();
+    let mut flags = vec!["--identity-provider", &provider];
+    flags.extend(more);
+    Iam::start(&flags)
 }
 
 async fn number(iam: &Iam) -> String {
@@ -133,7 +83,7 @@ fn bearer(answer: &Value) -> String {
 
 async fn pod() {
     let cluster = Cluster::new();
-    let iam = cluster.start(&[]);
+    let iam = start(&cluster, &[]);
     iam.account("billing").await;
     let audience = audience(&iam).await;
     // The line break at the end of the file is sent along.
@@ -167,7 +117,7 @@ async fn pod() {
 
 async fn strangers() {
     let cluster = Cluster::new();
-    let iam = cluster.start(&[]);
+    let iam = start(&cluster, &[]);
     let audience = audience(&iam).await;
     let refused = async |claims: Value, reason: &str| {
         let token = cluster.token(&audience, &claims);
@@ -188,7 +138,7 @@ async fn strangers() {
 
 async fn malformed() {
     let cluster = Cluster::new();
-    let iam = cluster.start(&[]);
+    let iam = start(&cluster, &[]);
     let audience = audience(&iam).await;
     let token = cluster.token(&audience, &json!({}));
     let elsewhere = audience.replace("kubernetes", "unheard-of");
@@ -207,11 +157,10 @@ async fn malformed() {
 
 async fn renewed() {
     let cluster = Cluster::new();
-    let iam = cluster.start(&[]);
+    let iam = start(&cluster, &[]);
     let audience = audience(&iam).await;
     let old = cluster.token(&audience, &json!({}));
-    let next =
-        Cluster { pair: RsaKeyPair::generate_2048().unwrap(), folder: Scratch::new("cluster").unwrap() };
+    let next = Cluster::new();
     cluster.publish(&next.pair);
     let token = next.token(&audience, &json!({}));
     exchange(&iam, &audience, CLOUD_PLATFORM, &token).await.ok();
@@ -225,7 +174,7 @@ fn generate(id: &str) -> String {
 
 async fn impersonation() {
     let cluster = Cluster::new();
-    let iam = cluster.start(&[]);
+    let iam = start(&cluster, &[]);
     iam.account("billing").await;
     let audience = audience(&iam).await;
     let token = cluster.token(&audience, &json!({}));
@@ -299,14 +248,13 @@ async fn works(iam: &Iam, headers: &HeaderMap, id: &str) {
 
 async fn rust_external_account() {
     let cluster = Cluster::new();
-    let iam = cluster.start(&[]);
+    let iam = start(&cluster, &[]);
     iam.account("billing").await;
     bind(&iam, "/v1/projects/p1", "roles/viewer", &format!("serviceAccount:{}", email("billing"))).await;
     let member = format!("principal://{}/subject/{POD}", pool(&iam).await);
     bind(&iam, &account_path(&email("billing")), "roles/iam.workloadIdentityUser", &member).await;
     let audience = audience(&iam).await;
-    let file = cluster.folder.path().join("token");
-    write_token(&file, &cluster.token(&audience, &json!({})));
+    let file = cluster.projected(&audience);
     let configuration = json!({
         "type": "external_account",
         "audience": audience,
@@ -317,11 +265,6 @@ async fn rust_external_account() {
     });
     let credentials = external_account::Builder::new(configuration).build().unwrap();
     works(&iam, &headers(credentials).await, "billing").await;
-}
-
-/// With the line break that a projected token has.
-fn write_token(file: &Path, token: &str) {
-    fs::write(file, format!("{token}\n")).unwrap();
 }
 
 async fn machine() {

@@ -1,0 +1,179 @@
+//! What a backend object says about its system, in the words of [`crate::backend`].
+
+use serde::Serialize;
+
+use super::registry::Unusable;
+use crate::api::v1alpha1::{
+    ClusterGoogle, ClusterIamBackendSpec, GoogleEndpoints, IamBackendSpec, SecretKeyRef,
+    WorkloadIdentityFederation,
+};
+use crate::backend::{Embedded, Endpoints, GoogleCloud, GoogleLogin, System};
+use crate::credential::SecretBytes;
+use crate::domain::Reason;
+
+/// A system, without the content of the login Secret.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Target {
+    /// Google Cloud.
+    Google {
+        /// What the object says.
+        spec: ClusterGoogle,
+        /// Whether an administrator of the cluster wrote it.
+        trusted: bool,
+    },
+    /// Keywheel's own server.
+    Embedded {
+        /// Base URL.
+        endpoint: String,
+        /// The login Secret.
+        secret_ref: SecretKeyRef,
+    },
+}
+
+impl Target {
+    /// What a cluster-wide backend means.
+    pub fn of_cluster(spec: ClusterIamBackendSpec) -> Result<Self, Unusable> {
+        match (spec.google, spec.embedded) {
+            (Some(spec), None) => Ok(Self::Google { spec, trusted: true }),
+            (None, Some(embedded)) => {
+                Ok(Self::Embedded { endpoint: embedded.endpoint, secret_ref: embedded.auth.secret_ref })
+            }
+            _ => Err(not_one()),
+        }
+    }
+
+    /// What a namespace's own backend means: nothing of the operator's own is lent to it, neither its login nor its
+    /// network.
+    pub fn of_namespace(spec: IamBackendSpec, embedded_endpoint: Option<&str>) -> Result<Self, Unusable> {
+        match (spec.google, spec.embedded) {
+            (Some(google), None) => {
+                let auth = crate::api::v1alpha1::GoogleAuth {
+                    secret_ref: Some(google.auth.secret_ref),
+                    ..Default::default()
+                };
+                let spec = ClusterGoogle { project_id: google.project_id, auth, endpoints: None };
+                Ok(Self::Google { spec, trusted: false })
+            }
+            (None, Some(embedded)) => {
+                let missing = "The controller has no address of an embedded server: start it with \
+                               --embedded-endpoint";
+                let endpoint =
+                    embedded_endpoint.ok_or_else(|| Unusable::new(Reason::InvalidSpec, missing))?;
+                Ok(Self::Embedded { endpoint: endpoint.to_owned(), secret_ref: embedded.auth.secret_ref })
+            }
+            _ => Err(not_one()),
+        }
+    }
+
+    /// The Secret that holds the login, if one does.
+    pub fn secret_ref(&self) -> Option<&SecretKeyRef> {
+        match self {
+            Self::Google { spec, .. } => spec.auth.secret_ref.as_ref(),
+            Self::Embedded { secret_ref, .. } => Some(secret_ref),
+        }
+    }
+
+    /// The system to log in to, with what the login Secret holds.
+    pub fn system<'a>(&'a self, login: Option<&'a SecretBytes>) -> Result<System<'a>, Unusable> {
+        let no_login = || Unusable::new(Reason::LoginMissing, "The backend names no login Secret");
+        match self {
+            Self::Embedded { endpoint, .. } => {
+                Ok(System::Embedded(Embedded { endpoint, login: login.ok_or_else(no_login)? }))
+            }
+            Self::Google { spec, trusted } => {
+                let login = match (&spec.auth.workload_identity_federation, login) {
+                    (Some(WorkloadIdentityFederation { audience, token_file }), None) => {
+                        GoogleLogin::Federated { audience, token_file }
+                    }
+                    (None, Some(file)) => GoogleLogin::File { file, trusted: *trusted },
+                    (None, None) if *trusted => GoogleLogin::Ambient,
+                    (None, None) => return Err(no_login()),
+                    (Some(_), Some(_)) => {
+                        let message = "spec.google.auth has both secretRef and workloadIdentityFederation";
+                        return Err(Unusable::new(Reason::InvalidSpec, message));
+                    }
+                };
+                Ok(System::Google(GoogleCloud {
+                    project: &spec.project_id,
+                    login,
+                    impersonate: spec.auth.impersonate.as_deref(),
+                    endpoints: endpoints(spec.endpoints.as_ref()),
+                }))
+            }
+        }
+    }
+}
+
+fn not_one() -> Unusable {
+    Unusable::new(Reason::InvalidSpec, "The spec must have exactly one of google and embedded")
+}
+
+fn endpoints(spec: Option<&GoogleEndpoints>) -> Endpoints {
+    let own = Endpoints::default();
+    let Some(spec) = spec else { return own };
+    let chosen = |spec: &Option<String>, own: String| {
+        spec.as_ref().map_or(own, |url| url.trim_end_matches('/').to_owned())
+    };
+    Endpoints {
+        iam: chosen(&spec.iam, own.iam),
+        resource_manager: chosen(&spec.resource_manager, own.resource_manager),
+        token: chosen(&spec.token, own.token),
+        sts: chosen(&spec.sts, own.sts),
+        iam_credentials: chosen(&spec.iam_credentials, own.iam_credentials),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::v1alpha1::{Google, GoogleAuth, SecretAuth};
+
+    fn secret_ref() -> SecretKeyRef {
+        SecretKeyRef { name: "login".to_owned(), key: "key.json".to_owned() }
+    }
+
+    #[test]
+    fn a_namespace_gets_nothing_of_the_operators_own() {
+        let google =
+            Google { project_id: "tenant-1".to_owned(), auth: SecretAuth { secret_ref: secret_ref() } };
+        let spec = IamBackendSpec { google: Some(google), embedded: None };
+        let target = Target::of_namespace(spec, None).unwrap();
+        let file = SecretBytes::new(b"{}".to_vec());
+        let System::Google(cloud) = target.system(Some(&file)).unwrap() else { panic!("not Google") };
+        assert!(matches!(cloud.login, GoogleLogin::File { trusted: false, .. }));
+        assert_eq!((cloud.impersonate, cloud.endpoints), (None, Endpoints::default()));
+        // Without its Secret it does not fall back on the operator's own account.
+        assert_eq!(target.system(None).err().unwrap().reason, Reason::LoginMissing);
+    }
+
+    #[test]
+    fn an_administrator_chooses_login_and_addresses() {
+        let federation =
+            WorkloadIdentityFederation { audience: "//iam/p".to_owned(), token_file: "/token".to_owned() };
+        let endpoints =
+            GoogleEndpoints { iam: Some("http://127.0.0.1:1/".to_owned()), ..GoogleEndpoints::default() };
+        let auth = GoogleAuth {
+            workload_identity_federation: Some(federation),
+            impersonate: Some("a@p.iam.gserviceaccount.com".to_owned()),
+            secret_ref: None,
+        };
+        let google = ClusterGoogle { project_id: "p-123456".to_owned(), auth, endpoints: Some(endpoints) };
+        let spec = ClusterIamBackendSpec {
+            google: Some(google),
+            embedded: None,
+            allowed_namespaces: None,
+            tenants: None,
+        };
+        let mut target = Target::of_cluster(spec).unwrap();
+        let System::Google(cloud) = target.system(None).unwrap() else { panic!("not Google") };
+        assert!(matches!(cloud.login, GoogleLogin::Federated { audience: "//iam/p", token_file: "/token" }));
+        assert_eq!(cloud.endpoints.iam, "http://127.0.0.1:1");
+        assert_eq!(cloud.endpoints.token, "https://oauth2.googleapis.com/token");
+        assert_eq!(cloud.impersonate, Some("a@p.iam.gserviceaccount.com"));
+        if let Target::Google { spec, .. } = &mut target {
+            spec.auth = GoogleAuth::default();
+        }
+        let System::Google(cloud) = target.system(None).unwrap() else { panic!("not Google") };
+        assert!(matches!(cloud.login, GoogleLogin::Ambient));
+    }
+}
