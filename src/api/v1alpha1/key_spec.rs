@@ -301,8 +301,8 @@ pub enum VerificationMode {
         .message("labels under keywheel.dev/ are reserved"),
     validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !k.startsWith('keywheel.dev/'))")
         .message("annotations under keywheel.dev/ are reserved"),
-    validation = Rule::new("self.entries.exists(e, e.format == 'GoogleCredentials' || e.format == 'PrivateKeyPem')")
-        .message("one entry must hold the private half (GoogleCredentials or PrivateKeyPem): it is what a \
+    validation = Rule::new("self.entries.exists(e, e.format in ['GoogleCredentials', 'PrivateKeyPem', 'Pkcs12'])")
+        .message("one entry must hold the private half (GoogleCredentials, PrivateKeyPem or Pkcs12): it is what a \
                   repair is made from")
 )]
 #[serde(rename_all = "camelCase")]
@@ -377,8 +377,10 @@ pub struct SecretEntry {
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,
 
-    /// What it holds: `GoogleCredentials` (the JSON file that Google's clients read), `PrivateKeyPem` (PKCS#8),
-    /// `PublicKeyPem` (SPKI), `KeyId` or `Email`.
+    /// What it holds: `GoogleCredentials` (the JSON file that Google's clients read), `Pkcs12` (private key and certificate
+    /// under the password `notasecret`, as Google hands them out), `Pkcs12Password` (that password, for a tool that reads it
+    /// from a file), `PrivateKeyPem` (PKCS#8), `CertificatePem` (self-signed, X.509), `PublicKeyPem` (SPKI), `KeyId`,
+    /// `Email` or `ProjectId`.
     pub format: EntryFormat,
 }
 
@@ -387,20 +389,28 @@ pub struct SecretEntry {
 pub enum EntryFormat {
     /// The JSON file that Google's client libraries read.
     GoogleCredentials,
+    /// Private key and certificate: PKCS#12, under the password of all of Google's files.
+    Pkcs12,
+    /// The password of `Pkcs12`.
+    Pkcs12Password,
     /// The private key: PKCS#8, PEM.
     PrivateKeyPem,
+    /// A self-signed certificate of the public key, valid as long as the key: X.509, PEM.
+    CertificatePem,
     /// The public key: SPKI, PEM.
     PublicKeyPem,
     /// The id of the key at the backend.
     KeyId,
     /// The e-mail of the account.
     Email,
+    /// The project of the account.
+    ProjectId,
 }
 
 impl EntryFormat {
     /// Whether the private half can be read back from an entry of this form.
     pub fn holds_private_half(self) -> bool {
-        matches!(self, Self::GoogleCredentials | Self::PrivateKeyPem)
+        matches!(self, Self::GoogleCredentials | Self::PrivateKeyPem | Self::Pkcs12)
     }
 }
 

@@ -9,12 +9,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::material::{Material, Stored};
+use super::material::{Material, Stored, private_pem};
 use super::world::World;
 use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LedgerKey, SecretEntry, ServiceAccountKey, meta};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
-use crate::credential::{CheckedHalves, GoogleCredentials, SecretBytes};
+use crate::credential::{CheckedHalves, SecretBytes};
 use crate::domain::key::{Account, Credential, Publication, Published, Secret, ledger};
 
 /// Names that the spec put on the Secret: what leaves the spec leaves the Secret, what others added stays.
@@ -160,11 +160,7 @@ fn private_half(
         .collect();
     let mut first = None;
     for value in ours.iter().filter_map(|key| data.get(&format!("{key}{suffix}"))) {
-        let bytes = SecretBytes::new(value.0.clone());
-        let pem = match GoogleCredentials::parse(&bytes) {
-            Ok(file) => file.private_key_pem().clone(),
-            Err(_) => bytes,
-        };
+        let pem = private_pem(SecretBytes::new(value.0.clone()));
         let Ok(public_key_sha256) = halves.public_key_sha256(&pem) else { continue };
         let half = Half { pem, public_key_sha256 };
         if active == Some(&half.public_key_sha256) {
@@ -230,10 +226,11 @@ pub fn build(
     }
     let previous = publication.previous.as_deref().zip(previous);
     for entry in &spec.entries {
-        let value = material.render(entry.format, &publication.key_id, &publication.email)?;
+        let (id, email) = (&publication.key_id, &publication.email);
+        let value = material.render(entry.format, id, email, world.life(id))?;
         data.insert(entry.key.clone(), ByteString(value.expose().to_vec()));
         if let Some((id, previous)) = previous {
-            let value = previous.render(entry.format, id, &publication.email)?;
+            let value = previous.render(entry.format, id, email, world.life(id))?;
             data.insert(format!("{}{PREVIOUS}", entry.key), ByteString(value.expose().to_vec()));
         }
     }

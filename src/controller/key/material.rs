@@ -1,8 +1,13 @@
 //! A credential in every form that an entry can ask for.
 
+use jiff::Timestamp;
+
 use crate::api::v1alpha1::EntryFormat;
 use crate::controller::Error;
-use crate::credential::{GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes};
+use crate::credential::{
+    CredentialError, Expiry, GOOGLE_PKCS12_PASSWORD, GoogleCredentials, GoogleFileFields, RsaKeyPair,
+    SecretBytes, read_pkcs12, self_signed, write_pkcs12,
+};
 
 /// What a staging Secret holds.
 pub enum Raw {
@@ -10,6 +15,30 @@ pub enum Raw {
     File(SecretBytes),
     /// A private half that was made here (PKCS#8, PEM).
     Pair(SecretBytes),
+}
+
+/// The private key (PKCS#8, PEM) in the value of a data key, whatever form it has. What is no credential is given back as it
+/// is.
+pub fn private_pem(value: SecretBytes) -> SecretBytes {
+    if let Ok(file) = GoogleCredentials::parse(&value) {
+        return file.private_key_pem().clone();
+    }
+    // A PKCS#12 file begins as every DER sequence does; PEM and JSON do not.
+    if value.expose().first() == Some(&0x30)
+        && let Ok(pem) = read_pkcs12(&value, GOOGLE_PKCS12_PASSWORD).and_then(|pair| pair.to_pkcs8_pem())
+    {
+        return pem;
+    }
+    value
+}
+
+/// When a key works, as far as the backend says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// From then.
+    pub from: Option<Timestamp>,
+    /// Until then.
+    pub until: Option<Timestamp>,
 }
 
 /// A private half and what belongs to it, ready to be written in any form.
@@ -58,13 +87,80 @@ impl Material {
     }
 
     /// One entry of the Secret.
-    pub fn render(&self, format: EntryFormat, key_id: &str, email: &str) -> Result<SecretBytes, Error> {
+    pub fn render(
+        &self,
+        format: EntryFormat,
+        key_id: &str,
+        email: &str,
+        life: Life,
+    ) -> Result<SecretBytes, Error> {
         Ok(match format {
             EntryFormat::GoogleCredentials => self.file.render()?,
+            EntryFormat::Pkcs12 => {
+                write_pkcs12(&self.pair, &self.certificate(email, life)?, GOOGLE_PKCS12_PASSWORD)?
+            }
+            EntryFormat::Pkcs12Password => SecretBytes::from(GOOGLE_PKCS12_PASSWORD.to_owned()),
             EntryFormat::PrivateKeyPem => self.pair.to_pkcs8_pem()?,
+            EntryFormat::CertificatePem => SecretBytes::from(self.certificate(email, life)?),
             EntryFormat::PublicKeyPem => SecretBytes::from(self.pair.public_pem()),
             EntryFormat::KeyId => SecretBytes::from(key_id.to_owned()),
             EntryFormat::Email => SecretBytes::from(email.to_owned()),
+            EntryFormat::ProjectId => SecretBytes::from(self.file.project_id().to_owned()),
         })
+    }
+
+    /// The same bytes each time: nothing in it is random.
+    fn certificate(&self, email: &str, life: Life) -> Result<String, CredentialError> {
+        let until = life.until.map_or(Expiry::Never, Expiry::from);
+        // A name in a certificate has at most 64 characters (RFC 5280, ub-common-name).
+        let name: String = email.chars().take(64).collect();
+        self_signed(&self.pair, &name, life.from.unwrap_or(Timestamp::UNIX_EPOCH), until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::parse_certificate;
+
+    fn rendered(material: &Material, format: EntryFormat, life: Life) -> SecretBytes {
+        material.render(format, "k1", "billing@p.iam.gserviceaccount.com", life).unwrap()
+    }
+
+    #[test]
+    fn every_form_with_the_private_half_gives_it_back() {
+        let pair = RsaKeyPair::generate_2048().unwrap();
+        let pem = pair.to_pkcs8_pem().unwrap();
+        let fields = GoogleFileFields {
+            project_id: "p".to_owned(),
+            private_key_id: "k1".to_owned(),
+            client_email: "billing@p.iam.gserviceaccount.com".to_owned(),
+            token_uri: "https://oauth2.googleapis.com/token".to_owned(),
+            ..GoogleFileFields::default()
+        };
+        let material = Material::new(pair, fields).unwrap();
+        for format in [EntryFormat::GoogleCredentials, EntryFormat::PrivateKeyPem, EntryFormat::Pkcs12] {
+            assert!(format.holds_private_half());
+            let read = private_pem(rendered(&material, format, Life::default()));
+            assert!(read.expose() == pem.expose(), "{format:?}");
+        }
+        let other = private_pem(SecretBytes::new(b"0 is no PKCS#12".to_vec()));
+        assert_eq!(other.expose(), b"0 is no PKCS#12");
+        assert_eq!(rendered(&material, EntryFormat::ProjectId, Life::default()).expose(), b"p");
+        assert_eq!(rendered(&material, EntryFormat::Pkcs12Password, Life::default()).expose(), b"notasecret");
+    }
+
+    #[test]
+    fn the_certificate_is_valid_as_long_as_the_key_and_always_the_same() {
+        let material =
+            Material::new(RsaKeyPair::generate_2048().unwrap(), GoogleFileFields::default()).unwrap();
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let life = Life { from: Some(at(1_800_000_000)), until: Some(at(1_800_003_600)) };
+        let first = rendered(&material, EntryFormat::CertificatePem, life);
+        assert!(first.expose() == rendered(&material, EntryFormat::CertificatePem, life).expose());
+        let parsed = parse_certificate(first.expose()).unwrap();
+        assert_eq!((Some(parsed.not_before), parsed.not_after), (life.from, Expiry::from(at(1_800_003_600))));
+        let endless = rendered(&material, EntryFormat::CertificatePem, Life::default());
+        assert_eq!(parse_certificate(endless.expose()).unwrap().not_after, Expiry::Never);
     }
 }

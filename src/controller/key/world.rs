@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::Api;
 
 use super::consumer::Materials;
-use super::material::{Material, Raw};
+use super::material::{Life, Material, Raw};
 use crate::api::v1alpha1::ServiceAccountKey;
 use crate::controller::Error;
 use crate::controller::pass::Pass;
@@ -69,6 +69,17 @@ impl World {
         let key = staged.and_then(|staged| self.observation.staged_key(staged));
         let id = key.ok_or(missing("the id of its key"))?.id;
         Material::staged(raw, || login.backend.credential_fields(&account.email, &account.unique_id, &id))
+    }
+
+    /// When a key works, by the ledger, or by what is known of the attempt that made it.
+    pub fn life(&self, key_id: &str) -> Life {
+        let known = self.observation.status.iter().flat_map(|status| &status.keys).find(|k| k.id == key_id);
+        if let Some(key) = known {
+            return Life { from: key.created_at, until: key.expires_at };
+        }
+        let mut staged = self.observation.staged.iter().filter_map(|s| self.observation.staged_key(s));
+        let staged = staged.find(|key| key.id == key_id);
+        staged.map_or_else(Life::default, |key| Life { from: key.created_at, until: key.expires_at })
     }
 
     /// Uid of the object.

@@ -1,5 +1,6 @@
 //! The command line of Google Cloud, where it is installed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -12,8 +13,10 @@ use serde_json::{Value, json};
 use super::{bind, mounted, passed, told};
 use crate::operator::{Case, World, start_iam};
 
-pub const TRIALS: &[(&str, fn())] =
-    &[("compat::gcloud_works_with_the_file_from_the_secret_and_with_pkcs12", everything)];
+pub const TRIALS: &[(&str, fn())] = &[
+    ("compat::gcloud_works_with_the_file_from_the_secret_and_with_pkcs12", everything),
+    ("compat::gcloud_logs_in_with_the_pkcs12_file_of_every_key_of_a_rotation", rotation),
+];
 
 /// gcloud with a configuration of its own, whose endpoints are the server's.
 struct Gcloud<'a> {
@@ -107,4 +110,36 @@ fn everything() {
     let calls = "activate (json, p12), accounts list, keys list, create, disable, enable, get-public-key, upload, \
                  delete, project bindings";
     passed("gcloud", &version, calls);
+}
+
+/// The Secret holds a PKCS#12 file and nothing else: what a repair is made from, too.
+fn rotation() {
+    let case = Case::at(World::shared(), "pkcs12", start_iam(IamOptions::default()), &json!({}));
+    let entries =
+        json!([{"key": "key.p12", "format": "Pkcs12"}, {"key": "password", "format": "Pkcs12Password"}]);
+    case.settled(&json!({"secret": {"entries": entries}, "rotation": {"overlap": "1h"}}));
+    let (folder, email) = (Scratch::new("compat").unwrap(), case.email());
+    let gcloud = Gcloud { folder: folder.path(), iam: case.iam() };
+    let logs_in = |name: &str, data: &BTreeMap<String, Vec<u8>>| {
+        fs::write(folder.path().join(name), &data["key.p12"]).unwrap();
+        fs::write(folder.path().join("password"), &data["password"]).unwrap();
+        let file = format!("--key-file={name}");
+        gcloud.run(&["auth", "activate-service-account", &email, &file, "--password-file=password"]);
+        gcloud.run(&["auth", "print-access-token", &email]).trim().len() > 20
+    };
+    let (first, old) = (case.active("billing"), case.data("billing"));
+    assert!(logs_in("old.p12", &old));
+    let now = jiff::Timestamp::now().to_string();
+    case.patch("iamsak", "billing", &json!({"metadata": {"annotations": {"keywheel.dev/rotate-at": now}}}));
+    case.when("iamsak", "billing", "another key", |key| key["status"]["activeKeyId"] != json!(first));
+    let new = case.data("billing");
+    assert!(new["key.p12"] != old["key.p12"] && logs_in("new.p12", &new) && logs_in("old.p12", &old));
+    // Somebody damages what goes with it: it is made anew from the file, and no key is.
+    let second = case.active("billing");
+    case.patch("secret", "billing", &json!({"data": {"password": null}}));
+    case.when("secret", "billing", "the password again", |secret| secret["data"]["password"].is_string());
+    assert!(logs_in("mended.p12", &case.data("billing")));
+    assert_eq!((case.active("billing"), case.count("keys.create")), (second, 2));
+    let version = gcloud.json(&["version"])["Google Cloud SDK"].as_str().unwrap().to_owned();
+    passed("gcloud (PKCS#12 rotation)", &version, "activate with the file before and after a rotation");
 }

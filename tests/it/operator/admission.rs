@@ -149,7 +149,7 @@ fn refused_keys(table: &Table) {
                 json!([{"key": "a/b", "format": "GoogleCredentials"}]),
                 "spec.secret.entries",
             ),
-            ("/secret/entries", json!([{"key": "a", "format": "Pkcs12"}]), "Unsupported value: \"Pkcs12\""),
+            ("/secret/entries", json!([{"key": "a", "format": "Jks"}]), "Unsupported value: \"Jks\""),
             ("/secret/deletionPolicy", json!("Retain"), "would keep a dead credential"),
             ("/deletionPolicy", json!("Orphan"), "Unsupported value: \"Orphan\""),
         ],

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use keywheel::credential::{RsaKeyPair, SecretBytes, parse_certificate, read_pkcs12, spki_sha256};
 use keywheel::domain::Reason;
 use keywheel_testbed::python::Judge;
 use libtest_mimic::Trial;
@@ -32,6 +33,10 @@ fn create() {
                 {"key": "key.json", "format": "GoogleCredentials"},
                 {"key": "private.pem", "format": "PrivateKeyPem"},
                 {"key": "public.pem", "format": "PublicKeyPem"},
+                {"key": "certificate.pem", "format": "CertificatePem"},
+                {"key": "key.p12", "format": "Pkcs12"},
+                {"key": "password", "format": "Pkcs12Password"},
+                {"key": "project", "format": "ProjectId"},
                 {"key": "id", "format": "KeyId"},
                 {"key": "email", "format": "Email"},
             ],
@@ -88,7 +93,25 @@ fn published_as_specified(case: &Case<'_>, active: &str) {
     assert_eq!(meta["ownerReferences"], Value::Null, "the garbage collector must not take a credential");
     let data = data_of(&secret);
     let keys: Vec<&str> = data.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["email", "id", "key.json", "private.pem", "public.pem"]);
+    let all = [
+        "certificate.pem",
+        "email",
+        "id",
+        "key.json",
+        "key.p12",
+        "password",
+        "private.pem",
+        "project",
+        "public.pem",
+    ];
+    assert_eq!(keys, all);
+    assert_eq!(data["project"], case.iam().project().as_bytes());
+    let public = RsaKeyPair::from_pkcs8_pem(&SecretBytes::new(data["private.pem"].clone())).unwrap();
+    let certificate = parse_certificate(&data["certificate.pem"]).unwrap();
+    assert_eq!(spki_sha256(&certificate.spki_der), public.public_key_sha256());
+    let password = std::str::from_utf8(&data["password"]).unwrap();
+    let pair = read_pkcs12(&SecretBytes::new(data["key.p12"].clone()), password).unwrap();
+    assert_eq!(pair.public_key_sha256(), public.public_key_sha256());
     assert_eq!(data["email"], case.email().into_bytes());
     assert_eq!(data["id"], active.as_bytes());
     let file: Value = serde_json::from_slice(&data["key.json"]).unwrap();
