@@ -6,6 +6,7 @@
 mod embedded;
 mod error;
 mod google;
+mod throttle;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 pub use embedded::Embedded;
 pub use error::{BackendError, ExchangeError};
 pub use google::{Endpoints, GoogleCloud, GoogleLogin};
+pub use throttle::{Rate, Throttle};
 
 use crate::credential::{GoogleFileFields, SecretBytes};
 use crate::domain::account::Account;

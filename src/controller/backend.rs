@@ -155,9 +155,9 @@ async fn probe(ctx: &Context, id: &BackendId, deleting: bool) -> Result<Probe, E
         },
         Err(unusable) => return Ok(Probe::NoLogin { reason: unusable.reason, message: unusable.message }),
     };
-    match login.backend.probe().await {
+    match login.read(&id.namespace).await.probe().await {
         Ok(probed) => {
-            let facts = login.backend.facts();
+            let facts = login.facts();
             Ok(Probe::Answered {
                 identity: facts.identity.clone(),
                 project: facts.project.clone(),

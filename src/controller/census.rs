@@ -32,12 +32,12 @@ pub async fn census(
     place: Place<'_>,
     unique_id: &str,
 ) -> Result<Result<Census, BackendError>, Error> {
-    let listing = match login.backend.list_keys(unique_id).await {
+    let listing = match login.read(place.namespace).await.list_keys(unique_id).await {
         Ok(listing) => listing,
         Err(error) => return Ok(Err(error)),
     };
     let now = ctx.clock.now();
-    let facts = login.backend.facts();
+    let facts = login.facts();
     let list = KeyList::Listed { keys: listing.keys.clone(), backend_time: listing.backend_time };
     ctx.looks.listed(&names::account(&facts.project, unique_id), now, &list, &ctx.timing);
 

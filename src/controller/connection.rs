@@ -1,19 +1,26 @@
 //! What a backend object says about its system, in the words of [`crate::backend`].
 
-use serde::Serialize;
+use std::num::NonZeroU32;
 
 use super::registry::Unusable;
 use crate::api::v1alpha1::{
-    ClusterGoogle, ClusterIamBackendSpec, GoogleEndpoints, IamBackendSpec, SecretKeyRef,
+    ClusterGoogle, ClusterIamBackendSpec, GoogleEndpoints, IamBackendSpec, RateLimit, SecretKeyRef,
     WorkloadIdentityFederation,
 };
-use crate::backend::{Embedded, Endpoints, GoogleCloud, GoogleLogin, System};
+use crate::backend::{Embedded, Endpoints, GoogleCloud, GoogleLogin, Rate, System};
 use crate::credential::SecretBytes;
 use crate::domain::Reason;
 
-/// A system, without the content of the login Secret.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum Target {
+/// A system and how it is asked, without the content of the login Secret.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    system: Spec,
+    /// How many requests it gets; all that there are, if `None`.
+    pub rate: Option<Rate>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Spec {
     /// Google Cloud.
     Google {
         /// What the object says.
@@ -33,54 +40,65 @@ pub enum Target {
 impl Target {
     /// What a cluster-wide backend means.
     pub fn of_cluster(spec: ClusterIamBackendSpec) -> Result<Self, Unusable> {
-        match (spec.google, spec.embedded) {
-            (Some(spec), None) => Ok(Self::Google { spec, trusted: true }),
+        let system = match (spec.google, spec.embedded) {
+            (Some(spec), None) => Spec::Google { spec, trusted: true },
             (None, Some(embedded)) => {
-                Ok(Self::Embedded { endpoint: embedded.endpoint, secret_ref: embedded.auth.secret_ref })
+                Spec::Embedded { endpoint: embedded.endpoint, secret_ref: embedded.auth.secret_ref }
             }
-            _ => Err(not_one()),
-        }
+            _ => return Err(not_one()),
+        };
+        Ok(Self::new(system, spec.rate_limit))
     }
 
     /// What a namespace's own backend means: nothing of the operator's own is lent to it, neither its login nor its
     /// network.
     pub fn of_namespace(spec: IamBackendSpec, embedded_endpoint: Option<&str>) -> Result<Self, Unusable> {
-        match (spec.google, spec.embedded) {
+        let system = match (spec.google, spec.embedded) {
             (Some(google), None) => {
                 let auth = crate::api::v1alpha1::GoogleAuth {
                     secret_ref: Some(google.auth.secret_ref),
                     ..Default::default()
                 };
                 let spec = ClusterGoogle { project_id: google.project_id, auth, endpoints: None };
-                Ok(Self::Google { spec, trusted: false })
+                Spec::Google { spec, trusted: false }
             }
             (None, Some(embedded)) => {
                 let missing = "The controller has no address of an embedded server: start it with \
                                --embedded-endpoint";
                 let endpoint =
                     embedded_endpoint.ok_or_else(|| Unusable::new(Reason::InvalidSpec, missing))?;
-                Ok(Self::Embedded { endpoint: endpoint.to_owned(), secret_ref: embedded.auth.secret_ref })
+                Spec::Embedded { endpoint: endpoint.to_owned(), secret_ref: embedded.auth.secret_ref }
             }
-            _ => Err(not_one()),
-        }
+            _ => return Err(not_one()),
+        };
+        Ok(Self::new(system, spec.rate_limit))
+    }
+
+    fn new(system: Spec, limit: Option<RateLimit>) -> Self {
+        let limit = limit.or(matches!(system, Spec::Google { .. }).then(RateLimit::default));
+        let rate = limit.and_then(|limit| {
+            let per_minute = NonZeroU32::new(limit.requests_per_minute)?;
+            Some(Rate { per_minute, burst: NonZeroU32::new(limit.burst)? })
+        });
+        Self { system, rate }
     }
 
     /// The Secret that holds the login, if one does.
     pub fn secret_ref(&self) -> Option<&SecretKeyRef> {
-        match self {
-            Self::Google { spec, .. } => spec.auth.secret_ref.as_ref(),
-            Self::Embedded { secret_ref, .. } => Some(secret_ref),
+        match &self.system {
+            Spec::Google { spec, .. } => spec.auth.secret_ref.as_ref(),
+            Spec::Embedded { secret_ref, .. } => Some(secret_ref),
         }
     }
 
     /// The system to log in to, with what the login Secret holds.
     pub fn system<'a>(&'a self, login: Option<&'a SecretBytes>) -> Result<System<'a>, Unusable> {
         let no_login = || Unusable::new(Reason::LoginMissing, "The backend names no login Secret");
-        match self {
-            Self::Embedded { endpoint, .. } => {
+        match &self.system {
+            Spec::Embedded { endpoint, .. } => {
                 Ok(System::Embedded(Embedded { endpoint, login: login.ok_or_else(no_login)? }))
             }
-            Self::Google { spec, trusted } => {
+            Spec::Google { spec, trusted } => {
                 let login = match (&spec.auth.workload_identity_federation, login) {
                     (Some(WorkloadIdentityFederation { audience, token_file }), None) => {
                         GoogleLogin::Federated { audience, token_file }
@@ -136,11 +154,12 @@ mod tests {
     fn a_namespace_gets_nothing_of_the_operators_own() {
         let google =
             Google { project_id: "tenant-1".to_owned(), auth: SecretAuth { secret_ref: secret_ref() } };
-        let spec = IamBackendSpec { google: Some(google), embedded: None };
+        let spec = IamBackendSpec { google: Some(google), embedded: None, rate_limit: None };
         let target = Target::of_namespace(spec, None).unwrap();
         let file = SecretBytes::new(b"{}".to_vec());
         let System::Google(cloud) = target.system(Some(&file)).unwrap() else { panic!("not Google") };
         assert!(matches!(cloud.login, GoogleLogin::File { trusted: false, .. }));
+        assert_eq!(target.rate.map(|r| (r.per_minute.get(), r.burst.get())), Some((300, 30)));
         assert_eq!((cloud.impersonate, cloud.endpoints), (None, Endpoints::default()));
         // Without its Secret it does not fall back on the operator's own account.
         assert_eq!(target.system(None).err().unwrap().reason, Reason::LoginMissing);
@@ -163,14 +182,16 @@ mod tests {
             embedded: None,
             allowed_namespaces: None,
             tenants: None,
+            rate_limit: Some(RateLimit { requests_per_minute: 600, ..RateLimit::default() }),
         };
         let mut target = Target::of_cluster(spec).unwrap();
+        assert_eq!(target.rate.map(|r| (r.per_minute.get(), r.burst.get())), Some((600, 30)));
         let System::Google(cloud) = target.system(None).unwrap() else { panic!("not Google") };
         assert!(matches!(cloud.login, GoogleLogin::Federated { audience: "//iam/p", token_file: "/token" }));
         assert_eq!(cloud.endpoints.iam, "http://127.0.0.1:1");
         assert_eq!(cloud.endpoints.token, "https://oauth2.googleapis.com/token");
         assert_eq!(cloud.impersonate, Some("a@p.iam.gserviceaccount.com"));
-        if let Target::Google { spec, .. } = &mut target {
+        if let Spec::Google { spec, .. } = &mut target.system {
             spec.auth = GoogleAuth::default();
         }
         let System::Google(cloud) = target.system(None).unwrap() else { panic!("not Google") };

@@ -108,6 +108,8 @@ pub async fn leftovers(
 pub struct Uploads<'a> {
     /// The login at its backend.
     pub login: &'a Login,
+    /// Who asks.
+    pub namespace: &'a str,
     /// The account.
     pub unique_id: &'a str,
 }
@@ -115,8 +117,7 @@ pub struct Uploads<'a> {
 impl Uploads<'_> {
     /// Ids of the keys that were uploaded, by fingerprint. `None`: that cannot be told now.
     async fn by_fingerprint(&self) -> Option<HashMap<String, Vec<String>>> {
-        let backend = &self.login.backend;
-        let listing = match backend.list_keys(self.unique_id).await {
+        let listing = match self.login.read(self.namespace).await.list_keys(self.unique_id).await {
             Ok(listing) => listing,
             // Its keys went with it.
             Err(error) if error.class() == Class::NotFound => return Some(HashMap::new()),
@@ -127,7 +128,7 @@ impl Uploads<'_> {
         };
         let mut found: HashMap<String, Vec<String>> = HashMap::new();
         for key in listing.keys.into_iter().filter(|key| !key.made_by_backend) {
-            match backend.key_fingerprint(self.unique_id, &key.id).await {
+            match self.login.read(self.namespace).await.key_fingerprint(self.unique_id, &key.id).await {
                 Ok(fingerprint) => found.entry(fingerprint).or_default().push(key.id),
                 Err(error) if error.class() == Class::NotFound => {}
                 // Not what we upload.

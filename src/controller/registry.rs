@@ -1,6 +1,7 @@
 //! Backends, logged in to: one connection per backend object, kept while its spec and login stay the same.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::{Clock, Context, Error};
 use crate::api::v1alpha1::{
     AllowedNamespaces, BackendKind, BackendRef, ClusterIamBackend, IamBackend, SecretKeyRef, Tenants,
 };
-use crate::backend::{BackendError, IamBackend as Backend, System, connect};
+use crate::backend::{BackendError, Facts, IamBackend as Backend, System, Throttle, connect};
 use crate::credential::SecretBytes;
 use crate::domain::Reason;
 use crate::domain::schedule::{add, between};
@@ -45,8 +46,8 @@ impl BackendId {
 
 /// A login in use.
 pub struct Login {
-    /// The backend.
-    pub backend: Arc<dyn Backend>,
+    backend: Arc<dyn Backend>,
+    throttle: Option<Throttle>,
     fingerprint: Fingerprint,
     /// Whether the backend refused it: Google's client asks no second time for a token that it was once refused.
     refused: AtomicBool,
@@ -62,6 +63,30 @@ struct Fingerprint {
 }
 
 impl Login {
+    /// What the backend is and can do.
+    pub fn facts(&self) -> &Facts {
+        self.backend.facts()
+    }
+
+    /// The backend, as soon as a namespace may send it so many requests.
+    pub async fn turn(&self, namespace: &str, requests: NonZeroU32) -> &dyn Backend {
+        if let Some(throttle) = &self.throttle {
+            throttle.turn(namespace, requests).await;
+        }
+        self.backend.as_ref()
+    }
+
+    /// The backend, for one request of a namespace.
+    pub async fn read(&self, namespace: &str) -> &dyn Backend {
+        self.turn(namespace, NonZeroU32::MIN).await
+    }
+
+    /// The backend at once: for what no quota counts, and for the one create of an intent, which must leave soon. The list that
+    /// comes before an intent waits for both ([`Login::turn`]).
+    pub fn now(&self) -> &dyn Backend {
+        self.backend.as_ref()
+    }
+
     /// The backend refused it: the next look at the backend logs in anew.
     pub fn was_refused(&self) {
         self.refused.store(true, Ordering::Relaxed);
@@ -231,6 +256,7 @@ impl Registry {
             Ok(backend) => {
                 let login = Arc::new(Login {
                     backend,
+                    throttle: target.rate.map(Throttle::new),
                     fingerprint,
                     refused: AtomicBool::new(false),
                     told: Mutex::new(None),

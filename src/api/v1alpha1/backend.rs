@@ -56,6 +56,11 @@ pub struct ClusterIamBackendSpec {
     /// What the allowed namespaces may ask of this backend. Default: any account id, nothing adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenants: Option<Tenants>,
+
+    /// How many requests the backend gets from the operator, shared fairly between namespaces. Default: none for `embedded`;
+    /// 300 in a minute and 30 at once for `google`, which is half of its quota for writes in a project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// An IAM system for the namespace it lies in, with a login of its own.
@@ -100,6 +105,11 @@ pub struct IamBackendSpec {
     /// (flag `--embedded-endpoint`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedded: Option<Embedded>,
+
+    /// How many requests the backend gets from the operator, shared fairly between namespaces. Default: none for `embedded`;
+    /// 300 in a minute and 30 at once for `google`, which is half of its quota for writes in a project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// The embedded IAM server, as a cluster administrator configures it.
@@ -235,6 +245,39 @@ pub struct GoogleEndpoints {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub iam_credentials: Option<String>,
+}
+
+/// How many requests a backend gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// In a minute, in the long run. Default: 300.
+    #[serde(default = "default_rate")]
+    #[schemars(schema_with = "rate")]
+    pub requests_per_minute: u32,
+
+    /// At once, after a rest. Default: 30.
+    #[serde(default = "default_burst")]
+    #[schemars(schema_with = "rate")]
+    pub burst: u32,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { requests_per_minute: default_rate(), burst: default_burst() }
+    }
+}
+
+fn default_rate() -> u32 {
+    300
+}
+
+fn default_burst() -> u32 {
+    30
+}
+
+fn rate(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": 100_000 })
 }
 
 /// A login that is kept in a Secret.

@@ -10,7 +10,7 @@ mod service_account;
 pub use backend::{
     AllowedNamespaces, BackendStatus, Capabilities, ClusterEmbedded, ClusterGoogle, ClusterIamBackend,
     ClusterIamBackendSpec, Embedded, Google, GoogleAuth, GoogleEndpoints, IamBackend, IamBackendSpec,
-    NamespaceSelector, SecretAuth, SecretKeyRef, Tenants, WorkloadIdentityFederation,
+    NamespaceSelector, RateLimit, SecretAuth, SecretKeyRef, Tenants, WorkloadIdentityFederation,
 };
 pub use duration::{InvalidSpan, Span};
 pub use key_spec::{

@@ -105,7 +105,7 @@ async fn decide(
         let decided = plan(observation, ctx.clock.now(), &ctx.timing);
         match (&decided.next, login) {
             (Next::NeedAccount, Some(login)) if observation.account.is_none() => {
-                let found = login.backend.find_account(account_id(observation)).await;
+                let found = login.read(namespace).await.find_account(account_id(observation)).await;
                 observation.account = Some(found.map_err(|e| e.trouble()));
             }
             (Next::NeedSharers, _) if observation.shared_with.is_none() => {
@@ -150,7 +150,7 @@ async fn left_behind(
     let project = status.resource_name.as_deref().and_then(names::project_of);
     match (project, &status.unique_id) {
         (Some(project), Some(unique_id)) => {
-            let uploads = login.map(|login| Uploads { login, unique_id });
+            let uploads = login.map(|login| Uploads { login, namespace, unique_id });
             leftovers(ctx, namespace, &names::account(project, unique_id), uploads).await
         }
         // Not recorded: no key was made for it.
@@ -204,10 +204,10 @@ async fn observe(
             }
             _ if !names::is_in_project(
                 observation.status.resource_name.as_deref(),
-                &login.backend.facts().project,
+                &login.facts().project,
             ) =>
             {
-                let project = &login.backend.facts().project;
+                let project = &login.facts().project;
                 let message = format!(
                     "The backend's login now belongs to project {project}, where this account is not"
                 );
@@ -278,9 +278,13 @@ async fn act(
     login: Option<&Login>,
     step: &Step,
 ) -> Result<Learned, Error> {
-    let login = || {
+    let namespace = object.namespace().unwrap_or_default();
+    // Once the namespace may send a request, if what was read is still young then.
+    let backend = async || {
+        let login = login.ok_or(Error::Missing { step: "account", what: "the backend" })?;
+        let backend = login.read(&namespace).await;
         pass.may_send(ctx, "account")?;
-        login.ok_or(Error::Missing { step: "account", what: "the backend" })
+        Ok::<_, Error>(backend)
     };
     let outcome = match step {
         Step::AddFinalizer => {
@@ -302,35 +306,35 @@ async fn act(
                 description: description.clone(),
             };
             // One that is there already although it was read as absent shows whose it is at the next try.
-            match login()?.backend.create_account(&new).await {
+            match backend().await?.create_account(&new).await {
                 Ok(account) => return Ok(Learned { account: Some(account), ..Learned::default() }),
                 Err(error) => Err(error),
             }
         }
         Step::Describe { unique_id, display_name, description } => {
             let to = Description { display_name: display_name.clone(), description: description.clone() };
-            login()?.backend.describe_account(unique_id, &to).await
+            backend().await?.describe_account(unique_id, &to).await
         }
         Step::SetDisabled { unique_id, disabled } => {
-            login()?.backend.set_account_disabled(unique_id, *disabled).await
+            backend().await?.set_account_disabled(unique_id, *disabled).await
         }
-        Step::DeleteKey { unique_id, key_id } => match login()?.backend.delete_key(unique_id, key_id).await {
+        Step::DeleteKey { unique_id, key_id } => match backend().await?.delete_key(unique_id, key_id).await {
             Err(error) if error.class() == Class::NotFound => Ok(()),
             // An account that cannot clean up is as good as before.
             Err(error) if object.meta().deletion_timestamp.is_none() => return Err(error.into()),
             other => other,
         },
         Step::DisableKey { unique_id, key_id } => {
-            login()?.backend.disable_key(unique_id, key_id).await?;
+            backend().await?.disable_key(unique_id, key_id).await?;
             return Ok(Learned::default());
         }
         Step::Unstage { name, uid } => {
-            let secrets = ctx.io.namespaced::<Secret>(&object.namespace().unwrap_or_default());
+            let secrets = ctx.io.namespaced::<Secret>(&namespace);
             ctx.io.delete(&secrets, name, uid, None).await?;
             ctx.first_seen.forget(uid);
             return Ok(Learned::default());
         }
-        Step::Delete { unique_id } => match login()?.backend.delete_account(unique_id).await {
+        Step::Delete { unique_id } => match backend().await?.delete_account(unique_id).await {
             Err(error) if error.class() == Class::NotFound => Ok(()),
             other => other,
         },

@@ -7,7 +7,7 @@ use super::material::{Raw, Stored};
 use super::world::World;
 use super::{Memory, rollout, staging, upload};
 use crate::api::v1alpha1::meta;
-use crate::backend::MintedKey;
+use crate::backend::{IamBackend, MintedKey};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::defect;
@@ -78,20 +78,20 @@ pub async fn act(
             }
         }
         Step::EnableKey { id } => {
-            let (login, account) = in_time(ctx, world, "enable")?;
-            match login.backend.enable_key(&account.unique_id, id).await {
+            let (backend, account) = at_its_turn(ctx, world, "enable").await?;
+            match backend.enable_key(&account.unique_id, id).await {
                 // A key that is gone cannot be enabled; it is recorded as published, and replaced at once.
                 Err(error) if error.class() == Class::NotFound => {}
                 other => other?,
             }
         }
         Step::DisableKey { id } => {
-            let (login, account) = in_time(ctx, world, "disable")?;
-            done_or_gone(login.backend.disable_key(&account.unique_id, id).await)?;
+            let (backend, account) = at_its_turn(ctx, world, "disable").await?;
+            done_or_gone(backend.disable_key(&account.unique_id, id).await)?;
         }
         Step::DeleteKey { id } => {
-            let (login, account) = in_time(ctx, world, "delete")?;
-            done_or_gone(login.backend.delete_key(&account.unique_id, id).await)?;
+            let (backend, account) = at_its_turn(ctx, world, "delete").await?;
+            done_or_gone(backend.delete_key(&account.unique_id, id).await)?;
         }
         Step::DeleteSecret { uid, resource_version } => {
             ctx.io.delete(&world.secrets, &world.secret_name, uid, Some(resource_version)).await?;
@@ -146,6 +146,18 @@ fn in_time<'w>(
     Ok((login, account))
 }
 
+/// The backend, once the namespace may send it a request, if what was read is still young then.
+async fn at_its_turn<'w>(
+    ctx: &Context,
+    world: &'w World,
+    step: &'static str,
+) -> Result<(&'w dyn IamBackend, &'w Account), Error> {
+    let (login, account) = in_time(ctx, world, step)?;
+    let backend = login.read(&world.namespace()).await;
+    world.pass.may_send(ctx, step)?;
+    Ok((backend, account))
+}
+
 /// What is ended already, is ended.
 fn done_or_gone(outcome: Result<(), crate::backend::BackendError>) -> Result<(), Error> {
     match outcome {
@@ -161,7 +173,7 @@ async fn create(ctx: &Context, world: &World, nonce: &str, memory: &mut Memory) 
     let algorithm = world.object.spec.algorithm.as_str();
     // Used up before it leaves: whatever happens to the answer, there is no second one.
     memory.sent = Some(nonce.to_owned());
-    match login.backend.create_key(&account.unique_id, algorithm, nonce).await {
+    match login.now().create_key(&account.unique_id, algorithm, nonce).await {
         Ok(minted) => stage(ctx, world, login, account, nonce, minted, memory).await,
         Err(error) => {
             tracing::warn!(%error, nonce, "no key was handed out");
@@ -219,7 +231,7 @@ async fn stage(
         return;
     }
     let message = error.refusal().unwrap_or("the name of the staging Secret is taken").to_owned();
-    match login.backend.delete_key(&account.unique_id, &minted.id).await {
+    match login.now().delete_key(&account.unique_id, &minted.id).await {
         Ok(()) => memory.refused = Some(Refusal::Unstageable { message }),
         Err(error) => {
             tracing::warn!(%error, key = minted.id, "the key that cannot be staged is not deleted either");

@@ -1,5 +1,6 @@
 //! Answers to what a plan asks for.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
@@ -97,13 +98,13 @@ pub(super) async fn list(ctx: &Context, world: &mut World) -> KeyList {
 /// Names the keys of lost attempts, where the backend can. Without its answer nothing is decided on the list.
 async fn attribute(world: &World, answer: &mut KeyList) {
     let KeyList::Listed { keys, .. } = answer else { return };
-    let Some(login) = world.login.as_ref().filter(|login| login.backend.facts().names_attempts) else {
+    let Some(login) = world.login.as_ref().filter(|login| login.facts().names_attempts) else {
         return;
     };
     let status = world.observation.status.as_ref();
     let lost = status.into_iter().flat_map(|status| &status.lost);
     for nonce in lost.filter(|lost| lost.public_key_sha256.is_none()).map(|lost| &lost.nonce) {
-        match login.backend.key_of_attempt(nonce).await {
+        match login.read(&world.namespace()).await.key_of_attempt(nonce).await {
             Ok(id) => {
                 for key in keys.iter_mut().filter(|key| Some(&key.id) == id.as_ref()) {
                     key.nonce = Some(nonce.clone());
@@ -117,18 +118,22 @@ async fn attribute(world: &World, answer: &mut KeyList) {
     }
 }
 
+/// A list may be the one before an intent, whose create leaves at once.
+const LIST_AND_CREATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+
 async fn list_now(ctx: &Context, world: &mut World) -> KeyList {
     let (Some(login), Some(account)) = (world.login.clone(), world.observation.account.reachable()) else {
         return KeyList::Unreadable(Trouble::new(Class::Unknown, "the backend of the account is not known"));
     };
-    let mut listing = login.backend.list_keys(&account.unique_id).await;
+    let backend = login.turn(&world.namespace(), LIST_AND_CREATE).await;
+    let mut listing = backend.list_keys(&account.unique_id).await;
     let refused = listing.as_ref().err().is_some_and(|e| e.class() == Class::Unauthenticated);
     if let Some(id) = world.backend.as_ref().filter(|_| refused) {
         // The login Secret may have been replaced since it was read; it is not watched.
         if let Ok(Ok((renewed, _))) = ctx.backends.resolve(ctx, id).await
             && !Arc::ptr_eq(&renewed, &login)
         {
-            listing = renewed.backend.list_keys(&account.unique_id).await;
+            listing = renewed.read(&world.namespace()).await.list_keys(&account.unique_id).await;
             world.login = Some(renewed);
         }
     }
@@ -204,7 +209,7 @@ async fn exchange(
     times: u32,
 ) -> Result<Proof, Error> {
     for _ in 0..times {
-        match login.backend.exchange(credential, ctx.clock.now()).await {
+        match login.now().exchange(credential, ctx.clock.now()).await {
             Ok(()) => {}
             Err(ExchangeError::KeyRefused { description }) => {
                 return Ok(Proof::Refused { message: description });

@@ -108,7 +108,7 @@ pub fn read(
     // The non-secret parts are made anew: an edit of theirs is what a repair mends.
     let stored = |half: Option<Half>, key_id: Option<&str>| match (half, key_id, account, login) {
         (Some(half), Some(key_id), Some(account), Some(login)) => {
-            let fields = login.backend.credential_fields(&account.email, &account.unique_id, key_id);
+            let fields = login.now().credential_fields(&account.email, &account.unique_id, key_id);
             Some(Stored { pem: half.pem, fields })
         }
         _ => None,

@@ -242,11 +242,11 @@ async fn account_view(
     };
     if login.skew(ctx.clock.as_ref()).is_none() {
         // Clocks are compared once before anything rests on them. No answer: the plan will hear of it.
-        if let Ok(probed) = login.backend.probe().await {
+        if let Ok(probed) = login.read(namespace).await.probe().await {
             login.compare_clock(probed.backend_time, ctx.clock.as_ref());
         }
     }
-    let facts = login.backend.facts();
+    let facts = login.facts();
     if !names::is_in_project(status.resource_name.as_deref(), &facts.project) {
         // What is not there any more is not gone: it is elsewhere.
         let message = format!(

@@ -81,7 +81,7 @@ pub async fn upload(
     // Used up before it leaves: whatever becomes of the answer, the next upload comes after a look.
     let first = memory.staged_here.as_deref() == Some(nonce);
     memory.upload = None;
-    match login.backend.upload_key(&account.unique_id, &certificate, nonce).await {
+    match login.now().upload_key(&account.unique_id, &certificate, nonce).await {
         Ok(key) => {
             memory.staged_here = None;
             let there = Upload::There {
@@ -171,5 +171,5 @@ async fn fingerprint(world: &World, key: &ListedKey) -> Result<String, BackendEr
     let (Some(login), Some(account)) = (&world.login, world.observation.account.reachable()) else {
         return Err(BackendError::Incomplete { call: "keys.get", what: "backend" });
     };
-    login.backend.key_fingerprint(&account.unique_id, &key.id).await
+    login.read(&world.namespace()).await.key_fingerprint(&account.unique_id, &key.id).await
 }

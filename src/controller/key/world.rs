@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
-use kube::Api;
+use kube::{Api, ResourceExt as _};
 
 use super::consumer::Materials;
 use super::material::{Life, Material, Raw};
@@ -68,7 +68,7 @@ impl World {
         let staged = self.observation.staged.iter().find(|s| s.nonce == nonce);
         let key = staged.and_then(|staged| self.observation.staged_key(staged));
         let id = key.ok_or(missing("the id of its key"))?.id;
-        Material::staged(raw, || login.backend.credential_fields(&account.email, &account.unique_id, &id))
+        Material::staged(raw, || login.now().credential_fields(&account.email, &account.unique_id, &id))
     }
 
     /// When a key works, by the ledger, or by what is known of the attempt that made it.
@@ -80,6 +80,11 @@ impl World {
         let mut staged = self.observation.staged.iter().filter_map(|s| self.observation.staged_key(s));
         let staged = staged.find(|key| key.id == key_id);
         staged.map_or_else(Life::default, |key| Life { from: key.created_at, until: key.expires_at })
+    }
+
+    /// Namespace of the object.
+    pub fn namespace(&self) -> String {
+        self.object.namespace().unwrap_or_default()
     }
 
     /// Uid of the object.

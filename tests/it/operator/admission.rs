@@ -218,6 +218,7 @@ fn refused_backends(table: &Table) {
         &object("ClusterIamBackend", "x", &google),
         &[
             ("/google/projectId", json!("Project"), "spec.google.projectId"),
+            ("/rateLimit", json!({"requestsPerMinute": 0}), "spec.rateLimit.requestsPerMinute"),
             ("/google/auth/secretRef", json!({"name": "login"}), "at most one of secretRef and workload"),
             ("/google/auth/impersonate", json!("nobody"), "spec.google.auth.impersonate"),
             ("/google/endpoints", json!({"iam": "iam.test"}), "endpoints must be http or https URLs"),

@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         trial("google::a_projected_token_is_a_login_without_a_key", federated),
         trial("google::a_login_acts_as_another_account", impersonation),
         trial("google::a_namespace_logs_in_with_a_key_of_its_own_only", namespaced),
+        trial("google::the_backend_gets_no_more_requests_than_its_limit", limited),
     ]
 }
 
@@ -189,4 +190,38 @@ fn namespaced() {
     set_login(&world.kube, &case.name, "login", external.to_string().as_bytes());
     let message = case.told("iamb", "mine", "Ready", "False", Reason::LoginInvalid);
     assert!(message.contains("external_account"), "{message}");
+}
+
+/// Counts, not times: however slow the machine is, there are no more requests than tokens.
+fn limited() {
+    let iam = start_iam(IamOptions::default());
+    let case = Case::named(World::shared(), "rate", iam, |iam, name| {
+        let mut spec = google(iam, &secret(name));
+        spec["rateLimit"] = json!({"requestsPerMinute": 600, "burst": 5});
+        spec
+    });
+    case.account(&json!({}));
+    let keys: Vec<String> = (0..8).map(|n| format!("key-{n}")).collect();
+    for key in &keys {
+        case.key(key, &json!({}));
+    }
+    for key in &keys {
+        case.ready("iamsak", key);
+    }
+    let all = case.iam().requests().unwrap();
+    let paid: Vec<i64> = all
+        .iter()
+        // Proofs go to the token endpoint, which has no quota; the test itself asked for a project's number.
+        .filter(|request| !["token", "projects.get"].contains(&request.operation.as_str()))
+        .map(|request| super::case::time(&request.raw["time"]).as_millisecond())
+        .collect();
+    assert!(paid.len() > 16, "{all:?}");
+    for (first, begin) in paid.iter().enumerate() {
+        for (last, end) in paid.iter().enumerate().skip(first) {
+            let sent = i64::try_from(last - first + 1).unwrap();
+            // Five at once, one in 100 ms. A create was paid for by the list before it; a request takes its way.
+            let most = 5 + (end - begin + 500) / 100 + 8;
+            assert!(sent <= most, "{sent} requests within {} ms", end - begin);
+        }
+    }
 }
