@@ -72,10 +72,19 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
         return stuck;
     }
     let kept: Vec<&str> = status.keys.iter().map(|k| k.id.as_str()).collect();
-    let events = match kept.as_slice() {
+    let mut events = match kept.as_slice() {
         [] => Vec::new(),
         ids => vec![Event::normal(Reason::Deleting, format!("Retained at the backend: {}", ids.join(", ")))],
     };
+    let suspects: Vec<&str> = status.suspects.iter().map(|s| s.id.as_str()).collect();
+    if !suspects.is_empty() {
+        let note = format!(
+            "Left at the backend, because nobody can tell whose they are: {}. The ServiceAccount goes on naming them \
+             among its unmanaged keys",
+            suspects.join(", ")
+        );
+        events.push(Event::warning(Reason::SuspectKeys, note));
+    }
     Plan { events, ..Plan::act("3", Step::RemoveFinalizer, status.clone()) }
 }
 

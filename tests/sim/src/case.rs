@@ -10,6 +10,7 @@ use crate::counts::Counts;
 use crate::fate::{Calm, Director, Fate, Offer};
 use crate::flows::{Flow, budgets};
 use crate::oracle::unrest;
+use crate::people::Deed;
 use crate::world::{Setup, World};
 
 /// How long the Lease lasts that two processes compete for.
@@ -28,6 +29,12 @@ const NOTICE: Duration = Duration::from_mins(1);
 const AFTERWARDS: Duration = Duration::from_mins(10);
 /// How often it is looked whether everything is at rest.
 const LOOK: Duration = Duration::from_mins(20);
+
+/// Attempts that may come to nothing because a person does one thing in the middle of them.
+const MOST_BY_A_DEED: usize = 1;
+
+/// How many calls a process makes at once that was woken in haste: a look, and a change that rests on it.
+const HASTE: u64 = 3;
 
 /// Which call a fault hits, counted from the fault before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +57,11 @@ pub struct Script {
     pub wake_after: Option<u64>,
     /// By how many changes the memory of the processes is out of date.
     pub behind: usize,
+    /// What a person does right before the n-th call.
+    pub deed: Option<(u64, Deed)>,
+    offered: u64,
+    /// A process that was woken, and how many calls it makes before anybody else.
+    hasty: Option<(usize, u64)>,
 }
 
 impl Script {
@@ -60,11 +72,24 @@ impl Script {
 
     /// Whether every fault has happened.
     pub fn is_over(&self) -> bool {
-        self.faults.is_empty()
+        self.faults.is_empty() && self.deed.is_none()
     }
 }
 
 impl Director for Script {
+    fn choose(&mut self, offers: &[Offer]) -> usize {
+        let Some((actor, left)) = self.hasty.as_mut().filter(|(_, left)| *left > 0) else { return 0 };
+        let Some(first) = offers.iter().position(|offer| offer.actor == *actor) else { return 0 };
+        *left -= u64::from(!offers[first].lease);
+        first
+    }
+
+    fn meanwhile(&mut self, offer: &Offer) -> Option<Deed> {
+        self.offered += u64::from(!offer.lease);
+        let (_, deed) = self.deed.take_if(|(call, _)| *call == self.offered)?;
+        Some(deed)
+    }
+
     fn fate(&mut self, offer: &Offer) -> Fate {
         self.seen.push(offer.clone());
         self.calls += 1;
@@ -128,6 +153,12 @@ pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
         world.counts.reset();
         let (wasted_before, faults_before) = (world.oracle.wasted(&world.iam), world.counts.faults);
         let calm = script.is_over() && script.wake_after.is_none();
+        // Then the flow may come to another end.
+        let diverted = script.deed.is_some();
+        if diverted {
+            // Where there are Secrets of former names, they are read after it.
+            world.oracle.last_look = Some(if flow.name == "rename" { 2 } else { 0 });
+        }
         let begun = world.time.elapsed();
         (flow.act)(&mut world);
         let asleep = drive(&mut world, &mut script, begun, flow).await;
@@ -144,7 +175,9 @@ pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
             wake_all(&mut world);
         }
         violations.extend(come_to_rest(&mut world).await);
-        if world.oracle.violations().is_empty() {
+        if diverted && world.oracle.violations().is_empty() {
+            violations.extend(burnt(&world, wasted_before, faults_before, flow.given_up + MOST_BY_A_DEED));
+        } else if world.oracle.violations().is_empty() {
             // What a fault put off may still be on its way when all else is at rest.
             let end = world.time.elapsed() + flow.longest.max(REST);
             // Time stands still once something does not hold.
@@ -158,17 +191,21 @@ pub fn run(flow: &Flow, seed: u64, mut script: Script) -> Outcome {
                 violations.extend(left.into_iter().map(|u| format!("Convergence: {}", u.0)));
                 violations.push(format!("{} is never done", flow.name));
             }
-            let faults = usize::try_from(world.counts.faults - faults_before).unwrap_or(usize::MAX);
-            let wasted = world.oracle.wasted(&world.iam).saturating_sub(wasted_before);
-            if wasted > faults + flow.given_up {
-                violations.push(format!("No burn: {wasted} attempts led to nothing, with {faults} faults"));
-            }
+            violations.extend(burnt(&world, wasted_before, faults_before, flow.given_up));
         }
         // What the oracle says is the cause of all else.
         let said: Vec<String> = world.oracle.violations().iter().map(ToString::to_string).collect();
         violations.splice(0..0, said);
         Outcome { violations, seen, spent, trace: world.trace.lines().to_vec(), digest: world.trace.digest() }
     })
+}
+
+/// More attempts came to nothing than faults explain, and what the flow itself gives up.
+fn burnt(world: &World, wasted_before: usize, faults_before: u64, given_up: usize) -> Option<String> {
+    let faults = usize::try_from(world.counts.faults - faults_before).unwrap_or(usize::MAX);
+    let wasted = world.oracle.wasted(&world.iam).saturating_sub(wasted_before);
+    (wasted > faults + given_up)
+        .then(|| format!("No burn: {wasted} attempts led to nothing, with {faults} faults"))
 }
 
 fn overspent(counts: &Counts, flow: &Flow) -> Option<String> {
@@ -207,6 +244,9 @@ async fn drive(world: &mut World, script: &mut Script, begun: Duration, flow: &F
                 if wake_after % 8 < 4 {
                     // As a machine that was paused: its clock on the wall stands where it stood, or before.
                     world.actors[sleeper].clock.set_error(-SignedDuration::from_hours(1));
+                }
+                if wake_after % 2 == 1 {
+                    script.hasty = Some((sleeper, HASTE));
                 }
                 world.actors[sleeper].wake();
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::case::{At, Outcome, SEED, Script, run};
 use crate::fate::{Fate, Loss, No, Offer, Waking};
 use crate::flows::{self, Flow};
+use crate::people::Deed;
 
 /// A flow of hours looks at the same things again and again: so many reads of one thing are faulted after each call that
 /// changes something, and every such call.
@@ -60,15 +61,23 @@ pub struct Case {
     pub wake_after: Option<u64>,
     /// By how many changes the memory of the processes is out of date.
     pub behind: usize,
+    /// What a person does right before the n-th call.
+    pub deed: Option<(u64, Deed)>,
 }
 
 impl Case {
+    /// A flow in which nothing goes wrong.
+    pub fn calm(flow: &'static str) -> Self {
+        Self { flow, faults: Vec::new(), wake_after: None, behind: 0, deed: None }
+    }
+
     /// Runs it.
     pub fn run(&self) -> Outcome {
         let flow = flows::find(self.flow).expect("a case is of a flow");
         let mut script = Script::new(self.faults.clone());
         script.wake_after = self.wake_after;
         script.behind = self.behind;
+        script.deed.clone_from(&self.deed);
         run(&flow, SEED, script)
     }
 }
@@ -76,8 +85,14 @@ impl Case {
 impl std::fmt::Display for Case {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {:?}", self.flow, self.faults)?;
+        if let Some((call, deed)) = &self.deed {
+            write!(f, ", {deed:?} right before call {call}")?;
+        }
         match self.wake_after {
-            Some(calls) => write!(f, ", wakes after {calls} calls of the new process"),
+            Some(calls) => {
+                let haste = if calls % 2 == 1 { " in haste" } else { "" };
+                write!(f, ", wakes{haste} after {calls} calls of the new process")
+            }
             None if self.behind > 0 => write!(f, ", remembers {} changes too few", self.behind),
             None => Ok(()),
         }
@@ -94,7 +109,7 @@ pub fn cases(depth: Depth, only: Option<&str>) -> Vec<Case> {
 pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
     let (wanted, depth) = (depth, depth.for_flow(flow));
     let calm = run(flow, SEED, Script::default());
-    let nothing = Case { flow: flow.name, faults: Vec::new(), wake_after: None, behind: 0 };
+    let nothing = Case::calm(flow.name);
     let mut cases = vec![nothing.clone()];
     if depth != Depth::Smoke {
         cases.extend([1, 3, 9].map(|behind| Case { behind, ..nothing.clone() }));
@@ -102,6 +117,9 @@ pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
     cases.extend(single(flow, &calm.seen, depth));
     if matches!(flow.name, "create" | "rotate") && depth == Depth::Full {
         cases.extend(pairs(flow, &calm.seen));
+    }
+    if is_main(flow) || matches!(flow.name, "revoke" | "rename") {
+        cases.extend(meanwhile(flow, &calm.seen, wanted));
     }
     if is_main(flow) || depth != Depth::Smoke && matches!(flow.name, "revoke" | "rename") {
         cases.extend(late_wakers(flow, &calm.seen, wanted));
@@ -139,12 +157,11 @@ fn single(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
             Depth::Quick | Depth::Wide => quick(offer),
             Depth::Full => full(offer),
         };
-        cases.extend(fates.into_iter().map(|fate| Case {
-            flow: flow.name,
-            faults: vec![(At::Call(at), fate)],
-            wake_after: None,
-            behind: 0,
-        }));
+        cases.extend(
+            fates
+                .into_iter()
+                .map(|fate| Case { faults: vec![(At::Call(at), fate)], ..Case::calm(flow.name) }),
+        );
     }
     cases
 }
@@ -218,7 +235,7 @@ fn pairs(flow: &Flow, seen: &[Offer]) -> Vec<Case> {
                 for other in &kinds {
                     let faults =
                         vec![(At::Mutation(first), one.clone()), (At::Mutation(second), other.clone())];
-                    cases.push(Case { flow: flow.name, faults, wake_after: None, behind: 0 });
+                    cases.push(Case { faults, ..Case::calm(flow.name) });
                 }
             }
         }
@@ -247,7 +264,7 @@ pub fn wakers_into_a_loss(flow: &Flow) -> Vec<Case> {
                     (At::Call(call), Fate::Freeze(Waking::Answered)),
                     (At::Mutation(lost), Fate::LoseAnswer(Loss::Reset)),
                 ];
-                cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after), behind: 0 });
+                cases.push(Case { faults, wake_after: Some(wake_after), ..Case::calm(flow.name) });
             }
         }
     }
@@ -282,11 +299,44 @@ fn late_wakers(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
             };
             for waking in wakings {
                 let faults = vec![(At::Call(call), Fate::Freeze(*waking))];
-                cases.push(Case { flow: flow.name, faults, wake_after: Some(wake_after), behind: 0 });
+                cases.push(Case { faults, wake_after: Some(wake_after), ..Case::calm(flow.name) });
             }
         }
     }
     cases
+}
+
+/// What a person may do between two calls of a pass.
+fn deeds() -> [Deed; 13] {
+    [
+        Deed::DeleteKey(0),
+        Deed::DeleteSecret(0),
+        Deed::EmptySecret(0),
+        Deed::StripSecret(0),
+        Deed::RestoreSecret(0),
+        Deed::DeleteStaged,
+        Deed::WipeStatus(0),
+        Deed::RotateNow(0),
+        Deed::RevokeNow(0),
+        Deed::Rename(0, true),
+        Deed::MakeKey(0),
+        Deed::DisableKey(0),
+        Deed::DeleteKeyAtBackend(0),
+    ]
+}
+
+/// A person does something between any two calls of a pass that ends in a change: what was read before is old then.
+fn meanwhile(flow: &Flow, seen: &[Offer], depth: Depth) -> Vec<Case> {
+    let before = match depth {
+        Depth::Smoke => 0,
+        Depth::Quick | Depth::Wide => 4,
+        Depth::Full => 12,
+    };
+    let follows = |at: usize| seen.iter().skip(at).take(before).any(|offer| offer.mutating);
+    let points: Vec<u64> =
+        (0..seen.len()).filter(|at| follows(*at)).filter_map(|at| u64::try_from(at + 1).ok()).collect();
+    let one = |call: u64, deed| Case { deed: Some((call, deed)), ..Case::calm(flow.name) };
+    points.into_iter().flat_map(|call| deeds().map(|deed| one(call, deed))).collect()
 }
 
 /// At most so many of them, evenly.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::iam;
+use crate::people::Deed;
 
 /// How a caller learns that its call has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,12 @@ pub trait Director {
     fn choose(&mut self, offers: &[Offer]) -> usize {
         let _ = offers;
         0
+    }
+
+    /// What a person does right before it.
+    fn meanwhile(&mut self, offer: &Offer) -> Option<Deed> {
+        let _ = offer;
+        None
     }
 
     /// What becomes of it.

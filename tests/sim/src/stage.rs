@@ -12,7 +12,7 @@ use crate::world::{Setup, World};
 /// The namespace that people work in.
 pub const NAMESPACE: &str = "team-a";
 /// The first account.
-pub const ACCOUNT: &str = "billing";
+pub const ACCOUNT: &str = "account-0";
 /// The group's version.
 const API: &str = "keywheel.dev/v1alpha1";
 

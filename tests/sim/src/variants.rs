@@ -22,12 +22,12 @@ const INVARIANTS: [&str; 8] = [
     "Send rule",
 ];
 
-/// Variants of the model check that have a place in the hands, too.
-const IN_THE_HANDS: [Defect; 9] = [
+/// Variants of the model check that have a place in the hands, too, and break something here. `BlindStatus` and `ReadOrder`
+/// have one as well: what they break takes two processes at work on one attempt, and no run of these comes to it; the model
+/// does.
+const IN_THE_HANDS: [Defect; 7] = [
     Defect::NoIntent,
-    Defect::BlindStatus,
     Defect::BlindPublish,
-    Defect::ReadOrder,
     Defect::PostWithoutLease,
     Defect::NoConfirm,
     Defect::Denied404,
@@ -70,7 +70,7 @@ fn broken(violations: &[String]) -> Option<&String> {
 
 /// A flow in which nothing goes wrong but the variant.
 fn in_calm_flows(threads: usize) -> Option<Caught> {
-    let calm = |flow: Flow| Case { flow: flow.name, faults: Vec::new(), wake_after: None, behind: 0 };
+    let calm = |flow: Flow| Case::calm(flow.name);
     first_of(&flows::all().into_iter().map(calm).collect::<Vec<_>>(), threads)
 }
 

@@ -279,6 +279,9 @@ impl World {
             let offers: Vec<Offer> = self.waiting.iter().map(|w| w.offer.clone()).collect();
             let chosen = director.choose(&offers).min(offers.len() - 1);
             let Waiting { offer, flight } = self.waiting.remove(chosen);
+            if let Some(deed) = director.meanwhile(&offer) {
+                crate::people::act(self, &deed);
+            }
             let fate = if offer.lease { director.lease_fate(&offer) } else { director.fate(&offer) };
             self.perform(offer, flight, fate, director);
             return true;

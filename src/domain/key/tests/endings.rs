@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::builders::*;
-use crate::api::v1alpha1::{DeletionPolicy, KeyPhase, Span};
+use crate::api::v1alpha1::{DeletionPolicy, KeyPhase, Span, SuspectKey};
 use crate::domain::conditions::{self, Is};
 use crate::domain::{Class, Reason, Trouble};
 
@@ -345,4 +345,18 @@ fn a_step_that_fails_is_told_once_and_the_next_success_clears_it() {
     obs.deleting = true;
     let told = failed_step(&obs, Reason::BackendUnreachable, "no answer", at(60));
     assert!(conditions::is(&told.conditions, conditions::READY, Is::False));
+}
+
+#[test]
+fn suspects_that_a_deleted_object_leaves_are_named() {
+    let mut obs = settled();
+    (obs.confirmed, obs.deleting) = (true, true);
+    obs.secret = Secret::Absent;
+    status(&mut obs).keys.clear();
+    status(&mut obs).active_key_id = None;
+    status(&mut obs).suspects = vec![SuspectKey { id: "k7".to_owned(), created_at: None, since: at(0) }];
+    let plan = decide(&obs, 50);
+    assert_eq!(step(&plan), &Step::RemoveFinalizer);
+    let told = plan.events.iter().find(|e| e.reason == Reason::SuspectKeys).map(|e| e.note.clone());
+    assert!(told.is_some_and(|note| note.contains("k7")), "{:?}", plan.events);
 }

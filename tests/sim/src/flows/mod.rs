@@ -20,7 +20,7 @@ use crate::stage::{ACCOUNT, NAMESPACE, key_place, secret_place};
 use crate::world::{Setup, World};
 
 /// The key of most flows.
-pub const KEY: &str = "web";
+pub const KEY: &str = "key-0";
 
 /// A flow.
 pub struct Flow {

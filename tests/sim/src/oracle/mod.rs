@@ -83,6 +83,11 @@ pub struct Oracle {
     endings: BTreeMap<(usize, String), Timestamp>,
     /// Keys of Secrets that became another object's: it answers for them.
     inherited: BTreeSet<String>,
+    /// Calls that were sent.
+    calls: u64,
+    /// How many calls may leave between a person's write and the end of a key that rests on a look before it: what is read
+    /// beside the last look. Any number, if `None`: other objects' passes lie between.
+    pub last_look: Option<u64>,
 }
 
 /// A write of a person.
@@ -90,6 +95,8 @@ pub struct Oracle {
 struct Written {
     version: u64,
     at: Timestamp,
+    /// Calls that had been sent by then.
+    calls: u64,
 }
 
 impl Default for Oracle {
@@ -113,6 +120,8 @@ impl Default for Oracle {
             edited: BTreeMap::new(),
             endings: BTreeMap::new(),
             inherited: BTreeSet::new(),
+            calls: 0,
+            last_look: None,
         }
     }
 }
@@ -284,6 +293,7 @@ impl Oracle {
 
     /// A process sends a call, which may be applied much later.
     pub fn sent(&mut self, actor: usize, call: &Call, now: Timestamp) {
+        self.calls += 1;
         if let Call::Iam(asked) = call
             && let Some(wrong) = self.uploads.sent(actor, asked)
         {
@@ -301,7 +311,10 @@ impl Oracle {
     fn is_unseen(&self, actor: usize, key: &str, place: &Place, written: Option<&Written>) -> bool {
         let read = self.reads.get(&(actor, place.clone())).copied().unwrap_or(0);
         let sent = self.endings.get(&(actor, key.to_owned()));
-        written.is_some_and(|w| w.version > read && sent.is_none_or(|sent| w.at + FRESH > *sent))
+        written.is_some_and(|w| {
+            let soon = self.last_look.is_none_or(|most| self.calls <= w.calls + most);
+            w.version > read && soon && sent.is_none_or(|sent| w.at + FRESH > *sent)
+        })
     }
 
     fn is_edited_unseen(&self, actor: usize, key: &str, place: &Place) -> bool {
@@ -311,7 +324,10 @@ impl Oracle {
     /// An object changed.
     pub fn saw(&mut self, actor: Option<usize>, change: &Change, api: &Shared, iam: &Iam, now: Timestamp) {
         if actor.is_none() {
-            self.edited.insert(change.place.clone(), Written { version: change.version, at: now });
+            self.edited.insert(
+                change.place.clone(),
+                Written { version: change.version, at: now, calls: self.calls },
+            );
         }
         if change.place.kind == Kind::Key.stored() {
             self.saw_key(actor, change, api, iam, now);
@@ -335,7 +351,10 @@ impl Oracle {
                 if change.kind == ChangeKind::Deleted {
                     self.tampered.remove(&change.place);
                 } else if content_changed {
-                    self.tampered.insert(change.place.clone(), Written { version: change.version, at: now });
+                    self.tampered.insert(
+                        change.place.clone(),
+                        Written { version: change.version, at: now, calls: self.calls },
+                    );
                 }
             }
             Some(_) => {
@@ -380,6 +399,15 @@ impl Oracle {
     fn secret_ends(&mut self, owner: &str, change: &Change, api: &Shared, iam: &Iam, now: Timestamp) {
         let staging = change.object["type"] == "keywheel.dev/staging";
         let view = View::of(api);
+        // A person took the status away while the Secret was on its way out: its keys are suspects at most.
+        if view.key(owner).is_some_and(|o| o.deleting && o.object["status"].is_null()) && !staging {
+            let marks = &change.object["metadata"]["annotations"];
+            let older =
+                marks["keywheel.dev/ledger"].as_str().and_then(|l| serde_json::from_str::<Value>(l).ok());
+            let older = older.as_ref().and_then(Value::as_array).into_iter().flatten().map(|key| &key["id"]);
+            let ids = older.chain([&marks["keywheel.dev/key-id"]]).filter_map(Value::as_str);
+            self.excused.extend(ids.map(str::to_owned));
+        }
         let Some(owner) = view.key(owner).filter(|o| !o.deleting && !staging) else { return };
         let revoked_at = time(&owner.object["metadata"]["annotations"]["keywheel.dev/revoke-at"]);
         let shown = change.object["metadata"]["annotations"]["keywheel.dev/key-id"].as_str();
