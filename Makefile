@@ -7,9 +7,11 @@ TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 TESTBED := $(TARGET_DIR)/debug/keywheel-testbed
 # Histories that `make sim` runs.
 SEEDS ?= 200
+# Seconds that `make fuzz` runs.
+TIME ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help build release test compat model variants sim flows sim-variants chaos mutants verify tools demo demo-up demo-down generate fmt clean testbed
+.PHONY: help build release test fuzz compat model variants sim flows sim-variants chaos mutants verify tools demo demo-up demo-down generate fmt clean testbed
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +37,9 @@ flows: ## Simulate every flow with every kind of fault at every call; about 20 m
 sim-variants: ## Show that the simulation catches the wrong variants that the model leaves out; NAME=name for one
 	@$(CARGO) build --profile sim --package keywheel-sim --package keywheel-model --features defects --bins
 	@$(TARGET_DIR)/sim/keywheel-sim variants $(NAME)
+
+fuzz: testbed ## Feed the parsers and every route of the embedded server what nobody meant, for TIME seconds each
+	@KEYWHEEL_FUZZ_SECONDS=$(TIME) $(TESTBED) test fuzz::
 
 compat: testbed ## Run unmodified clients with credentials from Secrets, and print the table of what they did
 	@$(TESTBED) compat

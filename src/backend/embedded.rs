@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use google_cloud_auth::credentials::service_account;
 
-use super::google::{Endpoints, Google, KEY_LIMIT};
+use super::google::{Endpoints, Google, KEY_LIMIT, is_usable};
 use super::{BackendError, Facts};
 use crate::credential::{GoogleCredentials, SecretBytes};
 
@@ -19,6 +19,7 @@ pub struct Embedded<'a> {
 
 pub(super) async fn log_in(embedded: Embedded<'_>, call_timeout: Duration) -> Result<Google, BackendError> {
     let login = GoogleCredentials::parse(embedded.login).map_err(BackendError::Login)?;
+    is_usable(&login)?;
     let facts = Facts {
         project: login.project_id().to_owned(),
         identity: login.client_email().to_owned(),

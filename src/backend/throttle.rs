@@ -23,6 +23,8 @@ pub struct Throttle {
     turns: tokio::sync::Mutex<()>,
     /// In each namespace only the first one waits for a turn.
     namespaces: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Requests that a namespace waited for and did not send.
+    given_back: Mutex<HashMap<String, u32>>,
 }
 
 impl Throttle {
@@ -33,11 +35,33 @@ impl Throttle {
             limiter: RateLimiter::direct(quota),
             turns: tokio::sync::Mutex::new(()),
             namespaces: Mutex::new(HashMap::new()),
+            given_back: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// One request of a namespace had its turn and was not sent: it came too late for what it rested on. The next one goes at
+    /// once, or nobody would ever be in time.
+    pub fn give_back(&self, namespace: &str) {
+        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = given_back.entry(namespace.to_owned()).or_default();
+        *requests = requests.saturating_add(1);
+    }
+
+    /// Takes as many of those as are wanted; how many are missing.
+    fn taken(&self, namespace: &str, wanted: NonZeroU32) -> Option<NonZeroU32> {
+        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(there) = given_back.get_mut(namespace) else { return Some(wanted) };
+        let taken = wanted.get().min(*there);
+        *there -= taken;
+        if *there == 0 {
+            given_back.remove(namespace);
+        }
+        NonZeroU32::new(wanted.get() - taken)
     }
 
     /// Waits until a namespace may send so many requests; at most as many as the burst are counted.
     pub async fn turn(&self, namespace: &str, requests: NonZeroU32) {
+        let Some(mut requests) = self.taken(namespace, requests) else { return };
         let own = {
             let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
             // Those in which nobody waits are forgotten.
@@ -46,7 +70,6 @@ impl Throttle {
         };
         let first_of_its_namespace = own.lock().await;
         let turn = self.turns.lock().await;
-        let mut requests = requests;
         while let Err(capacity) = self.limiter.until_n_ready(requests).await {
             requests = NonZeroU32::new(capacity.0).unwrap_or(NonZeroU32::MIN);
         }
@@ -87,6 +110,18 @@ mod tests {
         assert!(last_quiet < 15, "the quiet namespace was served last as number {last_quiet}");
         throttle.turn("another", NonZeroU32::MIN).await;
         assert_eq!(throttle.namespaces.lock().unwrap().len(), 1, "those in which nobody waits are forgotten");
+    }
+
+    #[tokio::test]
+    async fn what_was_given_back_is_not_waited_for_again() {
+        let throttle = Throttle::new(Rate { per_minute: count(1), burst: count(1) });
+        throttle.turn("a", count(1)).await;
+        throttle.give_back("a");
+        throttle.turn("a", count(1)).await;
+        assert_eq!(throttle.taken("a", count(1)), Some(count(1)), "it was used up");
+        throttle.give_back("a");
+        assert_eq!(throttle.taken("a", count(3)), Some(count(2)));
+        assert_eq!(throttle.taken("b", count(1)), Some(count(1)));
     }
 
     #[tokio::test]

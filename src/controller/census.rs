@@ -37,6 +37,7 @@ pub async fn census(
         Err(error) => return Ok(Err(error)),
     };
     let now = ctx.clock.now();
+    login.compare_clock(listing.backend_time, ctx.clock.as_ref());
     let facts = login.facts();
     let list = KeyList::Listed { keys: listing.keys.clone(), backend_time: listing.backend_time };
     ctx.looks.listed(&names::account(&facts.project, unique_id), now, &list, &ctx.timing);

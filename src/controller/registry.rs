@@ -47,7 +47,7 @@ impl BackendId {
 /// A login in use.
 pub struct Login {
     backend: Arc<dyn Backend>,
-    throttle: Option<Throttle>,
+    throttle: Option<Arc<Throttle>>,
     fingerprint: Fingerprint,
     /// Whether the backend refused it: Google's client asks no second time for a token that it was once refused.
     refused: AtomicBool,
@@ -74,6 +74,13 @@ impl Login {
             throttle.turn(namespace, requests).await;
         }
         self.backend.as_ref()
+    }
+
+    /// A namespace had its turn and did not use it.
+    pub fn give_back(&self, namespace: &str) {
+        if let Some(throttle) = &self.throttle {
+            throttle.give_back(namespace);
+        }
     }
 
     /// The backend, for one request of a namespace.
@@ -254,9 +261,14 @@ impl Registry {
         }
         match self.connector.connect(system, ctx.timing.call_timeout).await {
             Ok(backend) => {
+                // Another login at the same backend has spent what it has spent.
+                let before = self.last_good(id).filter(|l| l.fingerprint.target.rate == target.rate);
+                let throttle = before
+                    .and_then(|login| login.throttle.clone())
+                    .or_else(|| target.rate.map(|rate| Arc::new(Throttle::new(rate))));
                 let login = Arc::new(Login {
                     backend,
-                    throttle: target.rate.map(Throttle::new),
+                    throttle,
                     fingerprint,
                     refused: AtomicBool::new(false),
                     told: Mutex::new(None),

@@ -45,7 +45,8 @@ pub fn write_pkcs12(
     written.map(SecretBytes::new).map_err(CredentialError::Pkcs12Write)
 }
 
-/// Reads the first private key of a file.
+/// Reads the first private key of a file. Not for what others may have written: a file can ask for a million rounds, or a
+/// gigabyte.
 ///
 /// # Errors
 /// [`CredentialError::Pkcs12Read`] for another file or another password, [`CredentialError::Pkcs12Empty`],

@@ -9,6 +9,7 @@ mod cluster;
 mod compat;
 mod control_plane;
 mod docs;
+mod fuzz;
 mod operator;
 mod wire;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let trials = [
         wire::trials(),
         docs::trials(),
+        fuzz::trials(),
         chart::trials(),
         control_plane::trials(),
         operator::trials(),

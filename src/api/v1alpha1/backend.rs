@@ -139,8 +139,8 @@ pub struct Embedded {
 #[x_kube(validation = Rule::new("self.projectId == oldSelf.projectId").message("projectId is immutable"))]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterGoogle {
-    /// Id of the project in which accounts are made: 6 to 30 lower-case letters, digits and hyphens, with the prefix
-    /// `domain.com:` in projects of old. Immutable.
+    /// Id of the project in which accounts are made: 6 to 30 lower-case letters, digits and hyphens. Projects of a
+    /// domain (`example.com:project`) are not supported. Immutable.
     #[schemars(
         length(min = 1, max = 128),
         regex(pattern = r"^([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]$")
@@ -223,27 +223,27 @@ fn default_token_file() -> String {
 pub struct GoogleEndpoints {
     /// IAM. Default: `https://iam.googleapis.com`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(min = 1, max = 2048))]
     pub iam: Option<String>,
 
     /// Cloud Resource Manager. Default: `https://cloudresourcemanager.googleapis.com`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(min = 1, max = 2048))]
     pub resource_manager: Option<String>,
 
     /// The token endpoint, at which keys are proved. Default: `https://oauth2.googleapis.com/token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(min = 1, max = 2048))]
     pub token: Option<String>,
 
     /// The Security Token Service. Default: `https://sts.googleapis.com`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(min = 1, max = 2048))]
     pub sts: Option<String>,
 
     /// IAM Credentials, for `impersonate`. Default: `https://iamcredentials.googleapis.com`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(min = 1, max = 2048))]
     pub iam_credentials: Option<String>,
 }
 
@@ -251,14 +251,14 @@ pub struct GoogleEndpoints {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimit {
-    /// In a minute, in the long run. Default: 300.
+    /// In a minute, in the long run; 60 at least: whoever waits for its turn holds up others. Default: 300.
     #[serde(default = "default_rate")]
     #[schemars(schema_with = "rate")]
     pub requests_per_minute: u32,
 
     /// At once, after a rest. Default: 30.
     #[serde(default = "default_burst")]
-    #[schemars(schema_with = "rate")]
+    #[schemars(schema_with = "burst")]
     pub burst: u32,
 }
 
@@ -277,7 +277,11 @@ fn default_burst() -> u32 {
 }
 
 fn rate(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": 100_000 })
+    schemars::json_schema!({ "type": "integer", "format": "int64", "minimum": 60, "maximum": 100_000 })
+}
+
+fn burst(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "integer", "format": "int64", "minimum": 2, "maximum": 100_000 })
 }
 
 /// A login that is kept in a Secret.

@@ -301,8 +301,8 @@ pub enum VerificationMode {
         .message("labels under keywheel.dev/ are reserved"),
     validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !k.startsWith('keywheel.dev/'))")
         .message("annotations under keywheel.dev/ are reserved"),
-    validation = Rule::new("self.entries.exists(e, e.format in ['GoogleCredentials', 'PrivateKeyPem', 'Pkcs12'])")
-        .message("one entry must hold the private half (GoogleCredentials, PrivateKeyPem or Pkcs12): it is what a \
+    validation = Rule::new("self.entries.exists(e, e.format in ['GoogleCredentials', 'PrivateKeyPem'])")
+        .message("one entry must hold the private half (GoogleCredentials or PrivateKeyPem): it is what a \
                   repair is made from")
 )]
 #[serde(rename_all = "camelCase")]
@@ -408,9 +408,10 @@ pub enum EntryFormat {
 }
 
 impl EntryFormat {
-    /// Whether the private half can be read back from an entry of this form.
+    /// Whether the private half is read back from an entry of this form. Not from PKCS#12: whoever may write the Secret could
+    /// have the reader derive a key for minutes, or in a gigabyte.
     pub fn holds_private_half(self) -> bool {
-        matches!(self, Self::GoogleCredentials | Self::PrivateKeyPem | Self::Pkcs12)
+        matches!(self, Self::GoogleCredentials | Self::PrivateKeyPem)
     }
 }
 

@@ -84,7 +84,7 @@ impl Google {
     }
 
     /// The document at a path of IAM, and the answer's `Date`.
-    async fn get<T: DeserializeOwned>(
+    pub(super) async fn get<T: DeserializeOwned>(
         &self,
         call: &'static str,
         path: &str,
@@ -92,8 +92,17 @@ impl Google {
         self.send(call, self.http.get(format!("{}/{path}", self.endpoints.iam))).await
     }
 
-    /// Sends a request with our login; the document of the answer, and its `Date`.
+    /// Sends a request with our login; the document of the answer, and its `Date`. The login may have to ask for a token first.
     pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(T, Option<Timestamp>), BackendError> {
+        let sent = tokio::time::timeout(self.call_timeout, self.send_in_time(call, request)).await;
+        sent.unwrap_or(Err(BackendError::Timeout { call, after: self.call_timeout }))
+    }
+
+    async fn send_in_time<T: DeserializeOwned>(
         &self,
         call: &'static str,
         request: reqwest::RequestBuilder,

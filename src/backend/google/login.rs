@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use super::Endpoints;
 use crate::backend::BackendError;
-use crate::credential::{CredentialError, GoogleCredentials, SecretBytes};
+use crate::credential::{CredentialError, GoogleCredentials, RsaKeyPair, SecretBytes};
 
 /// Where the metadata server is, unless `GCE_METADATA_HOST` says otherwise, as in Google's own clients.
 const METADATA_HOST: &str = "metadata.google.internal";
 const METADATA_HOST_VARIABLE: &str = "GCE_METADATA_HOST";
+const CREDENTIALS_VARIABLE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 const EMAIL_PATH: &str = "computeMetadata/v1/instance/service-accounts/default/email";
 
 /// How the operator shows who it is.
@@ -74,7 +75,9 @@ pub(super) async fn log_in(
         GoogleLogin::Ambient => {
             let own = credentials::Builder::default().build().map_err(|source| failed(endpoints, source))?;
             let Some(target) = impersonate else {
-                let identity = own_email(call_timeout).await;
+                // A file that the environment names goes before the metadata server.
+                let by_file = std::env::var_os(CREDENTIALS_VARIABLE).is_some();
+                let identity = if by_file { None } else { own_email(call_timeout).await };
                 let identity = identity.unwrap_or_else(|| "application default credentials".to_owned());
                 return Ok(LoggedIn { credentials: own, identity });
             };
@@ -109,6 +112,7 @@ fn by_file(
     }
     // Any other type is refused here, with its name.
     let parsed = GoogleCredentials::parse(file).map_err(BackendError::Login)?;
+    is_usable(&parsed)?;
     let identity = impersonate.unwrap_or(parsed.client_email()).to_owned();
     let credentials = match impersonate {
         None => service_account::Builder::new(config()?).build(),
@@ -136,6 +140,11 @@ fn external(
 
 fn failed(endpoints: &Endpoints, source: BuildError) -> BackendError {
     BackendError::Client { endpoint: endpoints.iam.clone(), source: Box::new(source) }
+}
+
+/// Google's client would say what is wrong with a private key by quoting it.
+pub(in crate::backend) fn is_usable(file: &GoogleCredentials) -> Result<(), BackendError> {
+    RsaKeyPair::from_pkcs8_pem(file.private_key_pem()).map(drop).map_err(BackendError::Login)
 }
 
 /// The account of the pod, for people: without it everything works as well.

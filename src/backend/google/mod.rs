@@ -19,6 +19,7 @@ use google_cloud_iam_admin_v1::client::Iam;
 use jiff::Timestamp;
 
 pub use self::login::GoogleLogin;
+pub(super) use self::login::is_usable;
 use super::{
     BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount, Probed,
     UploadedKey,

@@ -1,10 +1,12 @@
 //! What our login may do in the project.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::Google;
 use crate::backend::{BackendError, Probed};
+use crate::domain::Class;
 
 const CALL: &str = "projects.testIamPermissions";
 
@@ -37,11 +39,25 @@ impl Google {
             "{}/v3/projects/{}:testIamPermissions",
             self.endpoints.resource_manager, self.facts.project
         );
-        let (granted, date): (Granted, _) =
-            self.send(CALL, self.http.post(url).json(&json!({ "permissions": NEEDED }))).await?;
+        let asked = self.send(CALL, self.http.post(url).json(&json!({ "permissions": NEEDED }))).await;
+        let (granted, date): (Granted, _) = match asked {
+            // Resource Manager is another service, which may be switched off. IAM has the time, too.
+            Err(error) if matches!(error.class(), Class::Forbidden | Class::NotFound) => {
+                return self.time_of_iam().await;
+            }
+            other => other?,
+        };
         let backend_time = date.ok_or(BackendError::Incomplete { call: CALL, what: "Date" })?;
         let is_granted = |needed: &&str| granted.permissions.iter().any(|p| p == needed);
         let missing = NEEDED.iter().filter(|needed| !is_granted(needed));
         Ok(Probed { backend_time, missing_permissions: Some(missing.map(|&p| p.to_owned()).collect()) })
+    }
+
+    async fn time_of_iam(&self) -> Result<Probed, BackendError> {
+        const CALL: &str = "accounts.list";
+        let path = format!("v1/projects/{}/serviceAccounts?pageSize=1", self.facts.project);
+        let (_, date): (IgnoredAny, _) = self.get(CALL, &path).await?;
+        let backend_time = date.ok_or(BackendError::Incomplete { call: CALL, what: "Date" })?;
+        Ok(Probed { backend_time, missing_permissions: None })
     }
 }

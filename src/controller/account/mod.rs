@@ -283,7 +283,7 @@ async fn act(
     let backend = async || {
         let login = login.ok_or(Error::Missing { step: "account", what: "the backend" })?;
         let backend = login.read(&namespace).await;
-        pass.may_send(ctx, "account")?;
+        pass.may_send(ctx, "account").inspect_err(|_| login.give_back(&namespace))?;
         Ok::<_, Error>(backend)
     };
     let outcome = match step {

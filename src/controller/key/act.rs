@@ -153,8 +153,9 @@ async fn at_its_turn<'w>(
     step: &'static str,
 ) -> Result<(&'w dyn IamBackend, &'w Account), Error> {
     let (login, account) = in_time(ctx, world, step)?;
-    let backend = login.read(&world.namespace()).await;
-    world.pass.may_send(ctx, step)?;
+    let namespace = world.namespace();
+    let backend = login.read(&namespace).await;
+    world.pass.may_send(ctx, step).inspect_err(|_| login.give_back(&namespace))?;
     Ok((backend, account))
 }
 

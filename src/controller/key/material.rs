@@ -6,7 +6,7 @@ use crate::api::v1alpha1::EntryFormat;
 use crate::controller::Error;
 use crate::credential::{
     CredentialError, Expiry, GOOGLE_PKCS12_PASSWORD, GoogleCredentials, GoogleFileFields, RsaKeyPair,
-    SecretBytes, read_pkcs12, self_signed, write_pkcs12,
+    SecretBytes, self_signed, write_pkcs12,
 };
 
 /// What a staging Secret holds.
@@ -17,19 +17,12 @@ pub enum Raw {
     Pair(SecretBytes),
 }
 
-/// The private key (PKCS#8, PEM) in the value of a data key, whatever form it has. What is no credential is given back as it
-/// is.
+/// The private key (PKCS#8, PEM) in the value of a data key. What is no credential file is given back as it is.
 pub fn private_pem(value: SecretBytes) -> SecretBytes {
-    if let Ok(file) = GoogleCredentials::parse(&value) {
-        return file.private_key_pem().clone();
+    match GoogleCredentials::parse(&value) {
+        Ok(file) => file.private_key_pem().clone(),
+        Err(_) => value,
     }
-    // A PKCS#12 file begins as every DER sequence does; PEM and JSON do not.
-    if value.expose().first() == Some(&0x30)
-        && let Ok(pem) = read_pkcs12(&value, GOOGLE_PKCS12_PASSWORD).and_then(|pair| pair.to_pkcs8_pem())
-    {
-        return pem;
-    }
-    value
 }
 
 /// When a key works, as far as the backend says.
@@ -121,7 +114,7 @@ impl Material {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential::parse_certificate;
+    use crate::credential::{parse_certificate, read_pkcs12};
 
     fn rendered(material: &Material, format: EntryFormat, life: Life) -> SecretBytes {
         material.render(format, "k1", "billing@p.iam.gserviceaccount.com", life).unwrap()
@@ -139,13 +132,18 @@ mod tests {
             ..GoogleFileFields::default()
         };
         let material = Material::new(pair, fields).unwrap();
-        for format in [EntryFormat::GoogleCredentials, EntryFormat::PrivateKeyPem, EntryFormat::Pkcs12] {
+        for format in [EntryFormat::GoogleCredentials, EntryFormat::PrivateKeyPem] {
             assert!(format.holds_private_half());
             let read = private_pem(rendered(&material, format, Life::default()));
             assert!(read.expose() == pem.expose(), "{format:?}");
         }
-        let other = private_pem(SecretBytes::new(b"0 is no PKCS#12".to_vec()));
-        assert_eq!(other.expose(), b"0 is no PKCS#12");
+        let file = rendered(&material, EntryFormat::Pkcs12, Life::default());
+        let read = read_pkcs12(&file, GOOGLE_PKCS12_PASSWORD).unwrap();
+        assert!(read.to_pkcs8_pem().unwrap().expose() == pem.expose());
+        assert!(
+            private_pem(file.clone()).expose() == file.expose(),
+            "what others may have written is not read"
+        );
         assert_eq!(rendered(&material, EntryFormat::ProjectId, Life::default()).expose(), b"p");
         assert_eq!(rendered(&material, EntryFormat::Pkcs12Password, Life::default()).expose(), b"notasecret");
     }

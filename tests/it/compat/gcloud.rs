@@ -112,11 +112,13 @@ fn everything() {
     passed("gcloud", &version, calls);
 }
 
-/// The Secret holds a PKCS#12 file and nothing else: what a repair is made from, too.
+/// The Secret holds the PKCS#12 file beside the key that a repair is made from.
 fn rotation() {
     let case = Case::at(World::shared(), "pkcs12", start_iam(IamOptions::default()), &json!({}));
-    let entries =
-        json!([{"key": "key.p12", "format": "Pkcs12"}, {"key": "password", "format": "Pkcs12Password"}]);
+    let entries = json!([
+        {"key": "key.p12", "format": "Pkcs12"}, {"key": "password", "format": "Pkcs12Password"},
+        {"key": "key.pem", "format": "PrivateKeyPem"},
+    ]);
     case.settled(&json!({"secret": {"entries": entries}, "rotation": {"overlap": "1h"}}));
     let (folder, email) = (Scratch::new("compat").unwrap(), case.email());
     let gcloud = Gcloud { folder: folder.path(), iam: case.iam() };
@@ -134,7 +136,7 @@ fn rotation() {
     case.when("iamsak", "billing", "another key", |key| key["status"]["activeKeyId"] != json!(first));
     let new = case.data("billing");
     assert!(new["key.p12"] != old["key.p12"] && logs_in("new.p12", &new) && logs_in("old.p12", &old));
-    // Somebody damages what goes with it: it is made anew from the file, and no key is.
+    // Somebody damages a part of it: it is made anew, and no key is.
     let second = case.active("billing");
     case.patch("secret", "billing", &json!({"data": {"password": null}}));
     case.when("secret", "billing", "the password again", |secret| secret["data"]["password"].is_string());

@@ -126,7 +126,14 @@ fn logins() {
     let good = std::fs::read(world.iam.admin_key_file()).unwrap();
     let unknown = std::fs::read(stranger.admin_key_file()).unwrap();
     let path = super::kube::path("secret", OPERATOR_NAMESPACE, &case.backend);
+    // A key whose lines were joined on its way: a client that says what is wrong with it would quote it.
+    let mut joined: Value = serde_json::from_slice(&good).unwrap();
+    let key = joined["private_key"].as_str().unwrap().to_owned();
+    joined["private_key"] = json!(key.replace('\n', " "));
+    let joined = joined.to_string();
+    let quoted: Vec<String> = key.as_bytes()[..24].iter().map(u8::to_string).collect();
     for (login, reason) in [
+        (Some(joined.as_bytes()), Reason::LoginInvalid),
         (Some(&unknown[..]), Reason::LoginRefused),
         (None, Reason::LoginMissing),
         (Some(b"{}"), Reason::LoginInvalid),
@@ -137,7 +144,8 @@ fn logins() {
             Some(content) => set_login(&world.kube, OPERATOR_NAMESPACE, &case.backend, content),
             None => world.kube.delete(&path),
         }
-        case.told("ciamb", &case.backend, "Ready", "False", reason);
+        let message = case.told("ciamb", &case.backend, "Ready", "False", reason);
+        assert!(!message.contains("BEGIN PRIVATE") && !message.contains(&quoted.join(", ")), "{message}");
         // An account that is asked for meanwhile says why it has to wait.
         let name = format!("{}-{}", case.name, reason.as_str().to_lowercase().get(..6).unwrap());
         case.account_named("another", &name, &json!({}));

@@ -28,6 +28,7 @@ mod world;
 use libtest_mimic::Trial;
 
 pub use self::case::Case;
+pub use self::person::Person;
 pub use self::world::{World, start_iam};
 
 /// All tests of this layer.

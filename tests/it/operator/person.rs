@@ -47,6 +47,11 @@ impl Person {
         }
     }
 
+    /// What it logs in with.
+    pub fn bearer(&self) -> &str {
+        &self.bearer
+    }
+
     pub fn email(&self, account_id: &str) -> String {
         format!("{account_id}@{}.iam.gserviceaccount.com", self.project)
     }
