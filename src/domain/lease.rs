@@ -140,6 +140,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_holder_acts_for_two_thirds_of_the_duration_and_renews_at_one() {
+        assert_eq!(acts_until(s(100), s(15)), s(110));
+        assert_eq!(renew_every(s(15)), s(5));
+    }
+
     proptest! {
         /// However late the rival reads, and whatever a person wrote into the record, it takes over after the holder has
         /// stopped.
