@@ -33,13 +33,14 @@ fn trial(name: &str, run: fn()) -> Trial {
 fn fuzz<S: Strategy>(what: &str, cases: u32, inputs: &S, check: impl Fn(S::Value) -> TestCaseResult) {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 4096, ..Config::default() };
     let seconds = std::env::var(SECONDS).ok().map(|text| text.parse().unwrap());
-    let mut runner = match seconds {
-        None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
-        Some(_) => TestRunner::new(config),
+    // A runner that has come to its number of cases runs no more.
+    let runner = || match seconds {
+        None => TestRunner::new_with_rng(config.clone(), TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+        Some(_) => TestRunner::new(config.clone()),
     };
     let (begun, mut rounds) = (Instant::now(), 0);
     loop {
-        runner.run(inputs, &check).unwrap_or_else(|failure| panic!("{what}: {failure}"));
+        runner().run(inputs, &check).unwrap_or_else(|failure| panic!("{what}: {failure}"));
         rounds += 1;
         if begun.elapsed() >= Duration::from_secs(seconds.unwrap_or(0)) {
             break;
