@@ -65,6 +65,15 @@ mod tests {
     }
 
     #[test]
+    fn a_resource_name_tells_its_project() {
+        let name = "projects/farm/serviceAccounts/a@farm.example";
+        assert_eq!(project_of(name), Some("farm"));
+        assert_eq!(project_of("organizations/farm/roles/a"), None);
+        assert!(is_in_project(Some(name), "farm") && !is_in_project(Some(name), "far"));
+        assert!(is_in_project(None, "far"), "not known yet");
+    }
+
+    #[test]
     fn the_mark_survives_the_round_trip() {
         let mark = owner_mark("c-1", "u-2");
         for text in ["", "billing exports", "talks about keywheel: yes"] {

@@ -239,6 +239,7 @@ mod tests {
     fn words_are_unique_and_parse_back() {
         for reason in Reason::ALL {
             assert_eq!(Reason::parse(reason.as_str()), Some(*reason));
+            assert_eq!(reason.to_string(), reason.as_str());
         }
     }
 }

@@ -330,6 +330,30 @@ mod tests {
     }
 
     #[test]
+    fn what_makes_no_sense_is_refused() {
+        let refused = |rotation: Rotation| {
+            let rotation = Rotation { overlap: Span::new("0s"), ..rotation };
+            Schedule::parse(&rotation, time("2026-01-01T00:00:00Z")).err()
+        };
+        let every = |period: &str| Rotation { every: Some(Span::new(period)), ..Rotation::default() };
+        assert_eq!(refused(every("9s")), Some(InvalidRotation::TooOften));
+        assert_eq!(refused(every("10s")), None);
+        let zone = Rotation { time_zone: Some("UTC".to_owned()), ..every("1h") };
+        assert_eq!(refused(zone), Some(InvalidRotation::ZoneWithoutSchedule));
+        let both = Rotation { schedule: Some("0 3 * * *".to_owned()), ..every("1h") };
+        assert_eq!(refused(both), Some(InvalidRotation::BothKinds));
+    }
+
+    #[test]
+    fn jitter_spreads_objects() {
+        let schedule = every("30d", "1h");
+        let start = time("2026-01-01T00:00:00Z");
+        let due: std::collections::BTreeSet<_> =
+            (0..100).map(|n| schedule.next(start, &format!("u-{n}"))).collect();
+        assert!(due.len() > 90, "{} different times for 100 objects", due.len());
+    }
+
+    #[test]
     fn leap_days_fire_every_four_years() {
         let schedule = cron("0 0 29 2 *", "UTC");
         assert_eq!(schedule.next(time("2026-01-01T00:00:00Z"), UID), Some(time("2028-02-29T00:00:00Z")));

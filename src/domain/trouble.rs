@@ -59,3 +59,17 @@ impl Trouble {
         Self { class, message: message.into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A timeout is not a no.
+    #[test]
+    fn only_what_is_not_known_may_have_been_applied() {
+        assert!(!Class::Unknown.is_definite_refusal());
+        for class in [Class::Throttled, Class::Forbidden, Class::NotFound, Class::Invalid] {
+            assert!(class.is_definite_refusal(), "{class:?}");
+        }
+    }
+}

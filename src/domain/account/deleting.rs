@@ -147,11 +147,10 @@ impl Table<'_> {
         let until = if status.unique_id.is_some() {
             status.created_at.map(|at| add(at, self.timing.list_lag))
         } else {
-            let failed = status.last_failure_time.filter(|_| status.failures > 0);
             // The create leaves within SETTLE of its intent, takes effect within H, and shows within LAG.
             let timing = self.timing;
             let whole = timing.settle + timing.send_window + timing.horizon + timing.list_lag;
-            status.created_at.max(failed).map(|at| add(at, whole))
+            status.created_at.max(status.last_failure_time).map(|at| add(at, whole))
         };
         match until.filter(|until| *until > self.now) {
             None => self.act(Step::RemoveFinalizer),

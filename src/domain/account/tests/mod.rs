@@ -1,6 +1,9 @@
 //! Accounts, case by case.
 
+mod deletion;
+mod edges;
 mod sharing;
+mod unmanaged;
 
 use std::time::Duration;
 

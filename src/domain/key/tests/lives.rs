@@ -322,6 +322,17 @@ fn every_single_fault_of_the_first_two_turns_is_survived() {
     }
 }
 
+/// Each of them may have made a key: the fourth attempt waits until the first one is a day old.
+#[test]
+fn three_attempts_without_a_result_use_up_a_day() {
+    let mut world = World::new([2, 5, 8].map(|position| (position, Fault::CrashBefore)).to_vec());
+    world.live(23 * 3600);
+    let status = world.status();
+    assert_eq!((status.active_key_id, status.attempt), (None, 3));
+    world.live(2 * 3600);
+    assert!(world.status().active_key_id.is_some());
+}
+
 fn faults() -> impl Strategy<Value = Vec<(usize, Fault)>> {
     let fault = prop_oneof![
         Just(Fault::CrashBefore),
@@ -333,12 +344,13 @@ fn faults() -> impl Strategy<Value = Vec<(usize, Fault)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_fault_leaks_a_key_or_takes_a_working_one_away(faults in faults()) {
         let mut world = World::new(faults);
-        world.live(12 * 3600);
+        // Longer than the day that three lost attempts use up.
+        world.live(36 * 3600);
         prop_assert!(world.status().active_key_id.is_some());
     }
 }

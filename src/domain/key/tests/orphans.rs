@@ -199,6 +199,18 @@ fn only_the_process_that_staged_a_pair_uploads_it_without_a_look() {
 }
 
 #[test]
+fn a_refused_upload_is_forgotten_only_where_nothing_was_sent_before() {
+    let mut obs = local();
+    obs.upload = Some(Upload::Refused(Trouble::new(Class::Forbidden, "no")));
+    obs.staged_here = Some("n2".to_owned());
+    let refused = decide(&obs, 5).status;
+    assert_eq!((refused.pending, refused.lost.len(), refused.failures), (None, 0, 1));
+    obs.staged_here = None;
+    let given_up = decide(&obs, 5).status;
+    assert_eq!((given_up.pending, given_up.lost.len()), (None, 1), "an earlier process may have sent it");
+}
+
+#[test]
 fn an_upload_without_an_answer_is_looked_for_and_never_forgotten() {
     let mut obs = local();
     obs.upload = Some(Upload::Unavailable(Trouble::new(Class::Unknown, "timeout")));
