@@ -354,6 +354,6 @@ impl Table<'_> {
     }
 
     pub(super) fn act(&self, step: Step) -> Plan {
-        Plan { next: Next::Act(step), requeue: Duration::ZERO, ..self.keep() }
+        Plan { next: Next::Act(step), ..self.keep() }
     }
 }

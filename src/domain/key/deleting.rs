@@ -52,7 +52,11 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
         return wait_for_refused(table, &status, refused);
     }
     if status.lost.iter().any(|l| !l.fenced) {
-        return fence(table, status);
+        let refused = obs.secret.ours().and_then(|_| obs.put_off.get(&Subject::Fencing));
+        return match refused {
+            Some(refused) => wait_for_refused(table, &status, refused),
+            None => fence(table, status),
+        };
     }
     if let Some(staged) = table.unstageable().next() {
         return table.adopt_or_unstage("3", &status, staged, Duration::ZERO);
@@ -61,7 +65,10 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
         // A Secret that stays must not go on showing it.
         let account = obs.account.reachable();
         if let Some(dropped) = account.and_then(|account| table.drop_previous(&status, account, &key.id)) {
-            return dropped;
+            return match obs.put_off.get(&Subject::Rewriting) {
+                Some(refused) => wait_for_refused(table, &status, refused),
+                None => dropped,
+            };
         }
         return end(table, &status, key);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::observation::{KeyList, Secret};
+use super::put_off::Subject;
 use super::siblings::Siblings;
 use super::step::{Need, Plan, Step};
 use super::story;
@@ -35,7 +36,8 @@ impl Table<'_> {
     /// Rule 12: after this write of the Secret no older one can succeed, so nobody can publish a lost key.
     pub(super) fn fence(&self, status: &ServiceAccountKeyStatus) -> Option<Plan> {
         let Secret::Ours(secret) = &self.obs.secret else { return None };
-        if secret.key_id.is_none() || secret.key_id != status.active_key_id {
+        let put_off = self.obs.put_off.contains_key(&Subject::Fencing);
+        if put_off || secret.key_id.is_none() || secret.key_id != status.active_key_id {
             return None;
         }
         let unfenced: Vec<&str> =

@@ -180,7 +180,7 @@ fn waits(
         return Some(Gate::BackOff { until, message });
     }
     let (repairs, last) = ledger::drift_streak(status);
-    let fought = same_spec && why.is_drift() && repairs > 0 && !defect!(DriftWithoutPause);
+    let fought = same_spec && why.is_drift() && !defect!(DriftWithoutPause);
     if let (true, Some(last)) = (fought, last) {
         let until = add(last, timing.drift_wait(repairs));
         if until > now {

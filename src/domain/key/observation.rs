@@ -176,6 +176,11 @@ impl Observation {
         self.put_off.contains_key(&Subject::Secret(name.to_owned()))
     }
 
+    /// Whether the consumer Secret could not be written again a short while ago.
+    pub fn is_rewriting_put_off(&self) -> bool {
+        self.put_off.contains_key(&Subject::Rewriting)
+    }
+
     /// Whether enabling a key again was refused a short while ago.
     pub fn is_enabling_put_off(&self, id: &str) -> bool {
         self.put_off.contains_key(&Subject::Enabling(id.to_owned()))

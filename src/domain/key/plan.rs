@@ -26,8 +26,8 @@ use super::observation::{AccountView, Observation, Secret};
 use super::step::{Need, Next, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, deleting, retire};
-use crate::api::v1alpha1::KeySource;
+use super::{Account, deleting, ledger, retire};
+use crate::api::v1alpha1::{KeyPhase, KeySource};
 use crate::defect;
 use crate::domain::schedule::{Schedule, audit_wait, whole_second_before};
 use crate::domain::{Event, Reason, Timing};
@@ -88,15 +88,18 @@ impl Table<'_> {
             .or_else(|| self.fence(&status)) // 12
             .or_else(|| self.restart(&status)) // between 12 and 13
             .unwrap_or_else(|| self.wait("16", status.clone(), &self.rest(&schedule), &schedule));
-        if main.next == Next::Wait {
-            self.retire(&main, account, &schedule) // 13
-                .or_else(|| self.audit(&main.status, &schedule))
-                .or_else(|| self.settle_lost(&main.status, &schedule, account)) // 14, 15
-                .or_else(|| self.settle_requests(&main.status))
-                .unwrap_or(main) // 16
-        } else {
-            main
+        if main.next != Next::Wait {
+            return main;
         }
+        let waiting = match self.retire(&main, account, &schedule) {
+            Some(plan) if plan.next != Next::Wait => return plan, // 13
+            // A restart that does not end holds an ending, and nothing else.
+            held => held.unwrap_or(main),
+        };
+        self.audit(&waiting.status, &schedule)
+            .or_else(|| self.settle_lost(&waiting.status, &schedule, account)) // 14, 15
+            .or_else(|| self.settle_requests(&waiting.status))
+            .unwrap_or(waiting) // 16
     }
 
     /// Rule 6: why the Secret cannot be written.
@@ -178,15 +181,18 @@ impl Table<'_> {
     fn retire(&self, waiting: &Plan, account: &Account, schedule: &Schedule) -> Option<Plan> {
         let ending = retire::due(self, &waiting.status, account, schedule)?;
         if let Step::DisableKey { id } | Step::DeleteKey { id } = &ending.step {
-            if self.is_awaited(&waiting.status) && self.obs.rollout.is_none() {
+            // One that is disabled is read by nobody any more.
+            let in_use = ledger::find(&waiting.status, id).is_some_and(|k| k.phase == KeyPhase::Overlap);
+            if in_use && self.is_awaited(&waiting.status) && self.obs.rollout.is_none() {
                 return Some(Plan::need("13", Need::Rollout, &waiting.status));
             }
-            if let Some(unfinished) = self.unfinished_rollout(&waiting.status) {
+            if let Some(unfinished) = self.unfinished_rollout(&waiting.status).filter(|_| in_use) {
                 return Some(self.held_by_rollout(waiting, id, &unfinished));
             }
             let dropped = self.drop_previous(&waiting.status, account, id);
             if let Some(dropped) = dropped.filter(|_| !defect!(PreviousKept)) {
-                return Some(dropped);
+                // What still shows the key cannot be written: it stays.
+                return Some(dropped).filter(|_| !self.obs.is_rewriting_put_off());
             }
         }
         if !self.obs.confirmed && !defect!(RetireBlindly) {

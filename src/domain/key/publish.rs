@@ -72,6 +72,9 @@ impl Table<'_> {
             let plan = self.wait("11", status.clone(), &mood, schedule);
             return Some(Plan { requeue: plan.requeue.min(between(self.exact, until)), ..plan });
         }
+        if self.obs.is_rewriting_put_off() {
+            return None;
+        }
         let note = format!("Secret {} is written again as the spec says", story::secret_name(self.obs));
         let event = Event::normal(Reason::SecretRepaired, note);
         let step = republication(status, active, secret.published_at, account, previous, self.now);
@@ -101,11 +104,13 @@ impl Table<'_> {
     }
 
     /// Whether the `.previous` entries show a key and cannot be taken away: the Secret lacks the private half that it would
-    /// be written again with. The next publication takes them away.
+    /// be written again with, or may not be written now. The next publication takes them away.
     pub(super) fn is_stuck_as_previous(&self, status: &ServiceAccountKeyStatus, id: &str) -> bool {
         let shown = self.obs.secret.ours().filter(|s| s.previous_key_id.as_deref() == Some(id));
         shown.is_some_and(|secret| {
-            !ledger::active(status).is_some_and(|a| secret.credential.is(a.public_key_sha256.as_deref()))
+            self.obs.is_rewriting_put_off()
+                || !ledger::active(status)
+                    .is_some_and(|a| secret.credential.is(a.public_key_sha256.as_deref()))
         })
     }
 
@@ -164,7 +169,7 @@ impl Table<'_> {
         if revoked || matches!(active.seen, Some(KeySeen::Gone | KeySeen::Disabled)) {
             return None;
         }
-        if self.obs.secret != Secret::Absent || !holds(old, active) {
+        if self.obs.secret != Secret::Absent || !holds(old, active) || self.obs.is_rewriting_put_off() {
             return None; // rules 7 and 11 see to a Secret that is there, rule 10 to a credential that is lost
         }
         if let Some(announced) = self.announce(status, schedule) {

@@ -20,6 +20,10 @@ pub enum Subject {
     Secret(String),
     /// The restart of a workload, by kind and name.
     Workload(String),
+    /// The consumer Secret, written with what it publishes already.
+    Rewriting,
+    /// The consumer Secret, touched so that no older write succeeds.
+    Fencing,
 }
 
 /// A refusal that is still fresh.
@@ -53,6 +57,8 @@ impl Step {
             }
             Self::EnableKey { id } => Some(Subject::Enabling(id.clone())),
             Self::Restart { workload, .. } => Some(Subject::workload(workload)),
+            Self::Publish(publication) if publication.staged_nonce.is_none() => Some(Subject::Rewriting),
+            Self::Fence { .. } => Some(Subject::Fencing),
             Self::AddFinalizer
             | Self::RemoveFinalizer
             | Self::WriteStatus
@@ -61,7 +67,6 @@ impl Step {
             | Self::Upload { .. }
             | Self::TakeOver { .. }
             | Self::Publish(_)
-            | Self::Fence { .. }
             | Self::DeleteSecret { .. } => None,
         }
     }

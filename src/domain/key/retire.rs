@@ -92,7 +92,7 @@ fn publishing<'a>(obs: &'a Observation, status: &ServiceAccountKeyStatus) -> Opt
     }
 }
 
-fn may_end(
+pub(super) fn may_end(
     obs: &Observation,
     secret: Option<&Published>,
     status: &ServiceAccountKeyStatus,

@@ -108,9 +108,8 @@ impl Table<'_> {
             let mut c = conditions::Conditions::of(&mut status.conditions, self.obs.generation, self.now);
             c.set(conditions::BACKEND_REACHABLE, Is::False, reason, &message);
         }
-        let wait = self.timing.backoff(status.failures);
         story::tell(self.obs, &mut status, &Mood::Waiting(reason, message), self.now);
-        Plan { requeue: wait, ..Plan::act(rule, Step::WriteStatus, status) }
+        Plan::act(rule, Step::WriteStatus, status)
     }
 
     /// Nothing is done until something outside changes.

@@ -81,3 +81,14 @@ fn a_pair_is_looked_for_until_reads_must_show_its_upload() {
     obs.leftovers = Some(vec![pair(-70 * 60)]);
     assert!(matches!(decide(&obs).next, Next::Act(Step::Unstage { .. })));
 }
+
+#[test]
+fn failures_of_another_spec_do_not_count() {
+    let mut obs = fresh();
+    obs.account = Some(Err(Trouble::new(Class::Unknown, "no")));
+    obs.status.failures = 4;
+    obs.status.observed_generation = obs.generation;
+    assert_eq!(decide(&obs).status.failures, 5);
+    obs.status.observed_generation = Some(0);
+    assert_eq!(decide(&obs).status.failures, 1);
+}

@@ -61,3 +61,19 @@ fn a_key_is_ended_once_no_attempt_of_ours_can_claim_it() {
     assert!(!ends(unclaimed(-(whole - 1))), "not seen for long enough");
     assert!(!ends(Unclaimed { undecided: true, ..unclaimed(-whole) }), "an attempt may still claim it");
 }
+
+#[test]
+fn an_ending_is_told_and_a_disabled_key_is_disabled_once() {
+    let ended = |policy, disabled| {
+        let mut key = unclaimed(-70 * 60);
+        key.key.disabled = disabled;
+        decide(&counted(policy, vec![key]))
+    };
+    for policy in [UnmanagedKeys::Disable, UnmanagedKeys::Delete] {
+        let plan = ended(policy, false);
+        assert!(matches!(plan.next, Next::Act(_)), "{policy:?}");
+        assert_eq!(plan.events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::UnmanagedKeyEnded]);
+    }
+    assert_eq!(ended(UnmanagedKeys::Disable, true).next, Next::Wait);
+    assert!(matches!(ended(UnmanagedKeys::Delete, true).next, Next::Act(Step::DeleteKey { .. })));
+}

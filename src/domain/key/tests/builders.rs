@@ -11,7 +11,7 @@ use crate::api::v1alpha1::{
     Verification,
 };
 use crate::domain::schedule::add;
-use crate::domain::{Timing, conditions};
+use crate::domain::{Reason, Timing, conditions};
 
 /// A moment of the tests' calendar, in seconds after its beginning.
 pub fn at(seconds: i64) -> Timestamp {
@@ -235,7 +235,35 @@ pub fn reason(plan: &Plan, type_: &str) -> String {
 }
 
 pub fn decide(obs: &Observation, seconds: i64) -> Plan {
-    plan(obs, at(seconds), &timing())
+    told(obs, plan(obs, at(seconds), &timing()))
+}
+
+/// Whatever the plan: what a person should hear of is told with its step.
+pub fn told(obs: &Observation, plan: Plan) -> Plan {
+    let has = |reason| plan.events.iter().any(|event| event.reason == reason);
+    let before = obs.status.clone().unwrap_or_default();
+    let gained = |origin| {
+        let mut keys = plan.status.keys.iter();
+        keys.any(|k| k.origin == origin && ledger::find(&before, &k.id).is_none())
+    };
+    let heard = match (&plan.next, plan.rule) {
+        (Next::Act(Step::DisableKey { .. }), _) => has(Reason::KeyDisabled) || has(Reason::KeyDeleted),
+        (Next::Act(Step::DeleteKey { .. }), _) => has(Reason::KeyDeleted),
+        (Next::Act(Step::EnableKey { .. }), _) => has(Reason::KeyEnabled),
+        (Next::Act(Step::Restart { .. }), _) => has(Reason::WorkloadRestarted),
+        (Next::Act(Step::TakeOver { .. }), _) => has(Reason::SecretTakenOver),
+        (Next::Act(Step::DeleteFormer { .. }), _) => has(Reason::FormerSecretDeleted),
+        (Next::Act(Step::Publish(_)), "11") => has(Reason::SecretRepaired) || has(Reason::KeyPublished),
+        (Next::Act(Step::WriteStatus), "2") => has(Reason::StatusRebuilt),
+        (Next::Act(Step::WriteStatus), "5") => has(Reason::AccountRecreated),
+        (Next::Act(Step::WriteStatus), "7") => {
+            plan.status.active_key_id == before.active_key_id || has(Reason::KeyPublished)
+        }
+        (Next::Act(Step::WriteStatus), "15") => !gained(KeyOrigin::Orphan) || has(Reason::OrphanAdopted),
+        _ => true,
+    };
+    assert!(heard, "rule {}: {:?} is done without a word: {:?}", plan.rule, plan.next, plan.events);
+    plan
 }
 
 /// A settled key beside `k0`, whose overlap was over at 10.

@@ -135,7 +135,7 @@ impl World {
         for _ in 0..64 {
             self.forget_reads();
             let decided = loop {
-                let decided = plan(&self.obs, self.now, &Timing::default());
+                let decided = told(&self.obs, plan(&self.obs, self.now, &Timing::default()));
                 match &decided.next {
                     Next::Need(need) => self.answer(&need.clone()),
                     _ => break decided,

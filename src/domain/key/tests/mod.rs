@@ -1,12 +1,17 @@
 //! The plan, rule by rule, and whole lives of keys in a small pure world.
 
 mod builders;
+mod edges;
 mod endings;
+mod facts;
 mod holes;
 mod incidents;
+mod ledger;
 mod lives;
 mod obstacles;
 mod orphans;
 mod people;
 mod record;
 mod rules;
+mod told;
+mod waits;

@@ -3,8 +3,8 @@
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{
-    DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeyReason, KeySeen, PendingAttempt, Rotation,
-    Workload, WorkloadKind,
+    DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeyReason, KeySeen, LedgerKey, PendingAttempt,
+    Rotation, SuspectKey, Workload, WorkloadKind,
 };
 use crate::domain::Reason;
 use crate::domain::conditions::{self, READY, ROTATING};
@@ -304,4 +304,87 @@ fn room_is_not_made_of_a_key_that_the_list_shows_at_work_again() {
     // A list may lag.
     status(&mut obs).keys[1].disabled_at = Some(at(49_990));
     assert_eq!(step(&decide(&obs, 50_000)), &Step::DeleteKey { id: "k0".to_owned() });
+}
+
+/// A rollout that ends late, or never, holds the old key and nothing else.
+#[test]
+fn a_stuck_rollout_holds_up_neither_looks_nor_requests_nor_keys_that_are_disabled() {
+    let workload = Workload { kind: WorkloadKind::Deployment, name: "web".to_owned() };
+    let stuck = || {
+        let mut obs = overdue();
+        obs.spec.rollout_restart = vec![workload.clone()];
+        let state = RolloutState::Progressing { progress: "1 of 2".to_owned() };
+        obs.rollout = Some(vec![Rollout { workload: workload.clone(), state }]);
+        obs.looked_at = at(50);
+        obs
+    };
+    let mut obs = stuck();
+    obs.status = Some(decide(&obs, 50).status);
+    assert_eq!(reason(&decide(&obs, 50), ROTATING), "RolloutNotDone");
+    // Somebody disables the key in use meanwhile.
+    obs.looked_at = at(-86_400);
+    assert_eq!(decide(&obs, 50).next, Next::Need(Need::Audit));
+    status(&mut obs).keys[0].published_at = Some(at(-86_400));
+    obs.keys = Some(listed(&["k1", "k0"], at(50)));
+    list_disabled(&mut obs, "k1");
+    let found = decide(&obs, 50);
+    assert_eq!(found.status.keys[0].seen, Some(KeySeen::Disabled));
+    // A suspect is claimed.
+    let mut obs = stuck();
+    status(&mut obs).suspects =
+        vec![SuspectKey { id: "k9".to_owned(), created_at: Some(at(0)), since: at(0) }];
+    obs.requests.claim = vec!["k9".to_owned()];
+    let claimed = decide(&obs, 50);
+    assert!(claimed.status.suspects.is_empty() && ledger::find(&claimed.status, "k9").is_some());
+    assert_eq!(reason(&claimed, ROTATING), "RolloutNotDone", "in one write");
+    // A key that was disabled before is deleted on time.
+    let mut obs = stuck();
+    let disabled = LedgerKey { delete_at: Some(at(40)), ..key("k8", KeyPhase::Disabled, 0) };
+    status(&mut obs).keys.push(disabled);
+    assert_eq!(step(&decide(&obs, 50)), &Step::DeleteKey { id: "k8".to_owned() });
+}
+
+#[test]
+fn a_secret_that_may_not_be_written_again_holds_up_nothing_else() {
+    let mut obs = overdue();
+    secret(&mut obs).as_specified = false;
+    obs.looked_at = at(50);
+    assert!(matches!(step(&decide(&obs, 50)), Step::Publish(_)));
+    assert_eq!(step(&decide(&obs, 50)).subject(), Some(Subject::Rewriting));
+    obs.put_off = put_off(Subject::Rewriting);
+    assert_eq!(step(&decide(&obs, 50)), &Step::DisableKey { id: "k0".to_owned() });
+    // A key that it shows beside the active one stays: it cannot be taken out.
+    obs.spec.secret.previous = true;
+    secret(&mut obs).as_specified = true;
+    secret(&mut obs).previous_key_id = Some("k0".to_owned());
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.next.clone(), reason(&plan, ROTATING)), (Next::Wait, "PermissionMissing".to_owned()));
+    obs.looked_at = at(-86_400);
+    assert_eq!(decide(&obs, 50).next, Next::Need(Need::Audit), "the looks go on");
+    obs.looked_at = at(50);
+    obs.requests.revoke_at = Some(at(40));
+    status(&mut obs).keys[0].minted_at = Some(at(45));
+    assert!(!matches!(decide(&obs, 50).next, Next::Act(Step::DeleteKey { .. })), "nor when it is revoked");
+    // One that is being deleted says so.
+    obs.requests = Requests::default();
+    obs.deleting = true;
+    obs.spec.secret.deletion_policy = DeletionPolicy::Retain;
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.next.clone(), reason(&plan, READY)), (Next::Wait, "PermissionMissing".to_owned()));
+}
+
+#[test]
+fn a_secret_that_may_not_be_fenced_holds_up_nothing_else() {
+    let mut obs = overdue();
+    status(&mut obs).lost = vec![lost("n9", 9, at(0), false)];
+    obs.looked_at = at(50);
+    assert!(matches!(step(&decide(&obs, 50)), Step::Fence { .. }));
+    obs.put_off = put_off(Subject::Fencing);
+    assert_eq!(step(&decide(&obs, 50)), &Step::DisableKey { id: "k0".to_owned() });
+    // An object that is being deleted waits, if its Secret stays.
+    (obs.deleting, obs.spec.secret.deletion_policy) = (true, DeletionPolicy::Retain);
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.next.clone(), reason(&plan, READY)), (Next::Wait, "PermissionMissing".to_owned()));
+    obs.secret = Secret::Absent;
+    assert_eq!(step(&decide(&obs, 50)), &Step::WriteStatus, "without one there is nothing to fence");
 }

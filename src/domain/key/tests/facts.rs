@@ -1,0 +1,727 @@
+//! One fact changed at a time: what is published again, recorded, taken over, and what a lost attempt has left.
+
+use super::super::table::Table;
+use super::super::*;
+use super::builders::*;
+use crate::api::v1alpha1::{
+    DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeySeen, LedgerKey, LostAttempt, PendingAttempt,
+    ServiceAccountKeyStatus, SuspectKey, VerificationMode,
+};
+use crate::domain::schedule::Schedule;
+use crate::domain::{Class, Reason, Trouble};
+
+fn ids(keys: &[LedgerKey]) -> Vec<&str> {
+    keys.iter().map(|k| k.id.as_str()).collect()
+}
+
+/// With a proved key `k2` of the open attempt.
+fn publishing() -> Observation {
+    let mut obs = settled();
+    obs.spec.secret.previous = true;
+    status(&mut obs).pending = Some(pending("n2", 2, at(3600)));
+    obs.staged = vec![staged("k2", "n2", 2)];
+    obs.proof = Some(Proof::Accepted { times: 1 });
+    obs
+}
+
+fn publication(obs: &Observation, seconds: i64) -> Publication {
+    let plan = decide(obs, seconds);
+    let Step::Publish(publication) = step(&plan) else { panic!("{:?}", plan.next) };
+    (**publication).clone()
+}
+
+#[test]
+fn only_a_good_key_stays_readable_beside_its_successor() {
+    let previous = |change: &dyn Fn(&mut Observation)| {
+        let mut obs = publishing();
+        change(&mut obs);
+        publication(&obs, 3605).previous
+    };
+    assert_eq!(previous(&|_| {}).as_deref(), Some("k1"));
+    assert_eq!(previous(&|obs| status(obs).keys[0].seen = Some(KeySeen::Enabled)), None);
+    assert_eq!(previous(&|obs| secret(obs).credential = Credential::Missing), None);
+    assert_eq!(previous(&|obs| obs.requests.revoke_at = Some(at(3590))), None);
+    assert_eq!(previous(&|obs| obs.spec.secret.previous = false), None);
+}
+
+#[test]
+fn a_secret_remembers_all_keys_but_its_own_and_those_that_were_never_published() {
+    let mut obs = publishing();
+    status(&mut obs).keys.push(key("k0", KeyPhase::Disabled, 0));
+    status(&mut obs).keys.push(key("k2", KeyPhase::Pending, 2));
+    obs.proof = Some(Proof::Accepted { times: 3 });
+    assert_eq!(ids(&publication(&obs, 3605).ledger), ["k1", "k0"]);
+}
+
+#[test]
+fn the_previous_entries_stay_as_long_as_their_key_is_in_its_overlap() {
+    let shown = |phase| {
+        let mut obs = settled();
+        obs.spec.secret.previous = true;
+        let mut old = key("k0", phase, 0);
+        old.disable_at = Some(at(900));
+        status(&mut obs).keys.push(old);
+        secret(&mut obs).previous_key_id = Some("k0".to_owned());
+        obs.looked_at = at(50);
+        decide(&obs, 50)
+    };
+    assert_eq!(shown(KeyPhase::Overlap).next, Next::Wait);
+    assert!(matches!(&shown(KeyPhase::Disabled).next, Next::Act(Step::Publish(p)) if p.previous.is_none()));
+}
+
+#[test]
+fn a_renamed_secret_is_written_down_beside_those_of_earlier_names() {
+    let former = |name: &str, uid: &str| FormerSecret {
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        delete_at: at(900),
+    };
+    let mut obs = settled();
+    obs.spec.secret.name = Some("new".to_owned());
+    obs.renamed_from = Some(Published { uid: "s-9".to_owned(), ..published("k1", 1) });
+    obs.secret = Secret::Absent;
+    obs.confirmed = true;
+    status(&mut obs).former_secrets = vec![former("older", "s-0"), former("billing", "s-1")];
+    let noted = decide(&obs, 50);
+    let names: Vec<_> =
+        noted.status.former_secrets.iter().map(|f| (f.name.as_str(), f.uid.as_str())).collect();
+    assert_eq!((noted.rule, &names[..2]), ("11", &[("older", "s-0"), ("billing", "s-9")][..]));
+    obs.status = Some(noted.status);
+    assert!(matches!(decide(&obs, 50).next, Next::Act(Step::Publish(_))), "once");
+    // One that names the key and holds another credential is not worth it.
+    let other = Credential::Readable { public_key_sha256: sha("other") };
+    obs.renamed_from = Some(Published { credential: other, uid: "s-9".to_owned(), ..published("k1", 1) });
+    assert!(!matches!(decide(&obs, 50).next, Next::Act(Step::Publish(_))));
+}
+
+#[test]
+fn what_a_refusal_need_not_hold_up_has_a_name() {
+    let id = || "k1".to_owned();
+    let unstage = Step::Unstage { name: "kw-1".to_owned(), uid: "u".to_owned() };
+    assert_eq!(unstage.subject(), Some(Subject::Secret("kw-1".to_owned())));
+    assert_eq!(Step::DeleteKey { id: id() }.subject(), Some(Subject::Key(id())));
+    assert_eq!(Step::EnableKey { id: id() }.subject(), Some(Subject::Enabling(id())));
+    assert_eq!(Step::WriteStatus.subject(), None);
+}
+
+#[test]
+fn a_lost_status_is_rebuilt_from_whatever_is_left_and_a_new_one_is_not() {
+    let rebuilt = |change: &dyn Fn(&mut Observation)| {
+        let mut obs = fresh();
+        change(&mut obs);
+        let plan = decide(&obs, 50);
+        (plan.rule == "2").then_some(plan.status)
+    };
+    assert!(rebuilt(&|_| {}).is_none());
+    let found = rebuilt(&|obs| obs.secret = Secret::Ours(published("k1", 1))).unwrap();
+    assert_eq!((ids(&found.keys), found.lost.len()), (vec!["k1"], 0));
+    assert!(rebuilt(&|obs| obs.staged = vec![staged("k1", "n1", 1)]).is_some());
+    let old = |obs: &mut Observation| {
+        obs.own_finalizer = false;
+        obs.secret = Secret::Ours(published("k1", 1));
+    };
+    let found = rebuilt(&old).unwrap();
+    assert_eq!(found.lost[0].nonce, ledger::REBUILT, "an attempt may be under way");
+    let of = |account: Option<&str>, reachable: bool| {
+        let found = rebuilt(&|obs: &mut Observation| {
+            let account = account.map(str::to_owned);
+            obs.secret = Secret::Ours(Published { account, ..published("k1", 1) });
+            if !reachable {
+                let (reason, message) = (Reason::AccountMissing, "none".to_owned());
+                obs.account = AccountView::Unusable { reason, message, account: None };
+            }
+        });
+        found.unwrap().keys.len()
+    };
+    assert_eq!([of(None, true), of(Some("p/100"), true), of(Some("p/200"), true)], [1, 1, 0]);
+    assert_eq!([of(None, false), of(Some("p/200"), false)], [1, 1], "nobody knows of another account");
+}
+
+/// The Secret names `k7`, of which nothing is known, and holds no credential.
+fn named_only() -> Observation {
+    let mut obs = settled();
+    obs.secret = Secret::Ours(Published { credential: Credential::Missing, ..published("k7", 7) });
+    obs.confirmed = true;
+    obs
+}
+
+fn suspect(id: &str) -> SuspectKey {
+    SuspectKey { id: id.to_owned(), created_at: Some(at(0)), since: at(0) }
+}
+
+#[test]
+fn a_key_that_only_the_secret_names_is_shown_once() {
+    let mut obs = named_only();
+    status(&mut obs).suspects = vec![suspect("k8")];
+    assert_eq!((decide(&obs, 50).rule, decide(&obs, 50).next), ("7", Next::Need(Need::Keys)));
+    obs.keys = Some(listed(&["k1", "k7", "k8"], at(50)));
+    obs.siblings = Some(Siblings::default());
+    let shown = decide(&obs, 50);
+    let suspects: Vec<_> = shown.status.suspects.iter().map(|s| s.id.as_str()).collect();
+    assert_eq!((shown.rule, suspects), ("7", vec!["k8", "k7"]));
+    obs.status = Some(shown.status);
+    assert_ne!(decide(&obs, 50).rule, "7");
+}
+
+#[test]
+fn what_a_deleting_objects_secret_names_is_asked_for_unless_the_account_is_gone() {
+    let asked = |class, deleting| {
+        let mut obs = named_only();
+        obs.deleting = deleting;
+        obs.keys = Some(KeyList::Unreadable(Trouble::new(class, "no")));
+        let plan = decide(&obs, 50);
+        (plan.rule, plan.next == Next::Wait)
+    };
+    assert_eq!(asked(Class::Unknown, true), ("7", true));
+    assert_ne!(asked(Class::NotFound, true).0, "7");
+    assert_ne!(asked(Class::Unknown, false).0, "7", "nothing new is made without a list anyway");
+    assert_ne!(asked(Class::NotFound, false).0, "7");
+}
+
+/// The Secret publishes `k2` of attempt 2, which is open; its staging Secret is gone.
+fn published_by_its_attempt() -> Observation {
+    let mut obs = settled();
+    status(&mut obs).pending = Some(pending("n2", 2, at(10)));
+    status(&mut obs).attempt = 2;
+    obs.secret = Secret::Ours(Published { published_at: Some(at(20)), ..published("k2", 2) });
+    obs.confirmed = true;
+    obs
+}
+
+#[test]
+fn a_key_whose_staging_secret_is_gone_settles_its_attempt_once_it_is_proved() {
+    let mut obs = published_by_its_attempt();
+    assert_eq!(decide(&obs, 50).next, Next::Need(Need::SecretProof), "a number is no proof");
+    obs.secret_proof = Some(Proof::Accepted { times: 1 });
+    let settled = decide(&obs, 50).status;
+    assert_eq!((settled.pending, settled.active_key_id.as_deref()), (None, Some("k2")));
+    let mut obs = published_by_its_attempt();
+    obs.spec.verification.mode = VerificationMode::None;
+    assert_eq!(decide(&obs, 50).next, Next::Need(Need::Keys), "it must at least be there");
+    let mut obs = published_by_its_attempt();
+    secret(&mut obs).published_at = Some(at(5));
+    status(&mut obs).keys.push(key("k2", KeyPhase::Pending, 2));
+    assert_eq!(decide(&obs, 50).status.pending, None, "the ledger knows it as that of the attempt");
+    status(&mut obs).keys[1].attempt = 3;
+    assert!(decide(&obs, 50).status.pending.is_some(), "and here as that of another");
+}
+
+#[test]
+fn a_publication_settles_the_windows_before_its_own() {
+    let mut obs = published_by_its_attempt();
+    obs.secret_proof = Some(Proof::Accepted { times: 1 });
+    let rebuilt = LostAttempt { nonce: ledger::REBUILT.to_owned(), ..lost("n", 2, at(0), false) };
+    status(&mut obs).lost =
+        vec![lost("n1", 1, at(0), false), lost("nx", 2, at(0), false), lost("n3", 3, at(0), false), rebuilt];
+    let after = decide(&obs, 50).status;
+    let left: Vec<_> = after.lost.iter().map(|l| (l.nonce.as_str(), l.fenced)).collect();
+    assert_eq!(left, [("n1", true), ("n3", false), (ledger::REBUILT, false)]);
+}
+
+#[test]
+fn a_key_that_was_put_back_says_nothing_about_windows_if_its_number_is_another() {
+    let put_back = |attempt| {
+        let mut obs = settled();
+        status(&mut obs).keys.push(key("k0", KeyPhase::Overlap, 3));
+        status(&mut obs).lost = vec![lost("n2", 2, at(0), false), lost("n5", 5, at(0), false)];
+        obs.secret = Secret::Ours(published("k0", attempt));
+        obs.confirmed = true;
+        let after = decide(&obs, 50).status;
+        assert_eq!(after.active_key_id.as_deref(), Some("k0"));
+        after.lost.iter().map(|l| (l.attempt, l.fenced)).collect::<Vec<_>>()
+    };
+    assert_eq!(put_back(3), [(2, true), (5, false)]);
+    assert_eq!(put_back(5), [(2, false), (5, false)], "a Secret of another time");
+}
+
+#[test]
+fn a_key_that_was_put_back_is_dead_only_where_it_could_not_be_enabled() {
+    let seen = |phase| {
+        let mut obs = settled();
+        status(&mut obs).keys.push(key("k0", phase, 0));
+        obs.secret = Secret::Ours(published("k0", 0));
+        obs.confirmed = true;
+        let refused = Refused { until: at(600), reason: Reason::PermissionMissing, message: "no".to_owned() };
+        obs.put_off = PutOff::from([(Subject::Enabling("k0".to_owned()), refused)]);
+        let after = decide(&obs, 50).status;
+        assert_eq!(after.active_key_id.as_deref(), Some("k0"));
+        ledger::find(&after, "k0").unwrap().seen
+    };
+    assert_eq!((seen(KeyPhase::Overlap), seen(KeyPhase::Disabled)), (None, Some(KeySeen::Disabled)));
+}
+
+#[test]
+fn a_secret_that_was_left_is_taken_over_with_its_key_only_if_all_fits() {
+    let taken = |change: &dyn Fn(&mut Observation)| {
+        let mut obs = fresh();
+        obs.status = Some(ServiceAccountKeyStatus::default());
+        let mut left = published("k1", 1);
+        left.account = Some("p/100".to_owned());
+        obs.secret = Secret::Left(left);
+        obs.secret_proof = Some(Proof::Accepted { times: 1 });
+        change(&mut obs);
+        match decide(&obs, 50).next {
+            Next::Act(Step::TakeOver { keep }) => keep,
+            other => panic!("{other:?}"),
+        }
+    };
+    let left = |obs: &mut Observation, change: &dyn Fn(&mut Published)| {
+        if let Secret::Left(secret) = &mut obs.secret {
+            change(secret);
+        }
+    };
+    assert!(taken(&|_| {}));
+    assert!(!taken(&|obs| left(obs, &|s| s.account = Some("p/200".to_owned()))));
+    assert!(!taken(&|obs| left(obs, &|s| s.key_id = None)));
+    assert!(!taken(&|obs| left(obs, &|s| s.credential = Credential::Missing)));
+    assert!(
+        taken(&|obs| {
+            obs.status.as_mut().unwrap().active_key_id = Some("k0".to_owned());
+            obs.secret_proof = None;
+        }),
+        "what it says is kept beside a key of our own"
+    );
+}
+
+/// What is decided about lost attempts.
+fn settle(obs: &Observation, seconds: i64, account: &Account) -> Option<Plan> {
+    let (timing, now) = (timing(), at(seconds));
+    let schedule = Schedule::parse(&obs.spec.rotation.clone().unwrap_or_default(), now).unwrap();
+    let status = obs.status.clone().unwrap_or_default();
+    Table { obs, now, exact: now, timing: &timing }
+        .settle_lost(&status, &schedule, account)
+        .map(|plan| told(obs, plan))
+}
+
+fn alone() -> Account {
+    Account { exclusive: true, ..account() }
+}
+
+/// One fenced lost attempt, its window from 0 to 3610, looked for at 600; `seen` are listed beside `k1`.
+fn losing(seen: &[&str]) -> Observation {
+    let mut obs = settled();
+    status(&mut obs).lost = vec![lost("n2", 2, at(0), true)];
+    let all: Vec<&str> = ["k1"].iter().chain(seen).copied().collect();
+    obs.keys = Some(listed(&all, at(600)));
+    obs.siblings = Some(Siblings { fenced_attempts: 1, ..Siblings::default() });
+    obs
+}
+
+fn owned(plan: &Option<Plan>, id: &str) -> Option<LedgerKey> {
+    plan.as_ref().and_then(|plan| ledger::find(&plan.status, id).cloned())
+}
+
+#[test]
+fn a_lost_key_is_ours_where_nobody_else_can_have_made_it() {
+    let found = settle(&losing(&["k9"]), 600, &alone());
+    let key = owned(&found, "k9").unwrap();
+    assert_eq!((key.origin, key.attempt, key.disable_at), (KeyOrigin::Orphan, 2, Some(at(600 + 600))));
+    let mut deleting = losing(&["k9"]);
+    deleting.deleting = true;
+    let key = owned(&settle(&deleting, 600, &alone()), "k9").unwrap();
+    assert_eq!(key.disable_at, Some(at(600)), "nobody is to use it any more");
+    let mut revoked = losing(&["k9"]);
+    status(&mut revoked).handled.revoke_at = Some(at(100));
+    assert_eq!(owned(&settle(&revoked, 600, &alone()), "k9").unwrap().disable_at, Some(at(600)));
+    let mut suspected = losing(&["k9"]);
+    status(&mut suspected).suspects = vec![suspect("k9"), suspect("k1")];
+    let plan = settle(&suspected, 600, &alone()).unwrap();
+    assert_eq!(plan.status.suspects, [suspect("k1")], "it is one no more, and the others stay");
+}
+
+#[test]
+fn to_each_attempt_its_own_key() {
+    let mut obs = losing(&["k8", "k9"]);
+    status(&mut obs).lost = vec![lost("n2", 2, at(0), true), lost("n3", 3, at(0), true)];
+    obs.siblings = Some(Siblings { fenced_attempts: 2, ..Siblings::default() });
+    let plan = settle(&obs, 600, &alone());
+    assert_eq!((owned(&plan, "k8").unwrap().attempt, owned(&plan, "k9").unwrap().attempt), (2, 3));
+}
+
+#[test]
+fn what_may_be_somebody_elses_waits_or_is_suspected() {
+    let decided = |change: &dyn Fn(&mut Observation), seconds| {
+        let mut obs = losing(&["k9"]);
+        change(&mut obs);
+        let plan = settle(&obs, seconds, &alone());
+        let suspected = plan.as_ref().is_some_and(|p| p.status.suspects.iter().any(|s| s.id == "k9"));
+        (owned(&plan, "k9").is_some(), suspected)
+    };
+    let over = 3610 + 600;
+    assert_eq!(decided(&|_| {}, 600), (true, false));
+    let none_left = |obs: &mut Observation| obs.siblings = Some(Siblings::default());
+    assert_eq!(decided(&none_left, 600), (false, false), "more keys than attempts");
+    let late = |change: &dyn Fn(&mut Observation), seconds: i64| {
+        decided(
+            &|obs| {
+                change(obs);
+                obs.keys = Some(listed(&["k1", "k9"], at(seconds)));
+            },
+            seconds,
+        )
+    };
+    assert_eq!(late(&none_left, over), (false, false), "not before its window is over");
+    assert_eq!(late(&none_left, over + 1), (false, true));
+    let unfenced = |obs: &mut Observation| status(obs).lost[0].fenced = false;
+    assert_eq!(decided(&unfenced, 600), (false, false), "it may still be published");
+    let open =
+        |from: i64| move |obs: &mut Observation| status(obs).pending = Some(pending("n5", 5, at(from)));
+    assert_eq!(decided(&open(0), 600), (false, false), "the open attempt may name it itself");
+    assert_eq!(decided(&open(2), 600), (true, false), "one that began later cannot");
+    let suspicious = |obs: &mut Observation| {
+        obs.siblings.as_mut().unwrap().suspected = vec!["k9".to_owned()];
+    };
+    assert_eq!(late(&suspicious, over + 1), (false, true));
+    let known = |obs: &mut Observation| {
+        none_left(obs);
+        status(obs).suspects = vec![suspect("k9")];
+    };
+    let mut obs = losing(&["k9"]);
+    known(&mut obs);
+    obs.keys = Some(listed(&["k1", "k9"], at(over + 1)));
+    assert_eq!(settle(&obs, over + 1, &alone()).unwrap().status.suspects.len(), 1, "it is told once");
+}
+
+#[test]
+fn siblings_are_asked_only_where_something_is_undecided() {
+    let mut obs = losing(&[]);
+    obs.siblings = None;
+    assert_eq!(settle(&obs, 600, &alone()), None);
+    status(&mut obs).suspects = vec![suspect("k1")];
+    assert_eq!(settle(&obs, 600, &alone()).unwrap().next, Next::Need(Need::Siblings));
+    let mut obs = losing(&["k9"]);
+    obs.siblings = None;
+    assert_eq!(settle(&obs, 600, &alone()).unwrap().next, Next::Need(Need::Siblings));
+    status(&mut obs).lost[0].nonce = ledger::REBUILT.to_owned();
+    assert_eq!(settle(&obs, 600, &alone()).unwrap().next, Next::Need(Need::Siblings));
+}
+
+#[test]
+fn a_suspect_that_is_gone_is_forgotten_and_nothing_new_is_no_write() {
+    let mut obs = losing(&["k8"]);
+    status(&mut obs).lost.clear();
+    status(&mut obs).suspects = vec![suspect("k8"), suspect("k9")];
+    obs.looked_at = at(-90_000);
+    assert_eq!(settle(&obs, 600, &account()).unwrap().status.suspects, [suspect("k8")]);
+    status(&mut obs).suspects.pop();
+    assert_eq!(settle(&obs, 600, &account()), None);
+    obs.siblings.as_mut().unwrap().claimed = vec!["k8".to_owned()];
+    assert!(settle(&obs, 600, &account()).unwrap().status.suspects.is_empty(), "another object owns it");
+}
+
+#[test]
+fn a_key_that_its_backend_names_closes_its_window_once_it_is_fenced() {
+    for fenced in [true, false] {
+        let mut obs = losing(&["k9"]);
+        status(&mut obs).lost[0].fenced = fenced;
+        status(&mut obs).lost.push(lost("n3", 3, at(0), true));
+        if let Some(KeyList::Listed { keys, .. }) = &mut obs.keys {
+            keys[1].nonce = Some("n2".to_owned());
+        }
+        let plan = settle(&obs, 600, &account()).unwrap();
+        assert_eq!(ledger::find(&plan.status, "k9").unwrap().attempt, 2);
+        assert_eq!(plan.status.lost.iter().any(|l| l.nonce == "n2"), !fenced);
+    }
+}
+
+#[test]
+fn a_key_that_is_staged_or_published_is_no_orphan() {
+    let mut obs = losing(&["k9"]);
+    obs.staged = vec![staged("k9", "n2", 2)];
+    assert_eq!(owned(&settle(&obs, 600, &alone()), "k9"), None);
+    obs.staged = vec![staged("k8", "n2", 2)];
+    assert!(owned(&settle(&obs, 600, &alone()), "k9").is_some());
+    obs.staged.clear();
+    secret(&mut obs).key_id = Some("k9".to_owned());
+    assert_eq!(owned(&settle(&obs, 600, &alone()), "k9"), None);
+}
+
+#[test]
+fn an_uploaded_key_is_known_by_its_public_half_but_for_those_that_were_there() {
+    let found = |known: &[&str]| {
+        let mut obs = losing(&["k9"]);
+        status(&mut obs).lost[0].public_key_sha256 = Some(sha("pair"));
+        status(&mut obs).lost[0].known_key_ids = known.iter().map(|id| (*id).to_owned()).collect();
+        if let Some(KeyList::Listed { keys, .. }) = &mut obs.keys {
+            keys[1].made_by_backend = false;
+            keys[1].public_key_sha256 = Some(sha("pair"));
+        }
+        let plan = settle(&obs, 600, &account());
+        let windows = plan.as_ref().map(|plan| plan.status.lost.len());
+        owned(&plan, "k9").map(|_| windows)
+    };
+    assert_eq!(found(&[]), Some(Some(1)), "it may surface a second time");
+    assert_eq!(found(&["k9"]), None);
+}
+
+#[test]
+fn a_window_closes_once_nothing_can_be_published_of_it() {
+    let closed = |change: &dyn Fn(&mut Observation), seconds: i64| {
+        let mut obs = losing(&[]);
+        obs.keys = Some(listed(&["k1"], at(seconds)));
+        change(&mut obs);
+        settle(&obs, seconds, &account()).is_some_and(|plan| plan.status.lost.is_empty())
+    };
+    let over = 3610 + 600;
+    assert!(!closed(&|_| {}, over) && closed(&|_| {}, over + 1));
+    let unfenced = |obs: &mut Observation| status(obs).lost[0].fenced = false;
+    assert!(!closed(&unfenced, over + 1));
+    let absent = |obs: &mut Observation| {
+        unfenced(obs);
+        obs.secret = Secret::Absent;
+    };
+    assert!(closed(&absent, over + 1));
+}
+
+#[test]
+fn a_lost_attempt_is_looked_for_once_soon_and_then_with_each_audit() {
+    let looks = |looked: i64, seconds: i64, change: &dyn Fn(&mut Observation)| {
+        let mut obs = losing(&[]);
+        (obs.keys, obs.looked_at) = (None, at(looked));
+        change(&mut obs);
+        settle(&obs, seconds, &account()).is_some()
+    };
+    assert!(!looks(0, 119, &|_| {}) && looks(0, 120, &|_| {}), "two minutes after it began");
+    assert!(looks(119, 500, &|_| {}) && !looks(120, 500, &|_| {}) && !looks(121, 500, &|_| {}));
+    assert!(!looks(121, 121 + 3599, &|_| {}) && looks(121, 121 + 3600, &|_| {}));
+    let suspects = |obs: &mut Observation| {
+        status(obs).lost.clear();
+        status(obs).suspects = vec![suspect("k9")];
+    };
+    assert!(!looks(0, 3599, &suspects) && looks(0, 3600, &suspects));
+    let nothing = |obs: &mut Observation| status(obs).lost.clear();
+    assert!(!looks(0, 3600, &nothing));
+}
+
+#[test]
+fn a_fence_rests_on_a_secret_that_publishes_the_active_key() {
+    let fenced = |key_id: Option<&str>| {
+        let mut obs = losing(&[]);
+        status(&mut obs).lost[0].fenced = false;
+        secret(&mut obs).key_id = key_id.map(str::to_owned);
+        let (timing, now) = (timing(), at(50));
+        let status = obs.status.clone().unwrap();
+        Table { obs: &obs, now, exact: now, timing: &timing }.fence(&status).is_some()
+    };
+    assert_eq!([fenced(Some("k1")), fenced(Some("k9")), fenced(None)], [true, false, false]);
+}
+
+#[test]
+fn a_refusal_counts_only_for_what_this_process_sent() {
+    let mut obs = settled();
+    status(&mut obs).pending = Some(pending("n2", 2, at(0)));
+    obs.own_intent = Some("n2".to_owned());
+    obs.refused = Some(Refusal::ByBackend(Trouble::new(Class::Forbidden, "no")));
+    assert!(matches!(decide(&obs, 5).next, Next::Act(Step::Create { .. })));
+    obs.sent = Some("n2".to_owned());
+    assert_eq!(decide(&obs, 5).status.failures, 1);
+}
+
+#[test]
+fn a_refused_key_gives_way_to_a_rotation_that_was_asked_for_after_it() {
+    let given_up = |asked: i64| {
+        let mut obs = settled();
+        status(&mut obs).pending = Some(pending("n2", 2, at(40)));
+        status(&mut obs).keys.push(key("k2", KeyPhase::Pending, 2));
+        obs.staged = vec![staged("k2", "n2", 2)];
+        obs.requests.rotate_at = Some(at(asked));
+        decide(&obs, 50).rule == "8b"
+    };
+    assert_eq!([given_up(39), given_up(40), given_up(41)], [false, false, true]);
+}
+
+#[test]
+fn one_proof_does_not_make_up_for_a_refusal() {
+    let mut obs = publishing();
+    status(&mut obs).keys.push(key("k2", KeyPhase::Pending, 2));
+    obs.proof = Some(Proof::Accepted { times: 2 });
+    assert!(matches!(decide(&obs, 3605).next, Next::Need(Need::Proof { times: 3, .. })));
+    obs.proof = Some(Proof::Accepted { times: 3 });
+    assert!(matches!(decide(&obs, 3605).next, Next::Act(Step::Publish(_))));
+}
+
+#[test]
+fn absence_counts_only_past_the_lag_of_lists() {
+    let mut obs = publishing();
+    obs.proof = Some(Proof::Refused { message: "no".to_owned() });
+    obs.keys = Some(listed(&["k1"], at(600)));
+    assert_eq!(decide(&obs, 3605).rule, "8c");
+    obs.keys = Some(listed(&["k1"], at(601)));
+    assert_eq!(decide(&obs, 3605).rule, "8b");
+}
+
+#[test]
+fn the_answer_of_an_upload_is_remembered_by_attempt_and_pair() {
+    let found = |change: &dyn Fn(&mut LedgerKey)| {
+        let mut obs = settled();
+        let mut open = PendingAttempt { public_key_sha256: Some(sha("pair")), ..pending("n2", 2, at(0)) };
+        open.attempt = 2;
+        status(&mut obs).pending = Some(open);
+        let mut noted = LedgerKey { public_key_sha256: Some(sha("pair")), ..key("k2", KeyPhase::Pending, 2) };
+        change(&mut noted);
+        status(&mut obs).keys.push(noted);
+        let pair = Staged { key_id: None, ..staged("pair", "n2", 2) };
+        obs.staged_key(&pair).map(|k| k.id)
+    };
+    assert_eq!(found(&|_| {}).as_deref(), Some("k2"));
+    assert_eq!(found(&|k| k.attempt = 3), None);
+    assert_eq!(found(&|k| k.public_key_sha256 = Some(sha("other"))), None);
+    assert_eq!(found(&|k| k.phase = KeyPhase::Overlap), None);
+}
+
+/// An object that is being deleted, with its keys `k1` (active) and `k0`.
+fn going() -> Observation {
+    let mut obs = overdue();
+    obs.deleting = true;
+    obs
+}
+
+#[test]
+fn a_retained_secret_keeps_the_key_that_it_publishes() {
+    let ended = |change: &dyn Fn(&mut Observation)| {
+        let mut obs = going();
+        obs.spec.secret.deletion_policy = DeletionPolicy::Retain;
+        change(&mut obs);
+        match decide(&obs, 50).next {
+            Next::Act(Step::DeleteKey { id }) => Some(id),
+            _ => None,
+        }
+    };
+    assert_eq!(ended(&|_| {}).as_deref(), Some("k0"), "and the other one goes");
+    let gone = |obs: &mut Observation| status(obs).keys.retain(|k| k.id == "k1");
+    assert_eq!(ended(&gone), None);
+    let edited = |obs: &mut Observation| {
+        gone(obs);
+        secret(obs).key_id = None;
+        secret(obs).credential = Credential::Missing;
+    };
+    assert_eq!(ended(&edited).as_deref(), Some("k1"), "it publishes nothing");
+    let by_content = |obs: &mut Observation| {
+        gone(obs);
+        secret(obs).key_id = None;
+    };
+    assert_eq!(ended(&by_content), None, "its content is the key's, whatever its mark says");
+    let kept = |obs: &mut Observation| {
+        edited(obs);
+        obs.spec.deletion_policy = DeletionPolicy::Retain;
+    };
+    assert_eq!(ended(&kept), None, "the active key is retained");
+    let old = |obs: &mut Observation| {
+        obs.spec.deletion_policy = DeletionPolicy::Retain;
+        status(obs).keys.retain(|k| k.id == "k0");
+    };
+    assert_eq!(ended(&old).as_deref(), Some("k0"), "an older one is not");
+}
+
+#[test]
+fn secrets_of_former_names_go_with_their_object() {
+    let planned = |change: &dyn Fn(&mut Observation)| {
+        let mut obs = going();
+        obs.spec.secret.deletion_policy = DeletionPolicy::Retain;
+        obs.former = vec![Former {
+            name: "old".to_owned(),
+            uid: "s-0".to_owned(),
+            resource_version: "3".to_owned(),
+            key_ids: vec!["k1".to_owned()],
+            held_by: None,
+        }];
+        status(&mut obs).former_secrets =
+            vec![FormerSecret { name: "old".to_owned(), uid: "s-0".to_owned(), delete_at: at(90_000) }];
+        change(&mut obs);
+        decide(&obs, 50)
+    };
+    let next = |change: &dyn Fn(&mut Observation)| planned(change).next;
+    assert!(matches!(next(&|_| {}), Next::Act(Step::DeleteFormer { .. })));
+    let bad = |obs: &mut Observation| {
+        secret(obs).key_id = Some("k0".to_owned());
+        status(obs).active_key_id = Some("k1".to_owned());
+    };
+    assert!(
+        !matches!(next(&bad), Next::Act(Step::DeleteFormer { .. })),
+        "the former one is what is retained"
+    );
+    let renamed = |obs: &mut Observation| {
+        obs.spec.secret.deletion_policy = DeletionPolicy::Delete;
+        obs.secret = Secret::Absent;
+        obs.former.clear();
+        obs.renamed_from = Some(Published { uid: "s-9".to_owned(), ..published("k1", 1) });
+        status(obs).former_secrets.clear();
+    };
+    let noted = planned(&renamed).status.former_secrets;
+    assert_eq!((noted.len(), noted[0].uid.as_str()), (1, "s-9"), "that of the name before is written down");
+    let known = |obs: &mut Observation| {
+        renamed(obs);
+        status(obs).former_secrets =
+            vec![FormerSecret { name: "billing".to_owned(), uid: "s-9".to_owned(), delete_at: at(50) }];
+    };
+    assert!(planned(&known).status.former_secrets.is_empty(), "it is gone, and forgotten");
+}
+
+#[test]
+fn what_an_audit_finds_is_told_once_and_mended() {
+    let audited = |phase, disabled, change: &dyn Fn(&mut LedgerKey)| {
+        let mut obs = settled();
+        let mut old = key("k0", phase, 0);
+        (old.disable_at, old.delete_at, old.published_at) =
+            (Some(at(90_000)), Some(at(90_000)), Some(at(-9000)));
+        change(&mut old);
+        status(&mut obs).keys[0].published_at = Some(at(-9000));
+        if phase == KeyPhase::Active {
+            status(&mut obs).keys[0].seen = old.seen;
+        } else {
+            status(&mut obs).keys.push(old);
+        }
+        obs.keys = Some(listed(&["k1", "k0"], at(50)));
+        if disabled {
+            list_disabled(&mut obs, if phase == KeyPhase::Active { "k1" } else { "k0" });
+        }
+        obs.looked_at = at(-90_000);
+        decide(&obs, 50).events.iter().map(|e| e.reason).collect::<Vec<_>>()
+    };
+    let none = |_: &mut LedgerKey| {};
+    assert_eq!(audited(KeyPhase::Active, true, &none), [Reason::KeyEndedByOthers]);
+    assert_eq!(audited(KeyPhase::Active, false, &none), []);
+    assert_eq!(audited(KeyPhase::Overlap, true, &none), [Reason::KeyEndedByOthers]);
+    assert_eq!(audited(KeyPhase::Overlap, false, &none), []);
+    let ended = |since: i64| move |k: &mut LedgerKey| k.disabled_at = Some(at(since));
+    assert_eq!(audited(KeyPhase::Disabled, false, &ended(-9000)), [Reason::KeyEnabledByOthers]);
+    assert_eq!(audited(KeyPhase::Disabled, false, &ended(40)), [], "a list may be older than the ending");
+    assert_eq!(audited(KeyPhase::Disabled, true, &ended(-9000)), []);
+    let told = |k: &mut LedgerKey| {
+        ended(-9000)(k);
+        k.seen = Some(KeySeen::Enabled);
+    };
+    assert_eq!(audited(KeyPhase::Disabled, false, &told), [], "once");
+}
+
+#[test]
+fn what_a_backend_says_of_a_disabled_key_is_kept_unless_we_disabled_it() {
+    let shown = |phase: KeyPhase, seen| {
+        let mut obs = settled();
+        status(&mut obs).keys[0].published_at = Some(at(-9000));
+        let mut old = LedgerKey { disabled_at: Some(at(-9000)), ..key("k0", phase, 0) };
+        (old.disable_at, old.delete_at) = (Some(at(90_000)), Some(at(90_000)));
+        if phase != KeyPhase::Active {
+            status(&mut obs).keys.push(old);
+        }
+        let id = if phase == KeyPhase::Active { "k1" } else { "k0" };
+        ledger::find_mut(status(&mut obs), id).unwrap().seen = seen;
+        obs.keys = Some(listed(&["k1", "k0"], at(50)));
+        list_disabled(&mut obs, id);
+        if let Some(KeyList::Listed { keys, .. }) = &mut obs.keys {
+            keys.iter_mut().for_each(|k| k.disable_reason = Some("EXPOSED".to_owned()));
+        }
+        let (timing, now) = (timing(), at(50));
+        let schedule = Schedule::parse(&obs.spec.rotation.clone().unwrap(), now).unwrap();
+        let status = obs.status.clone().unwrap();
+        let table = Table { obs: &obs, now, exact: now, timing: &timing };
+        let found = table.compared(&status, &schedule, obs.keys.as_ref().unwrap());
+        let (after, events) = found.unwrap_or((status, Vec::new()));
+        (ledger::find(&after, id).unwrap().disable_reason.clone(), events.len())
+    };
+    let exposed = || Some("EXPOSED".to_owned());
+    assert_eq!(shown(KeyPhase::Active, None), (exposed(), 1));
+    assert_eq!(shown(KeyPhase::Active, Some(KeySeen::Disabled)), (exposed(), 0), "told once");
+    assert_eq!(shown(KeyPhase::Overlap, None), (exposed(), 1));
+    assert_eq!(shown(KeyPhase::Disabled, None), (None, 0));
+}
