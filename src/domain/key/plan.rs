@@ -216,6 +216,6 @@ impl Table<'_> {
         let message =
             format!("Key {id} stays enabled until every workload has read the new one: {unfinished}");
         story::rollout(self.obs, &mut status, &message, self.now);
-        Plan { status, requeue: waiting.requeue.min(self.timing.settle), ..waiting.clone() }
+        Plan { status, ..waiting.clone() }
     }
 }

@@ -247,7 +247,7 @@ pub fn told(obs: &Observation, plan: Plan) -> Plan {
         keys.any(|k| k.origin == origin && ledger::find(&before, &k.id).is_none())
     };
     let heard = match (&plan.next, plan.rule) {
-        (Next::Act(Step::DisableKey { .. }), _) => has(Reason::KeyDisabled) || has(Reason::KeyDeleted),
+        (Next::Act(Step::DisableKey { .. }), _) => has(Reason::KeyDisabled),
         (Next::Act(Step::DeleteKey { .. }), _) => has(Reason::KeyDeleted),
         (Next::Act(Step::EnableKey { .. }), _) => has(Reason::KeyEnabled),
         (Next::Act(Step::Restart { .. }), _) => has(Reason::WorkloadRestarted),

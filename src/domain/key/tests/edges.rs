@@ -11,7 +11,7 @@ use crate::api::v1alpha1::{
     Workload, WorkloadKind,
 };
 use crate::domain::Reason;
-use crate::domain::conditions::{READY, STALLED};
+use crate::domain::conditions::{READY, ROTATING, STALLED};
 use crate::domain::schedule::Schedule;
 
 fn at_table<T>(
@@ -156,10 +156,10 @@ fn clocks_may_differ_by_as_much_as_is_said() {
     let mut usable = account();
     usable.clock_skew = Some(Duration::from_secs(300));
     obs.account = AccountView::Usable(usable.clone());
-    assert_eq!(reason(&decide(&obs, 50), READY), "KeyPublished");
+    assert_eq!(reason(&decide(&obs, 50), ROTATING), "");
     usable.clock_skew = Some(Duration::from_secs(301));
     obs.account = AccountView::Usable(usable);
-    assert_eq!(reason(&decide(&obs, 50), crate::domain::conditions::ROTATING), "ClockSkew");
+    assert_eq!(reason(&decide(&obs, 50), ROTATING), "ClockSkew");
 }
 
 #[test]

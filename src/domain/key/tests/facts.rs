@@ -725,3 +725,18 @@ fn what_a_backend_says_of_a_disabled_key_is_kept_unless_we_disabled_it() {
     assert_eq!(shown(KeyPhase::Overlap, None), (exposed(), 1));
     assert_eq!(shown(KeyPhase::Disabled, None), (None, 0));
 }
+
+/// Before a key is made for one that was ended, the list shows it at work again, and another one ended.
+#[test]
+fn what_the_list_of_an_attempt_shows_is_told_too() {
+    let mut obs = settled();
+    let mut old = key("k0", KeyPhase::Overlap, 0);
+    old.disable_at = Some(at(90_000));
+    status(&mut obs).keys.push(old);
+    status(&mut obs).keys[0].seen = Some(KeySeen::Disabled);
+    gates_open(&mut obs, 50);
+    list_disabled(&mut obs, "k0");
+    let plan = decide(&obs, 50);
+    assert_eq!((plan.rule, plan.status.keys[0].seen, plan.status.pending), ("10", None, None));
+    assert_eq!(plan.events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::KeyEndedByOthers]);
+}

@@ -130,21 +130,26 @@ fn rollouts() -> Vec<Flow> {
                     .boxed_local()
                 },
                 |_| {},
-                |world| {
-                    let keys = status(world, "keys").as_array().cloned().unwrap_or_default();
-                    let ended = keys.iter().all(|key| key["phase"] != "Overlap");
-                    world.is_ready(KEY) && rotations(world) == 1 && alive(world) == 1 && ended
-                },
+                |world| world.is_ready(KEY) && rotations(world) == 1 && is_renewed(world),
                 3 * 60,
             )
-            .later(minutes(after), |world| {
-                let renewed = json!({ "status": {
-                    "observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
-                } });
-                assert_eq!(world.patch_status("Deployment", WORKLOAD, renewed), 200);
-            })
+            .later(minutes(after), |world| renew(world, 2))
         })
         .into()
+}
+
+/// No older key is in its overlap any more.
+fn is_renewed(world: &World) -> bool {
+    let keys = status(world, "keys").as_array().cloned().unwrap_or_default();
+    alive(world) == 1 && keys.iter().all(|key| key["phase"] != "Overlap")
+}
+
+/// The workload has come up as its template says.
+fn renew(world: &mut World, generation: u32) {
+    let renewed = json!({ "status": {
+        "observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
+    } });
+    assert_eq!(world.patch_status("Deployment", WORKLOAD, renewed), 200);
 }
 
 /// By annotation.
@@ -215,6 +220,28 @@ fn requests() -> Vec<Flow> {
             carried_out,
             30,
         ),
+        // The overlap is over, and the old key waits for the workload: the key in use is looked at all the same.
+        Flow::new(
+            "ended-in-stuck-rollout",
+            |setup| {
+                async {
+                    let mut world = with_workload(setup).await;
+                    world.run_for(minutes(24 * 60 + 100), &mut Calm).await;
+                    world
+                }
+                .boxed_local()
+            },
+            |world| {
+                let active = status(world, "activeKeyId").as_str().unwrap_or_default().to_owned();
+                world.person("disables the active key at the backend", |_, iam, _| {
+                    let key = iam.keys.get_mut(&active).expect("it is there");
+                    (key.disabled, key.ended_by_person) = (true, true);
+                });
+            },
+            |world| super::is_good(world) && rotations(world) == 2 && is_renewed(world),
+            3 * 60,
+        )
+        .later(minutes(80), |world| renew(world, 3)),
     ]
 }
 

@@ -99,6 +99,8 @@ pub fn of(flow: &str) -> Option<Budget> {
         "revoke-in-rotation" => ROTATE.and(REVOKE),
         // The restart, and that it is owed no more.
         "revoke-in-stuck-rollout" => REVOKE.writes(2),
+        // What was seen; a restart, and what the old key waits for now; the end of the first key.
+        "ended-in-stuck-rollout" => ROTATE.writes(3).and(END).lists(2),
         // The former name, the new Secret, its record; the former Secret's end, recorded.
         "rename" => only(5, 0).lists(2),
         // The previous credential leaves the Secret first.
