@@ -103,6 +103,7 @@ fn a_revoked_key_ends_only_where_nothing_publishes_it() {
     assert_eq!(ends(&obs), None, "as long as the one of today is revoked, too, it is all there is");
     status(&mut obs).keys[0].minted_at = Some(at(45));
     obs.secret = Secret::Absent;
+    obs.renamed_from = Some(published("k1", 1));
     assert_eq!(ends(&obs), None, "nor while there is none");
     let mut obs = revoking();
     obs.former = vec![former(&["k1"])];
@@ -154,7 +155,7 @@ fn clocks_may_differ_by_as_much_as_is_said() {
     );
     let mut obs = settled();
     let mut usable = account();
-    usable.clock_skew = Some(Duration::from_secs(300));
+    usable.clock_skew = Some(Duration::from_mins(5));
     obs.account = AccountView::Usable(usable.clone());
     assert_eq!(reason(&decide(&obs, 50), ROTATING), "");
     usable.clock_skew = Some(Duration::from_secs(301));
@@ -309,7 +310,7 @@ fn a_secret_of_a_former_name_goes_when_it_is_over_and_the_new_one_is_good() {
         status(&mut obs).former_secrets =
             vec![FormerSecret { name: "old".to_owned(), uid: "s-0".to_owned(), delete_at: at(50) }];
         change(&mut obs);
-        at_table(&obs, 50, |t, s, schedule| t.end_former(s, schedule)).map(|plan| plan.next)
+        at_table(&obs, 50, |table, status, schedule| Some(table.end_former(status, schedule)?.next))
     };
     assert!(matches!(former(&|_| {}), Some(Next::Act(Step::DeleteFormer { .. }))));
     assert_eq!(former(&|obs| status(obs).former_secrets[0].delete_at = at(51)), None);
@@ -320,4 +321,27 @@ fn a_secret_of_a_former_name_goes_when_it_is_over_and_the_new_one_is_good() {
         obs.renamed_from = Some(published("k1", 1));
     };
     assert_eq!(former(&renamed), None, "the new one is not there");
+}
+
+#[test]
+fn what_comes_at_this_very_second_wakes_nobody_again() {
+    let audit = crate::domain::schedule::audit_wait(&timing(), "1b4e28ba");
+    let wakes = |change: &dyn Fn(&mut Observation)| {
+        let mut obs = settled();
+        obs.spec.rotation.as_mut().unwrap().every = None;
+        status(&mut obs).next_rotation_time = None;
+        obs.looked_at = at(100);
+        change(&mut obs);
+        at_table(&obs, 100, |table, status, schedule| table.requeue(status, schedule))
+    };
+    assert_eq!(wakes(&|_| {}), audit);
+    let expires = |at| move |obs: &mut Observation| status(obs).keys[0].expires_at = Some(at);
+    assert_eq!(wakes(&expires(at(400))), Duration::from_mins(5));
+    assert_eq!((wakes(&expires(at(100))), wakes(&expires(at(99)))), (audit, audit), "it is over");
+    let lost_at =
+        |from: i64| move |obs: &mut Observation| status(obs).lost = vec![lost("n9", 9, at(from), true)];
+    assert_eq!(wakes(&lost_at(-19)), Duration::from_secs(1), "the first look");
+    assert!(wakes(&lost_at(-20)) > Duration::from_mins(40), "that was now");
+    let asked = |at| move |obs: &mut Observation| obs.requests.rotate_at = Some(at);
+    assert_eq!((wakes(&asked(at(101))), wakes(&asked(at(100)))), (Duration::from_secs(1), audit));
 }

@@ -49,6 +49,7 @@ fn a_secret_remembers_all_keys_but_its_own_and_those_that_were_never_published()
     let mut obs = publishing();
     status(&mut obs).keys.push(key("k0", KeyPhase::Disabled, 0));
     status(&mut obs).keys.push(key("k2", KeyPhase::Pending, 2));
+    status(&mut obs).keys.push(key("k9", KeyPhase::Pending, 9));
     obs.proof = Some(Proof::Accepted { times: 3 });
     assert_eq!(ids(&publication(&obs, 3605).ledger), ["k1", "k0"]);
 }
@@ -161,6 +162,12 @@ fn a_key_that_only_the_secret_names_is_shown_once() {
     assert_eq!((shown.rule, suspects), ("7", vec!["k8", "k7"]));
     obs.status = Some(shown.status);
     assert_ne!(decide(&obs, 50).rule, "7");
+    let disowned = |id: &str| {
+        let mut obs = named_only();
+        obs.requests.disown = vec![id.to_owned()];
+        decide(&obs, 50).rule != "7"
+    };
+    assert!(disowned("k7") && !disowned("k8"));
 }
 
 #[test]
@@ -204,6 +211,12 @@ fn a_key_whose_staging_secret_is_gone_settles_its_attempt_once_it_is_proved() {
     assert_eq!(decide(&obs, 50).status.pending, None, "the ledger knows it as that of the attempt");
     status(&mut obs).keys[1].attempt = 3;
     assert!(decide(&obs, 50).status.pending.is_some(), "and here as that of another");
+    for staged in [staged("k2", "n9", 9), staged("k5", "n2", 2)] {
+        let mut obs = published_by_its_attempt();
+        secret(&mut obs).published_at = Some(at(5));
+        obs.staged = vec![staged];
+        assert!(decide(&obs, 50).status.pending.is_some(), "staged by another attempt, or another key");
+    }
 }
 
 #[test]
@@ -307,22 +320,22 @@ fn losing(seen: &[&str]) -> Observation {
     obs
 }
 
-fn owned(plan: &Option<Plan>, id: &str) -> Option<LedgerKey> {
-    plan.as_ref().and_then(|plan| ledger::find(&plan.status, id).cloned())
+fn owned(plan: Option<&Plan>, id: &str) -> Option<LedgerKey> {
+    plan.and_then(|plan| ledger::find(&plan.status, id).cloned())
 }
 
 #[test]
 fn a_lost_key_is_ours_where_nobody_else_can_have_made_it() {
     let found = settle(&losing(&["k9"]), 600, &alone());
-    let key = owned(&found, "k9").unwrap();
+    let key = owned(found.as_ref(), "k9").unwrap();
     assert_eq!((key.origin, key.attempt, key.disable_at), (KeyOrigin::Orphan, 2, Some(at(600 + 600))));
     let mut deleting = losing(&["k9"]);
     deleting.deleting = true;
-    let key = owned(&settle(&deleting, 600, &alone()), "k9").unwrap();
+    let key = owned(settle(&deleting, 600, &alone()).as_ref(), "k9").unwrap();
     assert_eq!(key.disable_at, Some(at(600)), "nobody is to use it any more");
     let mut revoked = losing(&["k9"]);
     status(&mut revoked).handled.revoke_at = Some(at(100));
-    assert_eq!(owned(&settle(&revoked, 600, &alone()), "k9").unwrap().disable_at, Some(at(600)));
+    assert_eq!(owned(settle(&revoked, 600, &alone()).as_ref(), "k9").unwrap().disable_at, Some(at(600)));
     let mut suspected = losing(&["k9"]);
     status(&mut suspected).suspects = vec![suspect("k9"), suspect("k1")];
     let plan = settle(&suspected, 600, &alone()).unwrap();
@@ -335,7 +348,10 @@ fn to_each_attempt_its_own_key() {
     status(&mut obs).lost = vec![lost("n2", 2, at(0), true), lost("n3", 3, at(0), true)];
     obs.siblings = Some(Siblings { fenced_attempts: 2, ..Siblings::default() });
     let plan = settle(&obs, 600, &alone());
-    assert_eq!((owned(&plan, "k8").unwrap().attempt, owned(&plan, "k9").unwrap().attempt), (2, 3));
+    assert_eq!(
+        (owned(plan.as_ref(), "k8").unwrap().attempt, owned(plan.as_ref(), "k9").unwrap().attempt),
+        (2, 3)
+    );
 }
 
 #[test]
@@ -345,7 +361,7 @@ fn what_may_be_somebody_elses_waits_or_is_suspected() {
         change(&mut obs);
         let plan = settle(&obs, seconds, &alone());
         let suspected = plan.as_ref().is_some_and(|p| p.status.suspects.iter().any(|s| s.id == "k9"));
-        (owned(&plan, "k9").is_some(), suspected)
+        (owned(plan.as_ref(), "k9").is_some(), suspected)
     };
     let over = 3610 + 600;
     assert_eq!(decided(&|_| {}, 600), (true, false));
@@ -428,12 +444,12 @@ fn a_key_that_its_backend_names_closes_its_window_once_it_is_fenced() {
 fn a_key_that_is_staged_or_published_is_no_orphan() {
     let mut obs = losing(&["k9"]);
     obs.staged = vec![staged("k9", "n2", 2)];
-    assert_eq!(owned(&settle(&obs, 600, &alone()), "k9"), None);
+    assert_eq!(owned(settle(&obs, 600, &alone()).as_ref(), "k9"), None);
     obs.staged = vec![staged("k8", "n2", 2)];
-    assert!(owned(&settle(&obs, 600, &alone()), "k9").is_some());
+    assert!(owned(settle(&obs, 600, &alone()).as_ref(), "k9").is_some());
     obs.staged.clear();
     secret(&mut obs).key_id = Some("k9".to_owned());
-    assert_eq!(owned(&settle(&obs, 600, &alone()), "k9"), None);
+    assert_eq!(owned(settle(&obs, 600, &alone()).as_ref(), "k9"), None);
 }
 
 #[test]
@@ -448,7 +464,7 @@ fn an_uploaded_key_is_known_by_its_public_half_but_for_those_that_were_there() {
         }
         let plan = settle(&obs, 600, &account());
         let windows = plan.as_ref().map(|plan| plan.status.lost.len());
-        owned(&plan, "k9").map(|_| windows)
+        owned(plan.as_ref(), "k9").map(|_| windows)
     };
     assert_eq!(found(&[]), Some(Some(1)), "it may surface a second time");
     assert_eq!(found(&["k9"]), None);
@@ -709,7 +725,9 @@ fn what_a_backend_says_of_a_disabled_key_is_kept_unless_we_disabled_it() {
         obs.keys = Some(listed(&["k1", "k0"], at(50)));
         list_disabled(&mut obs, id);
         if let Some(KeyList::Listed { keys, .. }) = &mut obs.keys {
-            keys.iter_mut().for_each(|k| k.disable_reason = Some("EXPOSED".to_owned()));
+            for key in keys {
+                key.disable_reason = Some("EXPOSED".to_owned());
+            }
         }
         let (timing, now) = (timing(), at(50));
         let schedule = Schedule::parse(&obs.spec.rotation.clone().unwrap(), now).unwrap();
