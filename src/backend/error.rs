@@ -101,6 +101,16 @@ impl BackendError {
         }
     }
 
+    /// Whether somebody else changed the same thing first: reading it again is all it takes.
+    pub fn lost_race(&self) -> bool {
+        let canonical = match self {
+            Self::Call { source, .. } => source.status().map(|status| status.code.name()),
+            Self::Answer { canonical, .. } => canonical.as_deref(),
+            _ => None,
+        };
+        canonical == Some("ABORTED")
+    }
+
     /// The same for decisions and people.
     pub fn trouble(&self) -> Trouble {
         let mut message = self.to_string();

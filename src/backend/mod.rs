@@ -19,7 +19,7 @@ pub use google::{Endpoints, GoogleCloud, GoogleLogin};
 pub use throttle::{Rate, Throttle};
 
 use crate::credential::{GoogleFileFields, SecretBytes};
-use crate::domain::account::Account;
+use crate::domain::account::{Account, Membership, PolicyChange};
 use crate::domain::key::ListedKey;
 
 /// What a backend is and can do. Never changes while a login is in use.
@@ -155,6 +155,22 @@ pub trait IamBackend: Send + Sync {
 
     /// Deletes an account.
     async fn delete_account(&self, unique_id: &str) -> Result<(), BackendError>;
+
+    /// What the policy of a resource says of an account.
+    async fn view_policy(
+        &self,
+        resource: &str,
+        email: &str,
+        unique_id: &str,
+    ) -> Result<Membership, BackendError>;
+
+    /// Reads a policy, changes it if it must be, and tells what it then says. None: `still` did not hold any more when it was to
+    /// be written. An answer of 409 (`ABORTED`) means that somebody else was faster.
+    async fn change_policy(
+        &self,
+        change: &PolicyChange,
+        still: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Membership>, BackendError>;
 
     /// Lists the keys of an account.
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError>;

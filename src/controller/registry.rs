@@ -175,6 +175,8 @@ impl Connector for NetworkConnector {
 pub struct Registry {
     connector: Arc<dyn Connector>,
     logins: Mutex<HashMap<BackendId, Arc<Login>>>,
+    /// Who changes policies of a project, one at a time.
+    policy_writers: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Namespace of the login Secrets of cluster-wide backends.
     cluster_resource_namespace: String,
     /// Address of the embedded server for namespaced backends.
@@ -188,7 +190,19 @@ impl Registry {
         cluster_resource_namespace: String,
         embedded_endpoint: Option<String>,
     ) -> Self {
-        Self { connector, logins: Mutex::new(HashMap::new()), cluster_resource_namespace, embedded_endpoint }
+        Self {
+            connector,
+            logins: Mutex::new(HashMap::new()),
+            policy_writers: Mutex::new(HashMap::new()),
+            cluster_resource_namespace,
+            embedded_endpoint,
+        }
+    }
+
+    /// To be held while a policy of a project is read and written: two writers of our own would only refuse each other.
+    pub fn policy_writer(&self, project: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut writers = self.policy_writers.lock().unwrap_or_else(PoisonError::into_inner);
+        writers.entry(project.to_owned()).or_default().clone()
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<BackendId, Arc<Login>>> {

@@ -35,6 +35,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// Present while others have an account that would else be ours alone.
 pub const ACCOUNT_SHARED: &str = "AccountShared";
+/// Whether the account has the roles of its spec; absent where there are none.
+pub const ROLES_BOUND: &str = "RolesBound";
 /// True while a key is being replaced, False with a reason while its replacement cannot go on.
 pub const ROTATING: &str = "Rotating";
 /// Whether the Secret holds the active key.
@@ -66,6 +68,15 @@ impl<'a> Conditions<'a> {
     /// Rewrites `list` for an object of this generation.
     pub fn of(list: &'a mut Vec<Condition>, generation: Option<i64>, now: Timestamp) -> Self {
         Self { list, generation, now }
+    }
+
+    /// Where `on` is False, the other one is, too, for the same reason.
+    pub fn follow(&mut self, type_: &str, on: &str) -> &mut Self {
+        let fails = self.list.iter().find(|c| c.type_ == on && c.status == Is::False.as_str()).cloned();
+        if let Some((condition, reason)) = fails.and_then(|c| Reason::parse(&c.reason).map(|r| (c, r))) {
+            self.set(type_, Is::False, reason, condition.message);
+        }
+        self
     }
 
     /// Sets a condition; its transition time moves only when its status does.

@@ -66,6 +66,10 @@ reasons! {
     AccountAdopted Good,
     /// An account was changed at the backend to what the spec says.
     AccountUpdated Good,
+    /// The account has the roles of its spec.
+    RolesBound Good,
+    /// The roles of the spec are being bound.
+    RolesPending Progress,
     /// An account was deleted at the backend.
     AccountDeleted Good,
     /// A key was disabled at the end of its overlap.
@@ -167,6 +171,10 @@ reasons! {
     AdoptionNotAllowed Failure,
     /// The account id does not match the backend's `tenants.accountIdPattern`.
     AccountIdNotAllowed Failure,
+    /// The backend's `tenants.roles` does not let namespaces ask for this role.
+    RoleNotAllowed Failure,
+    /// A role is asked for on something that this backend's accounts get no roles on.
+    ResourceNotAllowed Failure,
     /// The backend that the spec names does not exist, or is being deleted.
     BackendNotFound Failure,
     /// The backend's login now belongs to another project than the account. Put the old login back, or let the

@@ -347,6 +347,12 @@ pub struct Tenants {
     /// Whether accounts that are already at the backend may be adopted. Default: false.
     #[serde(default)]
     pub adoption: bool,
+
+    /// Roles that namespaces may ask for on the project; a star at the end stands for anything, as in
+    /// `roles/earthengine.*`. Who may create a `ServiceAccount` then has these roles. Empty (default): none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200), inner(length(min = 1, max = 256)))]
+    pub roles: Vec<String>,
 }
 
 /// What is known about a backend.

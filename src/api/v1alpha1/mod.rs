@@ -5,6 +5,7 @@ mod duration;
 mod key_spec;
 mod key_status;
 pub mod meta;
+mod roles;
 mod service_account;
 
 pub use backend::{
@@ -21,6 +22,7 @@ pub use key_status::{
     FormerSecret, Handled, KeyOrigin, KeyPhase, KeyReason, KeySeen, LedgerKey, LostAttempt, PendingAttempt,
     ServiceAccountKeyStatus, SuspectKey,
 };
+pub use roles::{BoundRole, RoleBinding, RoleCondition};
 pub use service_account::{
     AccountDeletionPolicy, AccountKeys, AccountOrigin, AdoptionPolicy, BackendKind, BackendRef,
     ServiceAccount, ServiceAccountSpec, ServiceAccountStatus, UnmanagedKey, UnmanagedKeys,

@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::roles::{BoundRole, RoleBinding};
+
 /// A service account at an IAM backend.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -75,6 +77,13 @@ pub struct ServiceAccountSpec {
     /// account that other `ServiceAccount` objects have, too. Default: `Report`.
     #[serde(default)]
     pub unmanaged_keys: UnmanagedKeys,
+
+    /// Roles that the account shall have. They are bound once the account is there, mended once an hour, and taken back when
+    /// they are no longer listed, or when the account is deleted with this object. Other members of the same bindings are left
+    /// alone. A role that the account had before is this object's once it is listed. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub roles: Vec<RoleBinding>,
 }
 
 /// What to do about keys that no object owns.
@@ -237,6 +246,14 @@ pub struct ServiceAccountStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub unmanaged_keys: Vec<UnmanagedKey>,
 
+    /// Roles that this object bound or is about to bind: nothing else is ever taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bound_roles: Vec<BoundRole>,
+
+    /// Until when a policy may not show the last change of a role: its answer may have been lost, and reads lag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles_settle_at: Option<jiff::Timestamp>,
+
     /// When this object created the account at the backend, or began to; reads may lag behind for minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<jiff::Timestamp>,
@@ -250,7 +267,7 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<jiff::Timestamp>,
 
-    /// `Ready`: the account is at the backend as the spec says. `Reconciling`, `Stalled` and `AccountShared` (others have
+    /// `Ready`: the account is at the backend as the spec says, with its roles (`RolesBound`). `Reconciling`, `Stalled` and `AccountShared` (others have
     /// the account, too, and it would be ours alone else): only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -7,6 +7,7 @@ mod keys;
 mod list;
 mod login;
 mod permissions;
+mod policies;
 mod token;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use google_cloud_auth::credentials::Credentials;
 use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_iam_admin_v1::client::Iam;
+use google_cloud_resourcemanager_v3::client::Projects;
 use jiff::Timestamp;
 
 pub use self::login::GoogleLogin;
@@ -25,7 +27,7 @@ use super::{
     UploadedKey,
 };
 use crate::credential::{GoogleFileFields, SecretBytes};
-use crate::domain::account::Account;
+use crate::domain::account::{Account, Membership, PolicyChange};
 
 /// Keys that fit on an account (documented).
 pub(super) const KEY_LIMIT: u32 = 10;
@@ -81,6 +83,7 @@ impl Endpoints {
 /// A login at a server that speaks Google's IAM v1.
 pub(super) struct Google {
     iam: Iam,
+    projects: Projects,
     http: reqwest::Client,
     credentials: Credentials,
     endpoints: Endpoints,
@@ -139,6 +142,13 @@ impl Google {
             .build()
             .await
             .map_err(|e| failed(e.into()))?;
+        let projects = Projects::builder()
+            .with_endpoint(endpoints.resource_manager.clone())
+            .with_credentials(credentials.clone())
+            .with_retry_policy(NeverRetry)
+            .build()
+            .await
+            .map_err(|e| failed(e.into()))?;
         let http = reqwest::Client::builder()
             .timeout(call_timeout)
             .redirect(reqwest::redirect::Policy::none())
@@ -146,7 +156,17 @@ impl Google {
             .user_agent(concat!("keywheel/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| failed(e.into()))?;
-        Ok(Self { iam, http, credentials, endpoints, facts, file, tells_permissions: false, call_timeout })
+        Ok(Self {
+            iam,
+            projects,
+            http,
+            credentials,
+            endpoints,
+            facts,
+            file,
+            tells_permissions: false,
+            call_timeout,
+        })
     }
 
     /// The account's resource name. Never with the `-` wildcard: it turns a 404 into a 403.
@@ -219,6 +239,23 @@ impl IamBackend for Google {
 
     async fn delete_account(&self, unique_id: &str) -> Result<(), BackendError> {
         self.delete(unique_id).await
+    }
+
+    async fn view_policy(
+        &self,
+        resource: &str,
+        email: &str,
+        unique_id: &str,
+    ) -> Result<Membership, BackendError> {
+        self.membership(resource, email, unique_id).await
+    }
+
+    async fn change_policy(
+        &self,
+        change: &PolicyChange,
+        still: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Membership>, BackendError> {
+        self.rebind(change, still).await
     }
 
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {

@@ -2,6 +2,7 @@
 
 mod sharers;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -23,13 +24,17 @@ use crate::api::v1alpha1::{
 };
 use crate::backend::{Description, NewAccount};
 use crate::domain::account::{
-    Account, Census, Grants, Leftover, Next, Observation, Plan, Step, account_id, plan,
+    Account, Census, Grants, Leftover, Next, Observation, Plan, PolicyView, Step, account_id, plan,
 };
 use crate::domain::schedule::between;
 use crate::domain::{Class, Reason, Trouble, conditions, names};
 
-/// Steps that one reconcile takes at most: finalizer, create, describe, disable, delete and their looks.
-const PASSES: usize = 12;
+/// Steps that one reconcile takes at most: finalizer, create, describe, disable, a policy each, delete and their looks.
+const PASSES: usize = 32;
+
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+/// A policy is read before it is written.
+const READ_AND_WRITE: NonZeroU32 = ONE.saturating_add(1);
 
 /// Reconciles one account.
 pub async fn reconcile(
@@ -49,6 +54,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
     let api = ctx.io.namespaced::<ServiceAccount>(&namespace);
     let mut learned = Learned::default();
     let mut ended_keys = Vec::new();
+    let mut seen = Vec::new();
     for _ in 0..PASSES {
         let pass = Pass::begin(ctx)?;
         let Some(current) = ctx.io.get(&api, &object.name_any()).await? else {
@@ -56,9 +62,10 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
         };
         let (login, mut observation) = observe(ctx, &current, std::mem::take(&mut learned)).await?;
         observation.ended_keys.clone_from(&ended_keys);
-        let decided = decide(ctx, &namespace, login.as_deref(), &mut observation).await?;
+        let decided = decide(ctx, &namespace, login.as_deref(), &mut seen, &mut observation).await?;
         match decided.next.clone() {
             Next::NeedAccount
+            | Next::NeedPolicies { .. }
             | Next::NeedSharers
             | Next::NeedKeys
             | Next::NeedLeftovers
@@ -71,7 +78,11 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
             }
             Next::Act(step) => {
                 learned = act(ctx, &api, &current, &pass, login.as_deref(), &step).await?;
-                if learned.refused.is_none() {
+                if let Some(answer) = learned.policy.take() {
+                    seen.retain(|view: &PolicyView| view.resource != answer.resource);
+                    seen.push(answer);
+                }
+                if learned.refused.is_none() && learned.bind_refused.is_none() {
                     if let Step::DeleteKey { key_id, .. } = &step {
                         ended_keys.push(key_id.clone());
                     }
@@ -91,6 +102,8 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
 struct Learned {
     refused: Option<Trouble>,
     account: Option<Account>,
+    policy: Option<PolicyView>,
+    bind_refused: Option<Trouble>,
     ended: bool,
 }
 
@@ -99,6 +112,7 @@ async fn decide(
     ctx: &Context,
     namespace: &str,
     login: Option<&Login>,
+    seen: &mut Vec<PolicyView>,
     observation: &mut Observation,
 ) -> Result<Plan, Error> {
     loop {
@@ -107,6 +121,9 @@ async fn decide(
             (Next::NeedAccount, Some(login)) if observation.account.is_none() => {
                 let found = login.read(namespace).await.find_account(account_id(observation)).await;
                 observation.account = Some(found.map_err(|e| e.trouble()));
+            }
+            (Next::NeedPolicies { resources }, Some(login)) if observation.policies.is_none() => {
+                observation.policies = Some(policies(login, namespace, resources, seen, observation).await);
             }
             (Next::NeedSharers, _) if observation.shared_with.is_none() => {
                 let Some(Ok(Some(account))) = &observation.account else { return Ok(decided) };
@@ -125,6 +142,32 @@ async fn decide(
             _ => return Ok(decided),
         }
     }
+}
+
+/// Each policy is read once in a reconcile; what was changed in it counts as it was answered: a read may still show what was
+/// before.
+async fn policies(
+    login: &Login,
+    namespace: &str,
+    resources: &[String],
+    seen: &mut Vec<PolicyView>,
+    observation: &Observation,
+) -> Vec<PolicyView> {
+    let status = &observation.status;
+    let known =
+        (status.email.as_deref().unwrap_or_default(), status.unique_id.as_deref().unwrap_or_default());
+    let (email, unique_id) = match &observation.account {
+        Some(Ok(Some(account))) => (account.email.as_str(), account.unique_id.as_str()),
+        _ => known,
+    };
+    for resource in resources {
+        if !seen.iter().any(|view| view.resource == *resource) {
+            let told = login.read(namespace).await.view_policy(resource, email, unique_id).await;
+            let told = told.map_err(|error| error.trouble());
+            seen.push(PolicyView { resource: resource.clone(), told, answers: None });
+        }
+    }
+    seen.iter().filter(|view| resources.contains(&view.resource)).cloned().collect()
 }
 
 async fn count(
@@ -186,6 +229,8 @@ async fn observe(
         leftovers: None,
         census_due,
         census: None,
+        policies: None,
+        bind_refused: learned.bind_refused,
         ended_keys: Vec::new(),
         ended: learned.ended,
         refused: learned.refused,
@@ -215,13 +260,17 @@ async fn observe(
                 None
             }
             _ => {
-                observation.backend = Ok(grants(&rules, &id, &namespace, account_id(&observation)));
+                let project = &login.facts().project;
+                observation.backend = Ok(grants(&rules, &id, &namespace, project, account_id(&observation)));
                 Some(login)
             }
         },
         Err(unusable) => match ctx.backends.last_good(&id).filter(|_| deleting) {
             Some(login) => {
-                observation.backend = Ok(Grants { adoption: false, account_id: Ok(()) });
+                let project = login.facts().project.clone();
+                let none = Some(Vec::new());
+                observation.backend =
+                    Ok(Grants { adoption: false, account_id: Ok(()), project, roles: none });
                 Some(login)
             }
             None if deleting && unusable.reason == Reason::LoginMissing => {
@@ -241,12 +290,16 @@ async fn observe(
     Ok((login, observation))
 }
 
-fn grants(rules: &Rules, id: &BackendId, namespace: &str, account_id: &str) -> Grants {
+fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, account_id: &str) -> Grants {
+    let project = project.to_owned();
     match (&rules.tenants, id.kind) {
-        (Some(tenants), BackendKind::ClusterIamBackend) => {
-            Grants { adoption: tenants.adoption, account_id: matches(tenants, namespace, account_id) }
-        }
-        _ => Grants { adoption: true, account_id: Ok(()) },
+        (Some(tenants), BackendKind::ClusterIamBackend) => Grants {
+            adoption: tenants.adoption,
+            account_id: matches(tenants, namespace, account_id),
+            project,
+            roles: Some(tenants.roles.clone()),
+        },
+        _ => Grants { adoption: true, account_id: Ok(()), project, roles: None },
     }
 }
 
@@ -280,10 +333,11 @@ async fn act(
 ) -> Result<Learned, Error> {
     let namespace = object.namespace().unwrap_or_default();
     // Once the namespace may send a request, if what was read is still young then.
-    let backend = async || {
+    let backend = async |requests: NonZeroU32| {
         let login = login.ok_or(Error::Missing { step: "account", what: "the backend" })?;
-        let backend = login.read(&namespace).await;
-        pass.may_send(ctx, "account").inspect_err(|_| login.give_back(&namespace))?;
+        let backend = login.turn(&namespace, requests).await;
+        let given_back = |_: &Error| (0..requests.get()).for_each(|_| login.give_back(&namespace));
+        pass.may_send(ctx, "account").inspect_err(given_back)?;
         Ok::<_, Error>(backend)
     };
     let outcome = match step {
@@ -306,26 +360,49 @@ async fn act(
                 description: description.clone(),
             };
             // One that is there already although it was read as absent shows whose it is at the next try.
-            match backend().await?.create_account(&new).await {
+            match backend(ONE).await?.create_account(&new).await {
                 Ok(account) => return Ok(Learned { account: Some(account), ..Learned::default() }),
                 Err(error) => Err(error),
             }
         }
         Step::Describe { unique_id, display_name, description } => {
             let to = Description { display_name: display_name.clone(), description: description.clone() };
-            backend().await?.describe_account(unique_id, &to).await
+            backend(ONE).await?.describe_account(unique_id, &to).await
         }
         Step::SetDisabled { unique_id, disabled } => {
-            backend().await?.set_account_disabled(unique_id, *disabled).await
+            backend(ONE).await?.set_account_disabled(unique_id, *disabled).await
         }
-        Step::DeleteKey { unique_id, key_id } => match backend().await?.delete_key(unique_id, key_id).await {
-            Err(error) if error.class() == Class::NotFound => Ok(()),
-            // An account that cannot clean up is as good as before.
-            Err(error) if object.meta().deletion_timestamp.is_none() => return Err(error.into()),
-            other => other,
-        },
+        Step::Bind(change) => {
+            let project = login.map(|login| login.facts().project.clone()).unwrap_or_default();
+            let writer = ctx.backends.policy_writer(&project);
+            let backend = backend(READ_AND_WRITE).await?;
+            let _alone = writer.lock().await;
+            let still = || pass.may_send(ctx, "account").is_ok();
+            match backend.change_policy(change, &still).await {
+                Ok(Some(told)) => {
+                    let (resource, answers) = (change.resource.clone(), Some(change.clone()));
+                    let view = PolicyView { resource, told: Ok(told), answers };
+                    return Ok(Learned { policy: Some(view), ..Learned::default() });
+                }
+                Ok(None) => return Err(Error::TooLate { step: "account" }),
+                // Somebody else was faster: the whole is done again.
+                Err(error) if error.lost_race() => return Err(error.into()),
+                Err(error) => {
+                    tracing::info!(%error, "a policy cannot be changed");
+                    return Ok(Learned { bind_refused: Some(error.trouble()), ..Learned::default() });
+                }
+            }
+        }
+        Step::DeleteKey { unique_id, key_id } => {
+            match backend(ONE).await?.delete_key(unique_id, key_id).await {
+                Err(error) if error.class() == Class::NotFound => Ok(()),
+                // An account that cannot clean up is as good as before.
+                Err(error) if object.meta().deletion_timestamp.is_none() => return Err(error.into()),
+                other => other,
+            }
+        }
         Step::DisableKey { unique_id, key_id } => {
-            backend().await?.disable_key(unique_id, key_id).await?;
+            backend(ONE).await?.disable_key(unique_id, key_id).await?;
             return Ok(Learned::default());
         }
         Step::Unstage { name, uid } => {
@@ -334,7 +411,7 @@ async fn act(
             ctx.first_seen.forget(uid);
             return Ok(Learned::default());
         }
-        Step::Delete { unique_id } => match backend().await?.delete_account(unique_id).await {
+        Step::Delete { unique_id } => match backend(ONE).await?.delete_account(unique_id).await {
             Err(error) if error.class() == Class::NotFound => Ok(()),
             other => other,
         },
@@ -344,7 +421,7 @@ async fn act(
         error.trouble()
     });
     let ended = refused.is_none() && matches!(step, Step::Delete { .. });
-    Ok(Learned { refused, account: None, ended })
+    Ok(Learned { refused, ended, ..Learned::default() })
 }
 
 async fn write_status(

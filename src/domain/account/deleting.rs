@@ -122,11 +122,15 @@ impl Table<'_> {
         let reachable = obs.backend.is_ok() && obs.refused.is_none() && obs.status.unique_id.is_some();
         match &obs.account {
             None if reachable => Plan { next: Next::NeedAccount, ..self.keep() },
-            Some(Ok(Some(account))) if reachable => {
-                self.unmarked(account).unwrap_or_else(|| self.act(Step::RemoveFinalizer))
-            }
+            Some(Ok(Some(account))) if reachable => self.left(account),
             _ => self.act(Step::RemoveFinalizer),
         }
+    }
+
+    /// An account that stays loses what its object bound and no longer wants, then our mark.
+    fn left(&self, account: &Account) -> Plan {
+        let unbound = || self.unbound(account, false);
+        unbound().or_else(|| self.unmarked(account)).unwrap_or_else(|| self.act(Step::RemoveFinalizer))
     }
 
     /// Takes our mark off the account.
@@ -153,7 +157,7 @@ impl Table<'_> {
             status.created_at.max(status.last_failure_time).map(|at| add(at, whole))
         };
         match until.filter(|until| *until > self.now) {
-            None => self.act(Step::RemoveFinalizer),
+            None => self.unhaunted().unwrap_or_else(|| self.act(Step::RemoveFinalizer)),
             Some(until) => {
                 let message = format!(
                     "The backend does not show the account; a create may still be under way until {until:.0}. Let the \
@@ -175,11 +179,12 @@ impl Table<'_> {
         match obs.spec.deletion_policy {
             _ if !ours => self.act(Step::RemoveFinalizer),
             Some(AccountDeletionPolicy::Retain) => self.let_go(),
-            Some(AccountDeletionPolicy::Disable) if account.disabled => {
-                self.unmarked(account).unwrap_or_else(|| self.act(Step::RemoveFinalizer))
-            }
+            Some(AccountDeletionPolicy::Disable) if account.disabled => self.left(account),
             Some(AccountDeletionPolicy::Disable) => self.act(Step::SetDisabled { unique_id, disabled: true }),
             Some(AccountDeletionPolicy::Delete) | None => {
+                if let Some(plan) = self.unbound(account, true) {
+                    return plan;
+                }
                 let note = format!("Account {} is deleted", account.email);
                 let events = vec![Event::normal(Reason::AccountDeleted, note)];
                 Plan { events, ..self.act(Step::Delete { unique_id }) }
@@ -196,7 +201,7 @@ impl Table<'_> {
         Plan { next: Next::Wait, status, requeue, events: Vec::new() }
     }
 
-    fn deletion_fails(&self, trouble: &Trouble) -> Plan {
+    pub(super) fn deletion_fails(&self, trouble: &Trouble) -> Plan {
         let mut plan = self.deletion_waits(trouble.class.reason(), trouble.message.clone(), Duration::ZERO);
         self.count_failure(&mut plan.status);
         plan.requeue = self.timing.retry(plan.status.failures);

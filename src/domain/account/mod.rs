@@ -2,6 +2,7 @@
 
 mod deleting;
 mod plan;
+mod roles;
 mod sharing;
 mod sweep;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod unmanaged;
 use std::time::Duration;
 
 pub use plan::{account_id, is_account_id, plan};
+pub use roles::{Membership, PolicyChange, PolicyView};
 pub use sweep::{Content, Leftover};
 pub use unmanaged::{Census, Unclaimed};
 
@@ -53,6 +55,10 @@ pub struct Observation {
     pub census_due: bool,
     /// The keys of the account and who owns them.
     pub census: Option<Result<Census, Trouble>>,
+    /// What the policies say of the account in which it has roles, or shall have some.
+    pub policies: Option<Vec<PolicyView>>,
+    /// The backend's refusal of the change of a policy that this pass made.
+    pub bind_refused: Option<Trouble>,
     /// Keys of leftovers that this reconcile deleted.
     pub ended_keys: Vec<String>,
     /// Whether this pass deleted the account: its absence is then no lag.
@@ -68,6 +74,10 @@ pub struct Grants {
     pub adoption: bool,
     /// Whether the account id is one that this namespace may have; `Err` is the pattern.
     pub account_id: Result<(), String>,
+    /// Project of the backend.
+    pub project: String,
+    /// The roles that this namespace may ask for; `None`: all.
+    pub roles: Option<Vec<String>>,
 }
 
 /// An account as the backend shows it.
@@ -116,6 +126,11 @@ pub enum Next {
         /// Whether objects of other namespaces may own some.
         everywhere: bool,
     },
+    /// Read the policies of these resources.
+    NeedPolicies {
+        /// Their names.
+        resources: Vec<String>,
+    },
     /// One effect.
     Act(Step),
     /// Nothing but the status.
@@ -154,6 +169,8 @@ pub enum Step {
         /// Whether it shall be disabled.
         disabled: bool,
     },
+    /// Change the policy of a resource.
+    Bind(PolicyChange),
     /// Disable a key that no object owns.
     DisableKey {
         /// The account, by its unique id.

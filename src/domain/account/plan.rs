@@ -1,15 +1,16 @@
 //! The decisions about an account, first match wins.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::sharing::Hold;
 use super::sweep::{Sweep, Swept, sweep};
-use super::unmanaged;
 use super::{Account, Grants, Next, Observation, Plan, Step};
+use super::{roles, unmanaged};
 use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
-use crate::domain::conditions::{ACCOUNT_SHARED, Conditions, Is, READY, RECONCILING, STALLED};
+use crate::domain::conditions::{ACCOUNT_SHARED, Conditions, Is, READY, RECONCILING, ROLES_BOUND, STALLED};
 use crate::domain::names::{join_mark, split_mark};
 use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
 use crate::domain::{Event, Reason, Timing, Trouble};
@@ -63,6 +64,11 @@ impl Table<'_> {
                 "The backend lets this namespace have account ids that match {pattern}; {id} does not"
             );
             return self.stalled(Reason::AccountIdNotAllowed, message);
+        }
+        // Nothing is made for what cannot be; an account that is there is looked after.
+        let refused = roles::refused(&obs.spec.roles, grants).filter(|_| obs.status.unique_id.is_none());
+        if let Some((reason, message)) = refused {
+            return self.stalled(reason, message);
         }
         if let Some(trouble) = &obs.refused {
             return self.failed(trouble);
@@ -191,6 +197,10 @@ impl Table<'_> {
         if obs.status.unique_id.is_none() && origin == AccountOrigin::Created {
             status.created_at = Some(self.now);
         }
+        let roles_due = match self.bind(account, grants, &mut status, &events) {
+            ControlFlow::Break(plan) => return plan,
+            ControlFlow::Continue(due) => due,
+        };
         status.disabled = Some(account.disabled);
         status.exclusive = Some(ours && hold == Hold::Alone);
         status.failures = 0;
@@ -203,16 +213,20 @@ impl Table<'_> {
         };
         let mut conditions = Conditions::of(&mut status.conditions, obs.generation, self.now);
         conditions.set(READY, Is::True, reason, message).clear(STALLED).clear(RECONCILING);
+        conditions.follow(READY, ROLES_BOUND);
         match hold {
             // Its keys work, so it is Ready.
             Hold::Shared(message) => conditions.set(ACCOUNT_SHARED, Is::True, Reason::AccountShared, message),
             _ => conditions.clear(ACCOUNT_SHARED),
         };
-        let rest = Plan { next: Next::Wait, status, requeue: audit_wait(self.timing, &obs.uid), events };
+        let requeue = audit_wait(self.timing, &obs.uid).min(roles_due.unwrap_or(Duration::MAX));
+        let rest = Plan { next: Next::Wait, status, requeue, events };
         // What is to be recorded is recorded first.
-        if rest.status != obs.status {
-            return rest;
-        }
+        if rest.status == obs.status { self.looked_after(account, rest) } else { rest }
+    }
+
+    /// What force-deleted keys left behind, and the keys that no object owns.
+    fn looked_after(&self, account: &Account, rest: Plan) -> Plan {
         let counted = || self.counted(&account.unique_id, &rest);
         match self.swept(&account.unique_id, false) {
             // What is waited for stops nobody from counting.

@@ -21,6 +21,7 @@ mod lease;
 mod lifecycle;
 mod people;
 mod person;
+mod roles;
 mod secrecy;
 mod startup;
 mod world;
@@ -42,6 +43,7 @@ pub fn trials() -> Vec<Trial> {
         bad_account::trials(),
         bad_backend::trials(),
         google::trials(),
+        roles::trials(),
         bad_secret::trials(),
         deletion::trials(),
         secrecy::trials(),

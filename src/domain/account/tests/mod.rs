@@ -2,6 +2,7 @@
 
 mod deletion;
 mod edges;
+mod roles;
 mod sharing;
 mod unmanaged;
 
@@ -17,6 +18,11 @@ use crate::domain::{Class, Timing};
 
 fn at(seconds: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+/// A backend that allows everything.
+fn granted() -> Grants {
+    Grants { adoption: true, account_id: Ok(()), project: "p".to_owned(), roles: None }
 }
 
 fn fresh() -> Observation {
@@ -36,16 +42,19 @@ fn fresh() -> Observation {
             adoption_policy: AdoptionPolicy::Never,
             deletion_policy: None,
             unmanaged_keys: UnmanagedKeys::Report,
+            roles: Vec::new(),
         },
         status: ServiceAccountStatus::default(),
         owner_mark: "keywheel:c/u-1".to_owned(),
-        backend: Ok(Grants { adoption: true, account_id: Ok(()) }),
+        backend: Ok(granted()),
         account: None,
         shared_with: Some(Vec::new()),
         keys: None,
         leftovers: Some(Vec::new()),
         census_due: false,
         census: None,
+        policies: None,
+        bind_refused: None,
         ended_keys: Vec::new(),
         ended: false,
         refused: None,
@@ -132,7 +141,7 @@ fn an_account_of_others_is_adopted_only_if_all_agree() {
     for (policy, adoption, stalled) in cases {
         let mut obs = fresh();
         obs.spec.adoption_policy = policy;
-        obs.backend = Ok(Grants { adoption, account_id: Ok(()) });
+        obs.backend = Ok(Grants { adoption, ..granted() });
         obs.account = Some(Ok(Some(theirs.clone())));
         let plan = decide(&obs);
         assert_eq!(plan.next, Next::Wait, "{policy:?}: nothing is changed about it");
@@ -227,7 +236,7 @@ fn bad_ids_and_tenants_rules_are_said() {
     obs.spec.account_id = Some("Bad_".to_owned());
     assert_eq!(reason(&decide(&obs), STALLED), "InvalidSpec");
     obs.spec.account_id = None;
-    obs.backend = Ok(Grants { adoption: true, account_id: Err("team-.*".to_owned()) });
+    obs.backend = Ok(Grants { account_id: Err("team-.*".to_owned()), ..granted() });
     assert_eq!(reason(&decide(&obs), STALLED), "AccountIdNotAllowed");
     for (id, good) in
         [("abcdef", true), ("abc", false), ("1bcdef", false), ("abcde-", false), ("abcDef", false)]

@@ -13,7 +13,7 @@ use keywheel::controller::Connector;
 use keywheel::credential::{
     GoogleCredentials, GoogleFileFields, SecretBytes, parse_certificate, spki_sha256,
 };
-use keywheel::domain::account::Account;
+use keywheel::domain::account::{Account, Membership, PolicyChange};
 
 use super::call::{Answer, Call, Refusal};
 use super::model::{KEY_LIMIT, PROJECT, fields};
@@ -123,6 +123,18 @@ impl IamBackend for SimBackend {
 
     async fn delete_account(&self, unique_id: &str) -> Result<(), BackendError> {
         self.done("accounts.delete", Call::DeleteAccount { account: unique_id.to_owned() }).await
+    }
+
+    async fn view_policy(&self, _: &str, _: &str, _: &str) -> Result<Membership, BackendError> {
+        Ok(Membership::default())
+    }
+
+    async fn change_policy(
+        &self,
+        _: &PolicyChange,
+        _: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Membership>, BackendError> {
+        Err(strange("projects.setIamPolicy"))
     }
 
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {
