@@ -51,6 +51,8 @@ use super::{ServiceAccountKeyStatus, Span};
     validation = Rule::new("!(self.secret.deletionPolicy == 'Retain' && self.deletionPolicy == 'Delete')")
         .message("secret.deletionPolicy Retain with deletionPolicy Delete would keep a dead credential: \
                   set both to Retain, or the Secret's to Delete"),
+    validation = Rule::new("!(self.keySource == 'Local' && self.algorithm == 'RSA_1024')")
+        .message("keySource: Local makes pairs of 2048 bits: set algorithm: RSA_2048"),
     validation = Rule::new("!has(self.validity) || self.keySource == 'Local'")
         .message("validity needs keySource: Local: the backend decides how long its own keys live"),
     validation = Rule::new("!has(self.validity) || (self.validity >= duration('1h') && self.validity <= duration('87600h'))")

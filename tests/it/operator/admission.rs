@@ -166,6 +166,7 @@ fn refused_validity(table: &Table) {
         "iamsak",
         &object("ServiceAccountKey", "billing", &local),
         &[
+            ("/algorithm", json!("RSA_1024"), "keySource: Local makes pairs of 2048 bits"),
             ("/validity", json!("31d"), "validity must be at least rotation.every + rotation.overlap + 24h"),
             ("/validity", json!("30m"), "validity must be at least 1h and at most 10 years"),
             ("/validity", json!("3651d"), "validity must be at least 1h and at most 10 years"),
@@ -254,6 +255,13 @@ fn immutable() {
         .kube
         .create(&path("iamsa", &table.namespace, ""), &object("ServiceAccount", "unnamed", &unnamed))
         .unwrap();
+    let google = json!({"google": {"projectId": "my-project"}});
+    let backend = object("ClusterIamBackend", &table.namespace, &google);
+    table.kube.create(&path("ciamb", "", ""), &backend).unwrap();
+    let moved = json!({"spec": {"google": {"projectId": "other"}}});
+    let refused = table.kube.patch(&path("ciamb", "", &table.namespace), &moved).unwrap_err();
+    assert!(format!("{refused:?}").contains("projectId is immutable"), "{refused:?}");
+    table.kube.delete(&path("ciamb", "", &table.namespace));
     for (short, name, patch, words) in [
         (
             "iamsak",

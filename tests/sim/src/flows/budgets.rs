@@ -1,4 +1,4 @@
-//! What each flow costs without faults, exactly (PROTOCOL.md, section 9).
+//! What each flow costs without faults, exactly (docs/architecture.md).
 
 /// A number of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

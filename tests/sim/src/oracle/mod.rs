@@ -1,4 +1,4 @@
-//! What must hold after every effect (PROTOCOL.md, section 10), judged from both servers' own state.
+//! What must hold after every effect (docs/architecture.md), judged from both servers' own state.
 //!
 //! What a person breaks is no violation: it is excused when it happens, and only that.
 
@@ -74,7 +74,7 @@ pub struct Oracle {
     forgotten: BTreeSet<Place>,
     /// When a spec last gave up the name of a Secret: by uid and name.
     renamed: BTreeMap<(String, String), Timestamp>,
-    /// Keys that people made and that the tests of PROTOCOL.md, section 6, take for ours: on an account that is ours alone,
+    /// Keys that people made and that the tests for lost attempts take for ours: on an account that is ours alone,
     /// in the window of a lost attempt. That is what the protocol leaves open, and says so.
     presumed: BTreeSet<String>,
     /// What a person last changed of an object.

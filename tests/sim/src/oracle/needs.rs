@@ -12,7 +12,7 @@ use crate::iam::{Iam, Maker, short};
 
 /// How old a fact may be that an attempt rests on: the send window, and a timeout.
 pub(super) const FRESH: SignedDuration = SignedDuration::from_secs(20);
-/// Least distance of two keys that repair what somebody else did (PROTOCOL.md, section 5).
+/// Least distance of two keys that repair what somebody else did.
 const DRIFT_PAUSE: Duration = Duration::from_mins(10);
 /// Reasons that say that somebody else did something to a Secret or a key.
 const DRIFT: [&str; 4] = ["SecretMissing", "SecretEdited", "OldCredentialRestored", "KeyEnded"];

@@ -1,4 +1,4 @@
-//! A pair is uploaded until it is found (PROTOCOL.md, rule 8c): after the first time only where a list that was read since
+//! A pair is uploaded until it is found (rule 8c): after the first time only where a list that was read since
 //! does not show it.
 
 use std::collections::BTreeMap;
