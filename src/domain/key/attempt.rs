@@ -28,7 +28,7 @@ impl Table<'_> {
         account: &Account,
     ) -> Option<Plan> {
         let obs = self.obs;
-        let revived = if defect!(PublishLost) { ledger::revived(status, &obs.staged) } else { None };
+        let revived = if defect!(PublishLost) { ledger::wrongly_revived(status, &obs.staged) } else { None };
         let pending = status.pending.as_ref().or(revived.as_ref())?;
         if let Some(staged) = obs.staged.iter().find(|s| s.nonce == pending.nonce) {
             return Some(match obs.staged_key(staged) {

@@ -36,7 +36,7 @@ pub(super) fn plan(table: &Table<'_>) -> Plan {
     if !obs.confirmed {
         return Plan::need("3", Need::Confirm, &status);
     }
-    let keys_first = defect!(KeysBeforeSecret) && !status.keys.is_empty();
+    let keys_first = defect!(KeysBeforeSecret) && wrongly_first(&status);
     if let Some(held) = held_by_others(table, &status) {
         return held;
     }
@@ -301,4 +301,9 @@ fn tell(table: &Table<'_>, status: &mut ServiceAccountKeyStatus, reason: Reason,
     Conditions::of(&mut status.conditions, table.obs.generation, table.now)
         .set(READY, Is::False, reason, message)
         .set(RECONCILING, Is::True, Reason::Deleting, "The object is being deleted");
+}
+
+/// Wrong on purpose: pods read a dead credential until the Secret goes.
+fn wrongly_first(status: &ServiceAccountKeyStatus) -> bool {
+    !status.keys.is_empty()
 }

@@ -150,7 +150,7 @@ pub fn begin(
 }
 
 /// Wrong on purpose: a lost attempt whose key is staged, as if it were open again.
-pub fn revived(status: &ServiceAccountKeyStatus, staged: &[super::Staged]) -> Option<PendingAttempt> {
+pub fn wrongly_revived(status: &ServiceAccountKeyStatus, staged: &[super::Staged]) -> Option<PendingAttempt> {
     let lost = status.lost.iter().find(|l| staged.iter().any(|s| s.nonce == l.nonce))?;
     Some(PendingAttempt {
         attempt: lost.attempt,

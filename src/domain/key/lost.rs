@@ -113,7 +113,7 @@ impl Table<'_> {
             let Some(siblings) = &self.obs.siblings else {
                 return Some(Plan::need("14", Need::Siblings, status));
             };
-            let unasked = Siblings { fenced_attempts: usize::MAX, ..Siblings::default() };
+            let unasked = wrongly_unasked();
             let siblings = if defect!(NoSiblingCheck) { &unasked } else { siblings };
             after.suspects.retain(|s| !siblings.claimed.contains(&s.id));
             open.retain(|(key, _)| !siblings.claimed.contains(&key.id));
@@ -288,4 +288,9 @@ fn adopted(key: &ListedKey, why: &str) -> Event {
     let note =
         format!("Key {} was made by an attempt whose answer was lost ({why}): it is ended in time", key.id);
     Event::normal(Reason::OrphanAdopted, note)
+}
+
+/// Wrong on purpose: nobody else makes keys.
+fn wrongly_unasked() -> Siblings {
+    Siblings { fenced_attempts: usize::MAX, ..Siblings::default() }
 }

@@ -422,7 +422,7 @@ impl Table<'_> {
         ledger::put(&mut after, key.clone());
 
         if defect!(SupersededDropped) {
-            after.keys.retain(|k| k.id == id || k.phase != KeyPhase::Overlap);
+            wrongly_dropped(&mut after, id);
         }
         after.active_key_id = Some(id.to_owned());
         // No later attempt is to be mistaken for the one that made it.
@@ -495,4 +495,9 @@ impl Table<'_> {
         after.rotations = after.rotations.saturating_add(1);
         after.restart_owed_for = Some(by.to_owned()).filter(|_| !self.obs.spec.rollout_restart.is_empty());
     }
+}
+
+/// Wrong on purpose: what a key replaces is forgotten.
+fn wrongly_dropped(after: &mut ServiceAccountKeyStatus, id: &str) {
+    after.keys.retain(|k| k.id == id || k.phase != KeyPhase::Overlap);
 }

@@ -28,8 +28,7 @@ pub(super) fn rotation(table: &Table<'_>, status: &ServiceAccountKeyStatus) -> O
 
 /// Whether a key was made before a revocation. One whose making nobody remembers was.
 pub(super) fn is_revoked(key: &LedgerKey, at: Timestamp) -> bool {
-    // Wrong on purpose: what is out of use already is left to its overlap.
-    let spared = defect!(RevokedSurvives) && key.phase != KeyPhase::Active;
+    let spared = defect!(RevokedSurvives) && wrongly_spared(key);
     !spared && key.minted_at.is_none_or(|minted| minted < at)
 }
 
@@ -159,4 +158,9 @@ impl Table<'_> {
             ledger::put(status, key);
         }
     }
+}
+
+/// Wrong on purpose: what is out of use already is left to its overlap.
+fn wrongly_spared(key: &LedgerKey) -> bool {
+    key.phase != KeyPhase::Active
 }

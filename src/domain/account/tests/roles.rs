@@ -328,3 +328,40 @@ fn a_role_that_is_not_allowed_any_more_is_taken_back_and_the_account_is_looked_a
     obs.spec.disabled = true;
     assert!(matches!(decide(&obs).next, Next::Act(Step::SetDisabled { .. })));
 }
+
+#[test]
+fn what_another_process_sent_may_arrive_although_the_policy_shows_it() {
+    let mut obs = asking(&["roles/viewer"]);
+    obs.policies = Some(policy(&[]));
+    obs.status = decide(&obs).status;
+    // It died after the change; the answer was lost with it.
+    obs.policies = Some(policy(&["roles/viewer"]));
+    let done = decide(&obs).status;
+    assert_eq!((done.roles_settle_at, done.bound_roles), (Some(at(UNANSWERED)), all(&["roles/viewer"])));
+}
+
+#[test]
+fn a_policy_that_was_never_read_is_no_audit_that_can_wait() {
+    let mut obs = asking(&["roles/viewer"]);
+    for (class, expected) in [(Class::Unknown, "BackendUnreachable"), (Class::Throttled, "BackendThrottled")]
+    {
+        obs.policies = Some(unread(class));
+        assert_eq!(reason(&decide(&obs), ROLES_BOUND), expected);
+    }
+}
+
+#[test]
+fn roles_that_are_still_being_taken_back_are_counted() {
+    let pending = |others: usize| {
+        let mut obs = asking(&["roles/viewer"]);
+        obs.status = decide(&settled()).status;
+        obs.status.bound_roles = (0..others).map(|n| bound(&format!("roles/r{n}"))).collect();
+        obs.status.roles_settle_at = Some(at(500));
+        obs.policies = Some(policy(&[]));
+        decide(&obs)
+    };
+    assert_eq!((pending(99).next, pending(99).status.bound_roles.len()), (Next::Wait, 100));
+    let held = pending(100);
+    assert_eq!((held.status.bound_roles.len(), held.requeue.as_secs()), (100, 60));
+    assert!(conditions::is(&held.status.conditions, ROLES_BOUND, Is::False));
+}
