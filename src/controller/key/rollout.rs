@@ -138,3 +138,82 @@ fn daemon(found: &DaemonSet, key: &str) -> RolloutState {
     };
     state(&spec.template, key, &progress)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn template(key: &str) -> Value {
+        json!({"metadata": {"annotations": {meta::RESTARTED_FOR: key}}, "spec": {"containers": []}})
+    }
+
+    fn metadata() -> Value {
+        json!({"name": "web", "generation": 7})
+    }
+
+    /// Of all kinds: three pods wanted, and what their controllers count.
+    fn states(key: &str, observed: i64, updated: i32, available: i32) -> [RolloutState; 3] {
+        let selector = json!({"matchLabels": {"app": "web"}});
+        let spec =
+            json!({"replicas": 3, "selector": selector, "serviceName": "web", "template": template(key)});
+        let counted = json!({"observedGeneration": observed, "replicas": 3, "updatedReplicas": updated,
+            "availableReplicas": available});
+        let scheduled = json!({"observedGeneration": observed, "desiredNumberScheduled": 3,
+            "updatedNumberScheduled": updated, "numberAvailable": available, "currentNumberScheduled": 3,
+            "numberMisscheduled": 0, "numberReady": available});
+        let of = |status: &Value| json!({"metadata": metadata(), "spec": spec, "status": status});
+        [
+            deployment(&serde_json::from_value(of(&counted)).unwrap(), "k1"),
+            stateful(&serde_json::from_value(of(&counted)).unwrap(), "k1"),
+            daemon(&serde_json::from_value(of(&scheduled)).unwrap(), "k1"),
+        ]
+    }
+
+    #[test]
+    fn a_workload_of_any_kind_is_done_once_all_its_pods_are_new_and_available() {
+        for (key, observed, updated, available, is_done) in [
+            ("k1", 7, 3, 3, true),
+            ("k1", 8, 3, 3, true),
+            ("k1", 6, 3, 3, false),
+            ("k1", 7, 2, 3, false),
+            ("k1", 7, 3, 2, false),
+        ] {
+            for state in states(key, observed, updated, available) {
+                let done = state == RolloutState::Done;
+                assert_eq!(done, is_done, "{observed} {updated} {available}: {state:?}");
+            }
+        }
+        let told = RolloutState::Progressing { progress: "2 of 3 pods are new, 1 available".to_owned() };
+        assert!(states("k1", 7, 2, 1).iter().all(|state| *state == told));
+    }
+
+    #[test]
+    fn a_workload_without_the_stamp_of_this_key_is_due() {
+        assert!(states("k0", 7, 3, 3).iter().all(|state| *state == RolloutState::Due));
+    }
+
+    #[test]
+    fn a_pod_of_the_old_template_that_still_runs_is_waited_for() {
+        let spec = json!({"replicas": 1, "selector": {}, "serviceName": "web", "template": template("k1")});
+        let status =
+            json!({"observedGeneration": 7, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1});
+        let object = json!({"metadata": metadata(), "spec": spec, "status": status});
+        let of = serde_json::from_value::<Deployment>(object.clone()).unwrap();
+        assert!(matches!(deployment(&of, "k1"), RolloutState::Progressing { .. }));
+        let of = serde_json::from_value::<StatefulSet>(object).unwrap();
+        assert!(matches!(stateful(&of, "k1"), RolloutState::Progressing { .. }));
+    }
+
+    #[test]
+    fn what_is_scaled_to_nothing_is_done_and_what_has_no_spec_is_not_there() {
+        let spec = json!({"replicas": 0, "selector": {}, "template": template("k1")});
+        let object = json!({"metadata": metadata(), "spec": spec, "status": {"observedGeneration": 7}});
+        assert_eq!(deployment(&serde_json::from_value(object).unwrap(), "k1"), RolloutState::Done);
+        let bare = json!({"metadata": metadata()});
+        assert_eq!(deployment(&serde_json::from_value(bare.clone()).unwrap(), "k1"), RolloutState::Missing);
+        assert_eq!(stateful(&serde_json::from_value(bare.clone()).unwrap(), "k1"), RolloutState::Missing);
+        assert_eq!(daemon(&serde_json::from_value(bare).unwrap(), "k1"), RolloutState::Missing);
+    }
+}
