@@ -2,10 +2,12 @@
 //! there is a place.
 
 use keywheel::domain::Reason;
+use keywheel_testbed::gate::Gate;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::case::{Case, condition, entry};
+use super::case::{Case, SOON, condition, entry};
+use super::gate::{annotation, guard_staging, is_of_a_key, unguard_staging};
 use super::trial;
 use super::world::World;
 
@@ -15,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         trial("bad_secret::a_copy_from_another_namespace_is_not_taken_over", copied),
         trial("bad_secret::of_two_keys_that_want_one_secret_the_second_stalls", rivals),
         trial("bad_secret::no_key_is_made_that_could_not_be_stored", quota_of_the_namespace),
+        trial("bad_secret::a_key_whose_staging_is_refused_is_deleted_at_once", staging_refused),
         trial("bad_secret::a_full_account_makes_a_first_key_wait_and_names_the_keys", full),
         trial("bad_secret::a_full_account_holds_up_a_rotation_and_leaves_the_key_ready", full_at_rotation),
     ]
@@ -107,6 +110,34 @@ fn quota_of_the_namespace() {
     assert_eq!((case.count("keys.create"), case.person.keys(&case.name).len()), (0, 0));
     case.key("good", &json!({}));
     case.ready("iamsak", "good");
+}
+
+/// What changes the keys of an account.
+const CHANGES: [&str; 3] = ["keys.create", "keys.disable", "keys.delete"];
+
+/// What the dry run cannot foresee.
+fn staging_refused() {
+    let case = Case::new(World::shared(), "unstaged");
+    case.account(&json!({}));
+    case.ready("iamsa", "billing");
+    let gate = Gate::open().unwrap();
+    guard_staging(&case, &gate);
+    gate.hold_first(is_of_a_key);
+    case.key("billing", &json!({}));
+    let held = gate.held_within(SOON).unwrap();
+    let made = annotation(&held["object"], "key-id").as_str().unwrap().to_owned();
+    assert!(case.person.keys(&case.name).iter().any(|key| key.id == made));
+    gate.refuse("not today");
+    case.event_saying("billing", Reason::SecretRefused, "not today");
+    case.ready("iamsak", "billing");
+    case.accepted("billing");
+    // Before anything else was made.
+    let operations: Vec<String> = case.requests().into_iter().map(|request| request.operation).collect();
+    let changes: Vec<&str> = operations.iter().map(String::as_str).filter(|o| CHANGES.contains(o)).collect();
+    assert_eq!(changes, ["keys.create", "keys.delete", "keys.create"]);
+    let left: Vec<String> = case.person.keys(&case.name).into_iter().map(|key| key.id).collect();
+    assert_eq!(left, [case.active("billing")]);
+    unguard_staging(&case);
 }
 
 fn fill(case: &Case<'_>, room: usize) -> Vec<String> {

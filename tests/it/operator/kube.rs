@@ -108,10 +108,11 @@ pub fn path(kind: &str, namespace: &str, name: &str) -> String {
         "lease" => ("apis/coordination.k8s.io/v1", "leases"),
         "event" => ("apis/events.k8s.io/v1", "events"),
         "crd" => ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
+        "webhook" => ("apis/admissionregistration.k8s.io/v1", "validatingwebhookconfigurations"),
         other => panic!("no path for {other}"),
     };
     let within = match kind {
-        "ciamb" | "namespace" | "crd" => String::new(),
+        "ciamb" | "namespace" | "crd" | "webhook" => String::new(),
         _ => format!("namespaces/{namespace}/"),
     };
     let name = if name.is_empty() { String::new() } else { format!("/{name}") };

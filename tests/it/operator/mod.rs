@@ -15,6 +15,7 @@ mod crash;
 mod deletion;
 mod drift;
 mod faults;
+mod gate;
 mod google;
 mod kube;
 mod lease;

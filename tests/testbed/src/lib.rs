@@ -18,6 +18,7 @@
 pub mod audit;
 pub mod compat;
 pub mod control_plane;
+pub mod gate;
 pub mod http;
 pub mod iam;
 pub mod keywheel;
