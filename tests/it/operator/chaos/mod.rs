@@ -1,29 +1,28 @@
 //! Kill everything at the worst moments while keys are made and rotated, with a client that uses the Secrets all the time.
 //! At the end: no key without a ledger, no client that was refused, every object Ready.
 //!
-//! `KEYWHEEL_CHAOS_KILLS` says how many kills of the operator (10 in the tests, 100 in `make chaos`). The IAM server and
-//! the API server are killed in between, with the operator or beside it.
+//! `KEYWHEEL_CHAOS_KILLS` says how many kills of the operator (one for each row in the tests, 100 in `make chaos`). The IAM
+//! server and the API server are killed in between, with the operator or beside it.
 
 mod client;
+mod intents;
+mod provoke;
+mod rival;
 mod rows;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use keywheel_testbed::audit;
-use keywheel_testbed::control_plane::{OPERATOR_NAMESPACE, OPERATOR_USER};
-use keywheel_testbed::operator::{Operator, OperatorOptions};
-use keywheel_testbed::process::Signal;
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::client::Client;
+use self::intents::Intents;
 use self::rows::{Hits, ROWS, Row, Scene};
-use super::case::{Case, SOON, condition};
-use super::kube::path;
+use super::case::{Case, condition};
 use super::trial;
-use super::world::{Own, World, program};
+use super::world::{Own, World};
 
 pub fn trials() -> Vec<Trial> {
     vec![trial("chaos::kills_at_the_worst_moments_leak_nothing_and_refuse_no_client", chaos)]
@@ -65,7 +64,7 @@ struct Chaos<'w> {
 }
 
 fn kills() -> usize {
-    std::env::var("KEYWHEEL_CHAOS_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(10)
+    std::env::var("KEYWHEEL_CHAOS_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROWS.len())
 }
 
 fn chaos() {
@@ -152,36 +151,7 @@ impl<'w> Chaos<'w> {
         }
     }
 
-    /// Makes keys of which nobody hears, one after the other, until an attempt is seen that was given up and not fenced yet.
-    fn lose_an_answer(&self) {
-        let iam = self.case.iam();
-        let patience = Instant::now() + PATIENCE * 4;
-        while Instant::now() < patience {
-            let mark = iam.mark().unwrap();
-            // The oldest fault hits first.
-            iam.clear_faults().unwrap();
-            iam.fault(&json!({"operation": "keys.create", "action": "apply_then_drop"})).unwrap();
-            self.slow_down();
-            let lost =
-                || iam.requests_since(mark).unwrap().iter().any(|r| r.raw["fault"] == "apply_then_drop");
-            while Instant::now() < patience && !lost() {}
-            let marked = Instant::now() + PATIENCE / 2;
-            while Instant::now() < marked {
-                if self.any_lost() {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Whether an attempt is marked lost that is not fenced. Of the status alone: a whole scene takes longer than a fence.
-    fn any_lost(&self) -> bool {
-        let objects = self.case.world.kube.list(&self.case.path("iamsak", ""));
-        let mut lost = objects.iter().flat_map(|o| o["status"]["lost"].as_array().into_iter().flatten());
-        lost.any(|attempt| attempt["fenced"] != true)
-    }
-
-    /// Kills the operator again and again, each time where it was hit least, and has it get on in between.
+    /// Kills the operator again and again, and has it get on in between.
     fn kill(&mut self, world: &World, kills: usize) {
         // So many between two kills that a whole run comes to the three hundred that are asked of it.
         let rotations = if kills >= WHOLE { 3 } else { 1 };
@@ -192,9 +162,7 @@ impl<'w> Chaos<'w> {
                 5 => self.strike(Strike::ApiServer),
                 _ => {}
             }
-            // Where nobody has recorded yet what was made, keys leak: two of three kills are to fall there.
-            let behind = self.hits.all_often() && self.between * 3 < n * 2;
-            let wanted = if behind { Row::Intent } else { self.hits.least() };
+            let wanted = self.wanted(n, kills);
             let victim = (wanted == Row::SecretDeleted).then(|| format!("victim-{n}"));
             if let Some(victim) = &victim {
                 let rotation = json!({"overlap": "1s", "deleteAfter": "1s"});
@@ -203,9 +171,9 @@ impl<'w> Chaos<'w> {
                 self.case.key(victim, &spec);
                 self.case.ready("iamsak", victim);
             }
-            let rival = self.provoke(wanted, victim.as_deref(), n);
-            match &rival {
-                Some(rival) => rival.kill9().unwrap(),
+            let deposed = self.provoke(wanted, victim.as_deref(), n);
+            match &deposed {
+                Some(deposed) => deposed.rival.kill9().unwrap(),
                 None => world.operator().kill9().unwrap(),
             };
             match n % 8 {
@@ -217,7 +185,7 @@ impl<'w> Chaos<'w> {
             let scene = self.scene();
             self.covered += scene.assert_covered();
             let mut rows = scene.rows();
-            rows.extend(rival.map(|_| Row::Woken));
+            rows.extend(deposed.iter().flat_map(|deposed| deposed.rows(&scene)));
             eprintln!(
                 "kill {}: {wanted:?} was tried, {rows:?} found; {} so far between an intent and its record",
                 n + 1,
@@ -230,7 +198,20 @@ impl<'w> Chaos<'w> {
                 let now = self.rotations();
                 if now >= before + rotations { Ok(()) } else { Err(json!(now)) }
             });
+            if let Some(late) = deposed.and_then(|deposed| deposed.late) {
+                self.taken_in(&late);
+            }
         }
+    }
+
+    /// Where the next kill is to fall: at each row in turn, or in a whole run where it was hit least.
+    fn wanted(&self, n: usize, kills: usize) -> Row {
+        if kills < WHOLE {
+            return ROWS[n % ROWS.len()];
+        }
+        // Where nobody has recorded yet what was made, keys leak: two of three kills are to fall there.
+        let behind = self.hits.all_often() && self.between * 3 < n * 2;
+        if behind { Row::Intent } else { self.hits.least() }
     }
 
     /// Kills a server in the middle of whatever it does, and starts it again.
@@ -243,114 +224,6 @@ impl<'w> Chaos<'w> {
             }
             Strike::ApiServer => self.case.world.cp().restart_api_server().unwrap(),
         }
-    }
-
-    /// Waits until a kill is likely to hit there. What it hit is read afterwards; how long after the last sign is what is
-    /// tried out. Who leads now, if it is not the operator any more.
-    fn provoke(&self, wanted: Row, victim: Option<&str>, n: usize) -> Option<Operator> {
-        let offset = Duration::from_millis(u64::try_from(n % 12).unwrap_or(0));
-        let mark = self.case.iam().mark().unwrap();
-        // Looked for without a pause: what lies between two requests lasts a few milliseconds.
-        let called = |operation: &str| {
-            let patience = Instant::now() + SOON;
-            loop {
-                let calls = self.case.iam().requests_since(mark).unwrap();
-                // The client's exchanges are not what is waited for.
-                let ours = |agent: &Value| !agent.as_str().is_some_and(|a| a.starts_with("ureq/"));
-                if calls.iter().any(|c| c.operation == operation && ours(&c.raw["user_agent"])) {
-                    return;
-                }
-                assert!(Instant::now() < patience, "no {operation} in {} requests", calls.len());
-            }
-        };
-        match wanted {
-            Row::Lost => {
-                self.lose_an_answer();
-                return None;
-            }
-            Row::Intent | Row::Staged => {
-                let patience = Instant::now() + PATIENCE;
-                while Instant::now() < patience && !self.scene().rows().contains(&wanted) {}
-                return None;
-            }
-            Row::Fenced => {
-                self.step_to(wanted);
-                return None;
-            }
-            Row::Woken => {
-                called("keys.create");
-                return Some(self.depose());
-            }
-            Row::Created => called("keys.create"),
-            Row::Published | Row::Recorded => called("token"),
-            Row::Ended => called(if n.is_multiple_of(2) { "keys.disable" } else { "keys.delete" }),
-            Row::SecretDeleted => {
-                let name = victim.unwrap_or_default();
-                self.case.delete("iamsak", name);
-                self.case.gone("secret", name);
-                return None;
-            }
-        }
-        // No synchronization: the moment of the kill is what is tried out.
-        std::thread::sleep(offset * if wanted == Row::Recorded { 3 } else { 1 });
-        None
-    }
-
-    /// Lets the operator run for a millisecond at a time until it stands there: what lies between two requests passes too
-    /// fast to be seen otherwise.
-    fn step_to(&self, wanted: Row) {
-        let world = self.case.world;
-        self.lose_an_answer();
-        let patience = Instant::now() + PATIENCE * 2;
-        loop {
-            world.operator().process().signal(Signal::STOP).unwrap();
-            if self.scene().rows().contains(&wanted) || Instant::now() > patience {
-                return;
-            }
-            world.operator().process().signal(Signal::CONT).unwrap();
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Pauses the operator with an answer on its way, until another process leads and has given up its attempts; then
-    /// lets it wake, and end by itself, while that one stands still.
-    fn depose(&self) -> Operator {
-        let world = self.case.world;
-        world.operator().process().signal(Signal::STOP).unwrap();
-        let left: Vec<(Value, Value)> =
-            self.attempts().into_iter().filter(|(_, nonce)| nonce.is_string()).collect();
-        let holder = holder(world);
-        let rival = Operator::start(OperatorOptions {
-            program: Some(program()),
-            kubeconfig: world.cp().operator_kubeconfig().unwrap(),
-            embedded_endpoint: Some(world.iam.url().to_owned()),
-            args: vec!["--lease-duration".to_owned(), LEASE.to_owned()],
-            test_timing: Some(TIMING.to_owned()),
-            ..OperatorOptions::default()
-        });
-        let rival = rival.unwrap();
-        self.case.until("another leader", || match self::holder(world) {
-            now if now != holder && !now.is_empty() => Ok(()),
-            now => Err(json!(now)),
-        });
-        self.case.until("the attempts to be given up", || {
-            let open = self.attempts();
-            if left.iter().any(|attempt| open.contains(attempt)) { Err(json!(open)) } else { Ok(()) }
-        });
-        rival.process().signal(Signal::STOP).unwrap();
-        world.operator().process().signal(Signal::CONT).unwrap();
-        let status = world.operator().process().wait(SOON).unwrap();
-        assert!(status.is_some_and(|status| !status.success()), "the old leader goes on: {status:?}");
-        rival
-    }
-
-    /// Objects with the nonces of their open attempts.
-    fn attempts(&self) -> Vec<(Value, Value)> {
-        let objects = self.case.world.kube.list(&self.case.path("iamsak", ""));
-        objects
-            .iter()
-            .map(|o| (o["metadata"]["uid"].clone(), o["status"]["pending"]["nonce"].clone()))
-            .collect()
     }
 
     fn scene(&self) -> Scene {
@@ -401,35 +274,5 @@ impl<'w> Chaos<'w> {
         listed.sort();
         assert_eq!(owned, listed, "keys at the backend that no ledger holds, or the other way round");
         published
-    }
-}
-
-fn holder(world: &World) -> String {
-    let lease = world.kube.find(&path("lease", OPERATOR_NAMESPACE, "keywheel")).unwrap_or_default();
-    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
-}
-
-/// Which objects have an attempt open, by the API server's own record of the writes of their statuses.
-#[derive(Default)]
-struct Intents {
-    read: Option<audit::Mark>,
-    open: BTreeMap<String, bool>,
-}
-
-impl Intents {
-    /// Whether any is open now.
-    fn open(&mut self, world: &World) -> bool {
-        let log = world.cp().audit();
-        let since = self.read.unwrap_or(audit::Mark::START);
-        let mark = log.mark().unwrap();
-        for entry in log.since(since).unwrap() {
-            let status = entry.resource == "serviceaccountkeys" && entry.subresource == "status";
-            if status && entry.user == OPERATOR_USER && entry.accepted() {
-                let pending = entry.body["status"]["pending"].is_object();
-                self.open.insert(format!("{}/{}", entry.namespace, entry.name), pending);
-            }
-        }
-        self.read = Some(mark);
-        self.open.values().any(|open| *open)
     }
 }

@@ -1,7 +1,4 @@
-//! The crash table: where a kill left the objects, as the next process finds them.
-//!
-//! One row is not here: a staging POST that is applied after another process gave up its attempt. A process that was paused
-//! for so long has given up the call itself when it wakes; only the simulation can be as late as that.
+//! The crash table of `docs/architecture.md`, in its order: where a kill left the objects, as the next process finds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::operator::case::entry;
+use crate::operator::gate::annotation;
 use crate::operator::person::BackendKey;
 
 /// What the dead process had done last.
@@ -26,6 +24,8 @@ pub enum Row {
     Recorded,
     /// An attempt is marked lost, not fenced.
     Lost,
+    /// Its staging POST, which was applied only after another process had marked the attempt lost.
+    StagedLate,
     /// A key was disabled or deleted at the backend; the status does not know.
     Ended,
     /// The Secret was rewritten as a fence; the status does not know.
@@ -36,13 +36,14 @@ pub enum Row {
     Woken,
 }
 
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 11] = [
     Row::Intent,
     Row::Created,
     Row::Staged,
     Row::Published,
     Row::Recorded,
     Row::Lost,
+    Row::StagedLate,
     Row::Ended,
     Row::Fenced,
     Row::SecretDeleted,
@@ -101,29 +102,26 @@ impl Scene {
     fn rows_of(&self, object: &Value) -> Vec<Row> {
         let mut rows = Vec::new();
         let (status, uid) = (&object["status"], &object["metadata"]["uid"]);
-        let mark = |secret: &Value, name: &str| {
-            secret["metadata"]["annotations"][format!("keywheel.dev/{name}")].clone()
-        };
-        let mine: Vec<&Value> = self.secrets.iter().filter(|s| mark(s, "owner-uid") == *uid).collect();
+        let mine: Vec<&Value> = self.secrets.iter().filter(|s| annotation(s, "owner-uid") == uid).collect();
         let is_staging = |secret: &&&Value| secret["type"] == "keywheel.dev/staging";
         let consumer = mine.iter().find(|s| !is_staging(s));
         let staged: Vec<&&Value> = mine.iter().filter(is_staging).collect();
         let pending = &status["pending"]["nonce"];
-        let own = |secret: &&&Value| mark(secret, "nonce") == *pending;
+        let own = |secret: &&&Value| annotation(secret, "nonce") == pending;
         let active = &status["activeKeyId"];
-        let published = consumer.map(|s| mark(s, "key-id"));
+        let published = consumer.map(|s| annotation(s, "key-id"));
         if status["pending"].is_object() {
-            rows.push(match &published {
+            rows.push(match published {
                 Some(id) if id != active && active.is_string() => Row::Published,
                 _ if staged.iter().any(own) => Row::Staged,
                 _ if self.unknown(object).any(|key| may_be_of(key, &status["pending"])) => Row::Created,
                 _ => Row::Intent,
             });
-        } else if staged.iter().any(|s| mark(s, "key-id") == *active) {
+        } else if staged.iter().any(|s| annotation(s, "key-id") == active) {
             rows.push(Row::Recorded);
         }
         let lost = || status["lost"].as_array().into_iter().flatten();
-        let fence = consumer.map(|s| mark(s, "fence").as_str().unwrap_or_default().to_owned());
+        let fence = consumer.map(|s| annotation(s, "fence").as_str().unwrap_or_default().to_owned());
         for lost in lost().filter(|l| l["fenced"] != true) {
             let nonce = lost["nonce"].as_str().unwrap_or("?");
             let put = fence.as_ref().is_some_and(|f| f.split([',', ' ']).any(|fenced| fenced == nonce));
