@@ -118,7 +118,7 @@ impl Chaos<'_> {
         let owner = scene.objects.iter().find(|object| object["metadata"]["name"] == late.owner.as_str());
         let known = owner.is_some_and(|object| entry(object, &late.key).is_object());
         let listed = scene.listed.values().flatten().any(|key| key.id == late.key);
-        assert!(known || !listed, "{} was staged too late by {} and has leaked", late.key, late.owner);
+        assert!(known || !listed, "{} was staged too late, and {} has let go of it", late.key, late.owner);
     }
 
     /// Another process, that leads.
