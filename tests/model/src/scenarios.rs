@@ -216,12 +216,6 @@ pub fn deep() -> Vec<Scenario> {
         scenario("create: any three", DELETES, [New, Absent], Budget::new(3, &ALL)),
         scenario("rotate: any three", DELETES, [Due, Absent], Budget::new(3, &ALL)),
         scenario(
-            "create: crash, lost, leaders",
-            DELETES,
-            [New, Absent],
-            Budget::new(3, &[Crash, Lost, Lease]),
-        ),
-        scenario(
             "rotate: crash, lost, leaders",
             DELETES,
             [Due, Absent],
@@ -276,6 +270,7 @@ pub fn all() -> Vec<Scenario> {
         one("rotate: any three at its end", DELETES, Due, any(3, &AT_ITS_END)),
         one("create: leaders, staging, status lost", DELETES, New, only(&[Lease, StagingGone, Wipe])),
         one("rotate: leaders, staging, status lost", DELETES, Due, only(&[Lease, StagingGone, Wipe])),
+        one("create: crash, lost, leaders", DELETES, New, only(&[Crash, Lost, Lease])),
         one("create: any two", DELETES, New, any(2, &ALL)),
         one("rotate: any two", DELETES, Due, any(2, &ALL)),
         one(

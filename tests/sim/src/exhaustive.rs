@@ -248,6 +248,21 @@ pub fn wakers_of(flow: &Flow) -> Vec<Case> {
     late_wakers(flow, &run(flow, SEED, Script::default()).seen, Depth::Full)
 }
 
+/// Those of them in which a process is frozen in the last calls before its first publication, which no version guards.
+pub fn wakers_at_publication(flow: &Flow) -> Vec<Case> {
+    let seen = run(flow, SEED, Script::default()).seen;
+    let calls = u64::try_from(seen.len()).expect("few calls");
+    let first = seen.iter().position(|o| o.mutating && o.summary.starts_with("create Secret key-"));
+    let published = (1..).zip(0..=first.unwrap_or(0)).last().map_or(1, |(call, _)| call);
+    let cases = (1..=3).flat_map(|before| (0..calls + 12).map(move |wake_after| (before, wake_after)));
+    let case = |(before, wake_after)| {
+        let frozen = At::Call(u64::saturating_sub(published, before));
+        let faults = vec![(frozen, Fate::Freeze(Waking::Answered))];
+        Case { faults, wake_after: Some(wake_after), ..Case::calm(flow.name) }
+    };
+    cases.map(case).collect()
+}
+
 /// A process is frozen early in a flow, the next one loses an answer, and the first one wakes at any moment after that: what
 /// it writes then must not make anybody forget what the other one has on its way.
 pub fn wakers_into_a_loss(flow: &Flow) -> Vec<Case> {

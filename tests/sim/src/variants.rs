@@ -54,14 +54,72 @@ pub fn chosen(name: Option<&str>) -> Vec<Defect> {
     }
 }
 
-/// Looks for what a variant breaks. `None`: nothing.
+/// Where a variant is looked for first.
+enum Place {
+    /// A flow, without faults and with them.
+    Flow(&'static str),
+    /// Processes that stand still right before their first publication.
+    Wakers,
+    /// Histories at random.
+    Histories,
+}
+
+/// Where each was found before; it may be found elsewhere as well.
+fn likely(defect: Defect) -> Place {
+    Place::Flow(match defect {
+        Defect::CountedFromNow => "spec-changed",
+        Defect::MissedTurnsRepeated | Defect::NoConfirm | Defect::Denied404 => "retire",
+        Defect::FullAccountTried => "account-full",
+        Defect::LostNotCounted => "account-nearly-full",
+        Defect::DriftWithoutPause => "secret-deleted-twice",
+        Defect::RevokedSurvives => "revoke",
+        Defect::RevokeWaitsForRollout => "revoke-in-stuck-rollout",
+        Defect::FormerGoesAtOnce | Defect::RenameForgotten => "rename",
+        Defect::PreviousKept => "previous",
+        Defect::SuspendEndsKeys => "suspend",
+        Defect::RetainedActiveEnds => "retain-key",
+        Defect::ExpiryIgnored => "local-expiry",
+        Defect::UploadBlindly | Defect::FingerprintDropped => "local-create",
+        Defect::TakenUnproved => "take-over-dead",
+        Defect::NoIntent => "rotate",
+        Defect::BlindPublish | Defect::FenceOnPaper => "revoke-in-rotation",
+        Defect::UnknownIsRefusal => "claim",
+        Defect::LeaseByWallClock | Defect::PostWithoutLease => return Place::Wakers,
+        _ => return Place::Histories,
+    })
+}
+
+/// Looks where a variant was found before, and nowhere else. `None`: nothing.
+pub fn catch_quickly(defect: Defect, seeds: u64, threads: usize) -> Option<Caught> {
+    with(defect, || in_place(&likely(defect), seeds, threads))
+}
+
+/// Looks everywhere for what a variant breaks. `None`: nothing.
 pub fn catch(defect: Defect, seeds: u64, threads: usize) -> Option<Caught> {
+    with(defect, || {
+        let caught = in_place(&likely(defect), seeds, threads).or_else(|| in_calm_flows(threads));
+        let caught = caught.or_else(|| in_flows(threads)).or_else(|| in_late_wakers(threads));
+        caught.or_else(|| in_histories(seeds, threads))
+    })
+}
+
+/// The switch is the process's: one at a time.
+fn with<T>(defect: Defect, look: impl FnOnce() -> T) -> T {
     Defect::switch_on(Some(defect));
-    let caught = in_calm_flows(threads);
-    let caught = caught.or_else(|| in_flows(threads)).or_else(|| in_late_wakers(threads));
-    let caught = caught.or_else(|| in_histories(seeds, threads));
+    let found = look();
     Defect::switch_on(None);
-    caught
+    found
+}
+
+fn in_place(place: &Place, seeds: u64, threads: usize) -> Option<Caught> {
+    match place {
+        Place::Flow(name) => {
+            let in_calm = first_of(&[Case::calm(name)], 1);
+            in_calm.or_else(|| first_of(&cases_of(&flows::find(name)?, Depth::Quick), threads))
+        }
+        Place::Wakers => first_of(&exhaustive::wakers_at_publication(&flows::find("create")?), threads),
+        Place::Histories => in_histories(seeds, threads),
+    }
 }
 
 fn broken(violations: &[String]) -> Option<&String> {

@@ -55,8 +55,20 @@ fn asks(world: &mut World, actor: usize, call: iam::Call) {
     assert!(answer.is_ok());
 }
 
-/// A write to the API server.
-fn writes(world: &mut World, request: Request) {
+/// A write to the API server, guarded as the operator's are.
+fn writes(world: &mut World, mut request: Request) {
+    let place = match (request.verb, request.resource.kind.as_str()) {
+        (Verb::Patch(_), "Secret") => Some(secret_place(KEY)),
+        (Verb::Patch(_), "ServiceAccountKey") => Some(flows::place()),
+        _ => None,
+    };
+    if let Some(object) = place.and_then(|place| world.object(&place)) {
+        request.body["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
+    }
+    writes_blindly(world, request);
+}
+
+fn writes_blindly(world: &mut World, request: Request) {
     let summary = request.summary();
     let Reply::Api((code, _)) = world.forge(OPERATOR, Call::Api(Box::new(request))) else {
         panic!("the API server answers")
@@ -195,6 +207,15 @@ fn convergence_a_world_that_is_not_at_rest() {
 }
 
 /// The process that stands by sends what only the one with the Lease may send.
+#[test]
+fn send_rule_a_write_over_what_was_not_read() {
+    let note = json!({ "metadata": { "annotations": { "note": "blind" } } });
+    for request in [patch("Secret", KEY, note.clone()), status(&json!({ "failures": 1 }))] {
+        let act = |world: &mut World| writes_blindly(world, request);
+        assert_eq!(in_own_time(said(with_key(), act)), ["Send rule"]);
+    }
+}
+
 #[test]
 fn send_rule_a_request_without_the_lease() {
     let two = async {

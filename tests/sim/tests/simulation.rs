@@ -15,7 +15,7 @@ use keywheel::domain::Timing;
 use keywheel_sim::actor::{LEASE_NAME, LEASE_NAMESPACE};
 use keywheel_sim::api_server::Place;
 use keywheel_sim::case::{At, SEED, Script, in_own_time, run};
-use keywheel_sim::exhaustive::{Depth, cases, run_all};
+use keywheel_sim::exhaustive::{Depth, cases, run_all, wakers_at_publication};
 use keywheel_sim::fate::{Calm, Fate, Waking};
 use keywheel_sim::flows;
 use keywheel_sim::history::History;
@@ -84,6 +84,35 @@ fn a_leader_that_wakes_with_its_staging_unanswered_takes_nothing_back() {
         script.wake_after = Some(wake_after);
         let outcome = run(&flow, SEED, script);
         assert!(outcome.violations.is_empty(), "after {wake_after} calls: {:#?}", outcome.violations);
+    }
+}
+
+/// What it would send has no version to guard it.
+#[test]
+fn a_leader_that_stood_still_before_its_first_publication_sends_nothing() {
+    for case in wakers_at_publication(&flows::find("create").unwrap()).iter().step_by(3) {
+        let outcome = case.run();
+        assert!(outcome.violations.is_empty(), "{case}: {:#?}", outcome.violations);
+    }
+}
+
+/// Then a publication between the two reads is seen in the object, or fails at the version of the Secret.
+#[test]
+fn every_pass_reads_the_secret_before_its_object() {
+    for name in ["create", "rotate", "retire", "revoke", "drift-secret-emptied"] {
+        let calm = run(&flows::find(name).unwrap(), SEED, Script::default());
+        let read = |calls: &[&str], what: &str| calls.iter().position(|call| call.starts_with(what));
+        let mut passes = 0;
+        for calls in calm.seen.split(|call| call.mutating) {
+            let calls: Vec<&str> = calls.iter().map(|call| call.summary.as_str()).collect();
+            let object = read(&calls, "get ServiceAccountKey key-");
+            let secret = read(&calls, "get Secret key-");
+            if let (Some(object), Some(secret)) = (object, secret) {
+                passes += 1;
+                assert!(secret < object, "{name}: {calls:#?}");
+            }
+        }
+        assert!(passes > 0, "{name}: {:#?}", calm.seen);
     }
 }
 

@@ -126,6 +126,13 @@ impl Default for Oracle {
     }
 }
 
+/// Whether a write of a Secret or of a key's object says nothing of the version that it is to replace.
+fn is_blind(request: &Request) -> bool {
+    let guarded = matches!(request.resource.kind.as_str(), "Secret" | "ServiceAccountKey");
+    let written = matches!(request.verb, Verb::Update | Verb::Patch(_)) && request.is_mutating();
+    guarded && written && !request.body["metadata"]["resourceVersion"].is_string()
+}
+
 impl Oracle {
     /// What did not hold, so far.
     pub fn violations(&self) -> &[Violation] {
@@ -291,9 +298,17 @@ impl Oracle {
         }
     }
 
-    /// A process sends a call, which may be applied much later.
+    /// A process sends a call, which may be applied much later. What a version can guard carries one.
     pub fn sent(&mut self, actor: usize, call: &Call, now: Timestamp) {
         self.calls += 1;
+        if let Call::Api(request) = call
+            && is_blind(request)
+        {
+            self.report(
+                "Send rule",
+                format!("A{actor} writes over what it did not read: {}", call.summary()),
+            );
+        }
         if let Call::Iam(asked) = call
             && let Some(wrong) = self.uploads.sent(actor, asked)
         {

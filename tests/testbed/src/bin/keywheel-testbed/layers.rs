@@ -127,7 +127,8 @@ fn build() -> Outcome<Vec<Program>> {
     let mut programs = built(all)?;
     // The wrong variants are in a build of their own: no other program may see them.
     let mut variants = cargo_command(&BUILD);
-    variants.args(["-p", "keywheel-model", "--features", "defects", "--test", "variants"]);
+    variants.args(["-p", "keywheel-model", "-p", "keywheel-sim", "--features", "defects"]);
+    variants.args(["--test", "variants", "--test", "simulated-variants"]);
     programs.extend(built(variants)?);
     programs.sort_by_key(|program| (!program.layer.starts_with("unit"), program.layer.clone()));
     Ok(programs)
