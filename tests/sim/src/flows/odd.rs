@@ -258,7 +258,7 @@ async fn nightly(setup: Setup, from: &str) -> World {
     super::with_key_of(setup, &json!({ "rotation": rotation })).await
 }
 
-fn set_clocks(world: &mut World, seconds: i64) {
+pub(super) fn set_clocks(world: &mut World, seconds: i64) {
     world.note(&format!("the clocks of the operator are {seconds} s ahead"));
     for actor in world.actors.iter().filter(|a| a.is_alive()) {
         actor.clock.set_error(jiff::SignedDuration::from_secs(seconds));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
-use super::odd::with_suspect;
+use super::odd::{set_clocks, with_suspect};
 use super::{
     Flow, KEY, account_place, alive, annotate, is_good, ledger, made_by_person, operating, status, with_key,
 };
@@ -42,6 +42,24 @@ pub(super) fn all() -> Vec<Flow> {
             |world| is_good(world) && of_person(world, |k| k.deleted) && told(world).is_empty(),
             6 * 60,
         ),
+        // It was seen once, minutes before the clocks went ahead.
+        Flow::new(
+            "unmanaged-clock-ahead",
+            |setup| {
+                async {
+                    let mut world = handed_over(setup, "Delete").await;
+                    world.run_for(minutes(58), &mut Calm).await;
+                    made_by_person(&mut world, 1);
+                    world.run_for(minutes(5), &mut Calm).await;
+                    world
+                }
+                .boxed_local()
+            },
+            |world| set_clocks(world, 2 * 3600),
+            |world| is_good(world) && of_person(world, |k| k.deleted) && told(world).is_empty(),
+            8 * 60,
+        )
+        .later(minutes(120), |world| set_clocks(world, 0)),
         // The audits after it do not bring the key up again.
         Flow::new(
             "disown",
