@@ -82,7 +82,7 @@ pub async fn census(
             undecided: suspected.contains(&key.id)
                 || (uploading && !key.made_by_backend)
                 || key.created_at.is_none_or(|at| claims.windows.iter().any(|w| w.covers(at))),
-            since: ctx.first_seen.of(&format!("{unique_id}/{}", key.id), now),
+            since: ctx.first_seen.of(&format!("{unique_id}/{}", key.id), ctx.clock.as_ref()),
             key: UnmanagedKey {
                 id: key.id,
                 uploaded: !key.made_by_backend,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -9,6 +10,7 @@ use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 
+use super::context::Clock;
 use super::key::{named_ids, read_staging};
 use super::registry::Login;
 use super::{Context, Error};
@@ -16,17 +18,21 @@ use crate::api::v1alpha1::{ServiceAccountKey, meta};
 use crate::backend::BackendError;
 use crate::domain::Class;
 use crate::domain::account::{Content, Leftover};
+use crate::domain::schedule::sub;
 
 /// When a staging Secret was first seen without its object, or a key without an owner. Lost with the process: the wait
 /// begins anew.
 #[derive(Default)]
-pub struct FirstSeen(Mutex<HashMap<String, Timestamp>>);
+pub struct FirstSeen(Mutex<HashMap<String, Duration>>);
 
 impl FirstSeen {
-    /// When it was first seen; now, if it was not yet.
-    pub fn of(&self, uid: &str, now: Timestamp) -> Timestamp {
+    /// When it was first seen, by today's time of day; now, if it was not yet. Counted since boot: what is waited for
+    /// does not come sooner because somebody sets the clock.
+    pub fn of(&self, uid: &str, clock: &dyn Clock) -> Timestamp {
+        let since_boot = clock.since_boot();
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *map.entry(uid.to_owned()).or_insert(now)
+        let first = *map.entry(uid.to_owned()).or_insert(since_boot);
+        sub(clock.now(), since_boot.saturating_sub(first))
     }
 
     /// It is gone.
@@ -78,7 +84,6 @@ pub async fn leftovers(
         Some(uploads) => uploads.by_fingerprint().await,
         None => None,
     };
-    let now = ctx.clock.now();
     Ok(orphaned
         .into_iter()
         .map(|staged| {
@@ -95,7 +100,7 @@ pub async fn leftovers(
             };
             Leftover {
                 to_end: ids,
-                since: ctx.first_seen.of(&staged.uid, now),
+                since: ctx.first_seen.of(&staged.uid, ctx.clock.as_ref()),
                 name: staged.name,
                 uid: staged.uid,
                 content,
@@ -142,5 +147,39 @@ impl Uploads<'_> {
             }
         }
         Some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Set {
+        now: i64,
+        since_boot: u64,
+    }
+
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_second(self.now).unwrap()
+        }
+
+        fn since_boot(&self) -> Duration {
+            Duration::from_secs(self.since_boot)
+        }
+    }
+
+    #[test]
+    fn what_was_first_seen_is_as_old_as_it_is_whatever_the_clock_is_set_to() {
+        let seen = FirstSeen::default();
+        let age = |now, since_boot| {
+            let clock = Set { now, since_boot };
+            clock.now().duration_since(seen.of("u", &clock)).as_secs()
+        };
+        assert_eq!(age(10_000, 50), 0);
+        assert_eq!(age(17_800, 650), 600, "the clock went two hours ahead");
+        assert_eq!(age(4_000, 1250), 1200, "and back");
+        seen.forget("u");
+        assert_eq!(age(4_600, 1850), 0);
     }
 }

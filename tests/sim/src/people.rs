@@ -331,7 +331,8 @@ fn quota(world: &mut World, tight: bool) {
     world.request(&Request::by_person(Verb::Create, resource("ResourceQuota"), NAMESPACE, "", object));
 }
 
-fn login(world: &mut World, there: bool) {
+/// The operator's login is taken away, or brought back.
+pub fn login(world: &mut World, there: bool) {
     let system = "keywheel-system";
     if there {
         let object = json!({

@@ -146,6 +146,89 @@ fn no_theft_a_key_of_a_person() {
     assert_eq!(in_own_time(said(with_key(), act)), ["No theft"]);
 }
 
+/// A person's key on an account whose object says this of it, so many minutes later.
+fn with_foreign_key(unmanaged_keys: &'static str, minutes: u64) -> impl Future<Output = World> {
+    async move {
+        let mut world = with_key().await;
+        let of = account(&world);
+        world.person("makes a key", |_, iam, now| iam.create_key(&of, Maker::Person, now).unwrap());
+        world.run_for(Duration::from_mins(minutes), &mut Calm).await;
+        world.patch("ServiceAccount", ACCOUNT, json!({ "spec": { "unmanagedKeys": unmanaged_keys } }));
+        world.run_for(Duration::from_secs(30), &mut Calm).await;
+        world
+    }
+}
+
+fn foreign(world: &World) -> String {
+    world.iam.keys.values().find(|key| key.made_by == Maker::Person).unwrap().id.clone()
+}
+
+fn disables(world: &mut World) {
+    let (account, key) = (account(world), foreign(world));
+    asks(world, OPERATOR, iam::Call::DisableKey { account, key });
+}
+
+fn deletes(world: &mut World) {
+    let (account, key) = (account(world), foreign(world));
+    asks(world, OPERATOR, iam::Call::DeleteKey { account, key });
+}
+
+#[test]
+fn no_theft_a_key_that_its_account_does_not_hand_over() {
+    let judged =
+        |policy, minutes, act: fn(&mut World)| in_own_time(said(with_foreign_key(policy, minutes), act));
+    let none: [&str; 0] = [];
+    assert_eq!(judged("Disable", 80, disables), none);
+    assert_eq!(judged("Delete", 80, deletes), none);
+    assert_eq!(judged("Report", 80, disables), ["No theft"]);
+    assert_eq!(judged("Ignore", 80, disables), ["No theft"]);
+    assert_eq!(judged("Disable", 80, deletes), ["No theft"], "it is to be disabled only");
+    assert_eq!(judged("Delete", 60, deletes), ["No theft"], "an attempt may still bring it up");
+}
+
+#[test]
+fn no_theft_a_key_on_an_account_that_is_not_ours_alone() {
+    let shared = |world: &mut World| {
+        let account = account(world);
+        world.person("takes the mark off", |_, iam, _| {
+            iam.accounts.get_mut(&account).unwrap().account.description.clear();
+        });
+        deletes(world);
+    };
+    assert_eq!(in_own_time(said(with_foreign_key("Delete", 80), shared)), ["No theft"]);
+    let doubtful = |world: &mut World| {
+        let suspect = json!({ "id": foreign(world), "createdAt": "2026-01-01T00:00:00Z",
+            "since": "2026-01-01T00:00:00Z" });
+        world.patch_status("ServiceAccountKey", KEY, json!({ "status": { "suspects": [suspect] } }));
+        assert!(!world.key(KEY).unwrap()["status"]["suspects"].is_null());
+        deletes(world);
+    };
+    assert_eq!(in_own_time(said(with_foreign_key("Delete", 80), doubtful)), ["No theft"]);
+}
+
+/// A suspect leaves the status where its person says so, and only there; it is left alone then.
+#[test]
+fn covered_a_suspect_that_nobody_disowned() {
+    let forgets = |disowned: bool| async move {
+        let mut world = (flows::find("disown").unwrap().begin)(Setup::new(1)).await;
+        let suspect = world.key(KEY).unwrap()["status"]["suspects"][0]["id"].as_str().unwrap().to_owned();
+        if disowned {
+            let asked = json!({ "metadata": { "annotations": { "keywheel.dev/disown-key": suspect } } });
+            world.patch("ServiceAccountKey", KEY, asked);
+        }
+        writes(&mut world, status(&json!({ "suspects": null })));
+        let forgotten: Vec<_> = world.oracle.violations().iter().map(|v| v.invariant).collect();
+        if disowned {
+            assert_eq!(forgotten, [""; 0]);
+            let account = account(&world);
+            asks(&mut world, OPERATOR, iam::Call::DisableKey { account, key: suspect });
+        }
+        world.oracle.violations().iter().map(|v| v.invariant).collect::<Vec<_>>()
+    };
+    assert_eq!(in_own_time(forgets(false)), ["Covered"]);
+    assert_eq!(in_own_time(forgets(true)), ["No theft"]);
+}
+
 #[test]
 fn no_exposure_a_private_half_in_a_status_or_a_dry_run() {
     let in_words = |world: &mut World| {

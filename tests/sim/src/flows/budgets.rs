@@ -142,6 +142,17 @@ pub fn of(flow: &str) -> Option<Budget> {
         // A create that waits for its proof; the Secret, after one of its own; its key in the status, and that this waits.
         "secret-restored" => CREATE.writes(4).calls(17).lists(14),
         "secret-deleted-when-full" => ROTATE.and(END).lists(1),
+
+        // Keys that nobody owns. The account tells of the key.
+        "unmanaged-report" => only(1, 0).lists(4),
+        // The same, and what became of it.
+        "unmanaged-disable" | "unmanaged-delete" => only(2, 1).lists(6),
+        // One telling of the account; the backend and the key say that the clocks differ, and that they agree again.
+        "unmanaged-clock-ahead" => only(5, 1).lists(3),
+        // The suspect; the account tells of the key.
+        "disown" => only(2, 0).lists(1),
+        // The Secret, why the key is still there, the finalizer.
+        "abandon" => only(3, 0),
         _ => return None,
     })
 }

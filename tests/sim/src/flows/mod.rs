@@ -5,6 +5,7 @@ pub mod budgets;
 mod lives;
 mod odd;
 mod restored;
+mod unmanaged;
 
 use std::time::Duration;
 
@@ -66,7 +67,8 @@ impl Flow {
 
 /// All flows.
 pub fn all() -> Vec<Flow> {
-    lives::all().into_iter().chain(asked::all()).chain(odd::all()).chain(restored::all()).collect()
+    let all = lives::all().into_iter().chain(asked::all()).chain(odd::all());
+    all.chain(restored::all()).chain(unmanaged::all()).collect()
 }
 
 /// The flow of a name.

@@ -58,16 +58,7 @@ fn orphans() -> Vec<Flow> {
         // On an account that may be anybody's a person must say whose the key is.
         Flow::new(
             "claim",
-            |setup| {
-                async {
-                    let mut world = with_adopted(setup).await;
-                    world.create_key(KEY, ACCOUNT, &json!({}));
-                    world.run_for(minutes(5), &mut LosesCreate(false)).await;
-                    world.run_for(minutes(180), &mut Calm).await;
-                    world
-                }
-                .boxed_local()
-            },
+            |setup| with_suspect(setup).boxed_local(),
             |world| {
                 let suspect = status(world, "suspects/0/id").as_str().unwrap_or_default().to_owned();
                 annotate(world, "claim-key", &suspect);
@@ -76,6 +67,15 @@ fn orphans() -> Vec<Flow> {
             9 * 60,
         ),
     ]
+}
+
+/// A key of a lost attempt, on an account that may be anybody's.
+pub(super) async fn with_suspect(setup: Setup) -> World {
+    let mut world = with_adopted(setup).await;
+    world.create_key(KEY, ACCOUNT, &json!({}));
+    world.run_for(minutes(5), &mut LosesCreate(false)).await;
+    world.run_for(minutes(180), &mut Calm).await;
+    world
 }
 
 /// An account that a person made, and that was adopted.
@@ -258,7 +258,7 @@ async fn nightly(setup: Setup, from: &str) -> World {
     super::with_key_of(setup, &json!({ "rotation": rotation })).await
 }
 
-fn set_clocks(world: &mut World, seconds: i64) {
+pub(super) fn set_clocks(world: &mut World, seconds: i64) {
     world.note(&format!("the clocks of the operator are {seconds} s ahead"));
     for actor in world.actors.iter().filter(|a| a.is_alive()) {
         actor.clock.set_error(jiff::SignedDuration::from_secs(seconds));

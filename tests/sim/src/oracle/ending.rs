@@ -2,16 +2,26 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::handed::Ending;
 use super::{Oracle, View};
 use crate::api_server::watch::Shared;
 use crate::iam::{self, Iam, Maker, short};
 
 impl Oracle {
     /// The operator is about to end a key.
-    pub(super) fn ending(&mut self, actor: usize, id: &str, api: &Shared, iam: &Iam, now: Timestamp) {
+    pub(super) fn ending(
+        &mut self,
+        actor: usize,
+        id: &str,
+        deletes: bool,
+        api: &Shared,
+        iam: &Iam,
+        now: Timestamp,
+    ) {
         let Some(key) = iam.keys.get(id).filter(|k| !k.deleted) else { return };
         let view = View::of(api);
-        self.theft(key, &view);
+        let handed = self.is_handed_over(key, &Ending { actor, deletes, now }, &view, api, iam);
+        self.theft(key, handed, &view);
         for secret in view.consumers().filter(|s| s.credentials.contains_key(id)) {
             // A person who puts a credential back after our last look cannot be seen.
             let unseen = self.is_unseen(actor, id, &secret.place, self.tampered.get(&secret.place));
@@ -71,14 +81,17 @@ impl Oracle {
     }
 
     /// A key that a person made, or that another object holds by more than a guess.
-    fn theft(&mut self, key: &iam::Key, view: &View) {
+    fn theft(&mut self, key: &iam::Key, handed: bool, view: &View) {
         let id = key.id.as_str();
+        let claimed = view.keys.iter().any(|o| {
+            let asked = o.object.pointer("/metadata/annotations/keywheel.dev~1claim-key");
+            asked.and_then(|v| v.as_str()).is_some_and(|ids| ids.contains(id))
+        });
+        if self.disowned.contains(id) && !claimed && !handed {
+            self.report("No theft", format!("key {} was disowned by a person and is ended", short(id)));
+        }
         let Maker::Attempt(nonce) = &key.made_by else {
-            let claimed = view.keys.iter().any(|o| {
-                let asked = o.object.pointer("/metadata/annotations/keywheel.dev~1claim-key");
-                asked.and_then(|v| v.as_str()).is_some_and(|ids| ids.contains(id))
-            });
-            if !claimed && !self.presumed.contains(id) {
+            if !claimed && !handed && !self.presumed.contains(id) {
                 self.report("No theft", format!("key {} was made by a person and is ended", short(id)));
             }
             return;

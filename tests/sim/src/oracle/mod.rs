@@ -3,6 +3,7 @@
 //! What a person breaks is no violation: it is excused when it happens, and only that.
 
 mod ending;
+mod handed;
 mod needs;
 mod rest;
 mod uploads;
@@ -83,6 +84,10 @@ pub struct Oracle {
     endings: BTreeMap<(usize, String), Timestamp>,
     /// Keys of Secrets that became another object's: it answers for them.
     inherited: BTreeSet<String>,
+    /// Keys that a person said are not ours, when they were suspects.
+    disowned: BTreeSet<String>,
+    /// What an account said of its unmanaged keys before a person last wrote it.
+    policies: BTreeMap<Place, Value>,
     /// Calls that were sent.
     calls: u64,
     /// How many calls may leave between a person's write and the end of a key that rests on a look before it: what is read
@@ -120,6 +125,8 @@ impl Default for Oracle {
             edited: BTreeMap::new(),
             endings: BTreeMap::new(),
             inherited: BTreeSet::new(),
+            disowned: BTreeSet::new(),
+            policies: BTreeMap::new(),
             calls: 0,
             last_look: None,
         }
@@ -202,7 +209,8 @@ impl Oracle {
             Call::Api(request) => self.exposure(request),
             Call::Iam(asked) => match &**asked {
                 iam::Call::DisableKey { key, .. } | iam::Call::DeleteKey { key, .. } => {
-                    self.ending(actor, key, api, iam, now);
+                    let deletes = matches!(&**asked, iam::Call::DeleteKey { .. });
+                    self.ending(actor, key, deletes, api, iam, now);
                     self.endings.remove(&(actor, key.clone()));
                 }
                 iam::Call::DeleteAccount { account } | iam::Call::SetDisabled { account, .. } => {
@@ -284,6 +292,7 @@ impl Oracle {
         let kind = match request.resource.kind.as_str() {
             "Secret" => "secrets",
             "ServiceAccountKey" => Kind::Key.stored(),
+            "ServiceAccount" => Kind::Account.stored(),
             _ => return,
         };
         if request.verb == Verb::Get {
@@ -452,6 +461,9 @@ impl Oracle {
     fn saw_account(&mut self, actor: Option<usize>, change: &Change) {
         let uid = change.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         let gone = change.kind == ChangeKind::Deleted;
+        if let Some(before) = change.before.as_deref().filter(|_| actor.is_none()) {
+            self.policies.insert(change.place.clone(), before["spec"]["unmanagedKeys"].clone());
+        }
         if actor.is_none()
             && change.before.as_deref().is_some_and(|b| held(b) && (gone || !held(&change.object)))
         {
@@ -468,6 +480,9 @@ impl Oracle {
         let before = change.before.as_deref();
         if change.kind == ChangeKind::Deleted {
             self.gone.insert(uid.clone(), (*change.object).clone());
+        }
+        if let Some(before) = before.filter(|_| actor.is_some()) {
+            self.asked_to_forget(before, change, iam);
         }
         let name = |o: &Value| {
             let given = o.pointer("/spec/secret/name").and_then(Value::as_str);
