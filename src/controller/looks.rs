@@ -37,11 +37,17 @@ impl Looks {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// What was seen of an account within the last period.
-    pub fn recent(&self, account: &str, now: Timestamp, timing: &Timing) -> Option<KeyList> {
+    /// What was seen of an account since an object was last compared, and within the last period.
+    pub fn recent(
+        &self,
+        account: &str,
+        since: Timestamp,
+        now: Timestamp,
+        timing: &Timing,
+    ) -> Option<KeyList> {
         let listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, list) = listings.get(account)?;
-        (between(*at, now) <= timing.audit).then(|| list.clone())
+        (*at > since && between(*at, now) <= timing.audit).then(|| list.clone())
     }
 
     /// An account was listed.
@@ -49,5 +55,23 @@ impl Looks {
         let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
         listings.retain(|_, (at, _)| add(*at, timing.audit) >= now);
         listings.insert(account.to_owned(), (now, list.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_anothers_is_enough_if_it_is_newer_than_ones_own_look() {
+        let (looks, timing) = (Looks::default(), Timing::default());
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (before, at) = (time("2026-01-01T00:00:00Z"), time("2026-01-01T00:30:00Z"));
+        let (after, late) = (time("2026-01-01T01:00:00Z"), time("2026-01-01T01:30:01Z"));
+        looks.listed("one", at, &KeyList::Listed { keys: Vec::new(), backend_time: at }, &timing);
+        assert!(looks.recent("one", before, after, &timing).is_some());
+        assert!(looks.recent("one", at, after, &timing).is_none(), "it was compared with this one");
+        assert!(looks.recent("one", before, late, &timing).is_none(), "it is older than a period");
+        assert!(looks.recent("other", before, after, &timing).is_none());
     }
 }

@@ -266,6 +266,22 @@ pub fn audit_wait(timing: &Timing, uid: &str) -> Duration {
     timing.audit.saturating_sub(timing.audit / 4 * share / 256)
 }
 
+/// Whether an object that was last compared with the backend then is to be compared again.
+pub fn is_audit_due(timing: &Timing, uid: &str, looked_at: Timestamp, now: Timestamp) -> bool {
+    between(looked_at, now) >= audit_wait(timing, uid)
+}
+
+/// How long it may sit still: until its next audit, whatever woke it in between.
+pub fn until_audit(timing: &Timing, uid: &str, looked_at: Timestamp, now: Timestamp) -> Duration {
+    let wait = audit_wait(timing, uid);
+    // One that is due and does not come waits for something else.
+    if is_audit_due(timing, uid, looked_at, now) {
+        wait
+    } else {
+        wait.saturating_sub(between(looked_at, now))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -377,6 +393,19 @@ mod tests {
         let least = timing.audit.saturating_sub(timing.audit / 4 * 255 / 256);
         assert_eq!((waits.first(), waits.last()), (Some(&least), Some(&timing.audit)));
         assert_eq!(waits.len(), 256);
+    }
+
+    #[test]
+    fn an_audit_is_due_a_wait_after_the_one_before_however_often_somebody_wakes_the_object() {
+        let timing = Timing::default();
+        let wait = audit_wait(&timing, UID);
+        let (last, second) = (time("2026-01-01T00:00:00Z"), Duration::from_secs(1));
+        let due = |after| is_audit_due(&timing, UID, last, add(last, after));
+        let until = |after| until_audit(&timing, UID, last, add(last, after));
+        assert!(!due(wait.saturating_sub(second)) && due(wait));
+        assert_eq!((until(Duration::ZERO), until(wait.saturating_sub(second))), (wait, second));
+        // What is due and was not done has something else to wait for.
+        assert_eq!((until(wait), until(wait + second)), (wait, wait));
     }
 
     #[test]

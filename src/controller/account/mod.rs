@@ -26,7 +26,7 @@ use crate::backend::{Description, NewAccount};
 use crate::domain::account::{
     Account, Census, Grants, Leftover, Next, Observation, Plan, PolicyView, Step, account_id, plan,
 };
-use crate::domain::schedule::between;
+use crate::domain::schedule::{is_audit_due, until_audit};
 use crate::domain::{Class, Reason, Trouble, conditions, names};
 
 /// Steps that one reconcile takes at most: finalizer, create, describe, disable, a policy each, delete and their looks.
@@ -63,6 +63,11 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
         let (login, mut observation) = observe(ctx, &current, std::mem::take(&mut learned)).await?;
         observation.ended_keys.clone_from(&ended_keys);
         let decided = decide(ctx, &namespace, login.as_deref(), &mut seen, &mut observation).await?;
+        let ends_a_key = matches!(decided.next, Next::Act(Step::DisableKey { .. } | Step::DeleteKey { .. }));
+        // There may be more to end, and only a count of its own shows it.
+        if matches!(observation.census, Some(Ok(_))) && !ends_a_key {
+            ctx.looks.looked(&observation.uid, ctx.clock.now());
+        }
         match decided.next.clone() {
             Next::NeedAccount
             | Next::NeedPolicies { .. }
@@ -74,7 +79,10 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
             }
             Next::Wait => {
                 write_status(ctx, &api, &current, decided.clone()).await?;
-                return Ok(Action::requeue(decided.requeue));
+                let now = ctx.clock.now();
+                let looked_at = ctx.looks.looked_at(&observation.uid, now, &ctx.timing);
+                let audit = until_audit(&ctx.timing, &observation.uid, looked_at, now);
+                return Ok(Action::requeue(decided.requeue.min(audit)));
             }
             Next::Act(step) => {
                 learned = act(ctx, &api, &current, &pass, login.as_deref(), &step).await?;
@@ -177,11 +185,7 @@ async fn count(
     observation: &Observation,
 ) -> Result<Result<Census, Trouble>, Error> {
     let unique_id = observation.status.unique_id.as_deref().unwrap_or_default();
-    let counted = census(ctx, login, place, unique_id).await?;
-    if counted.is_ok() {
-        ctx.looks.looked(&observation.uid, ctx.clock.now());
-    }
-    Ok(counted.map_err(|error| error.trouble()))
+    Ok(census(ctx, login, place, unique_id).await?.map_err(|error| error.trouble()))
 }
 
 async fn left_behind(
@@ -211,7 +215,8 @@ async fn observe(
     let uid = object.uid().unwrap_or_default();
     let id = BackendId::of(&object.spec.backend_ref, &namespace);
     let now = ctx.clock.now();
-    let census_due = between(ctx.looks.looked_at(&uid, now, &ctx.timing), now) >= ctx.timing.audit;
+    let looked_at = ctx.looks.looked_at(&uid, now, &ctx.timing);
+    let census_due = is_audit_due(&ctx.timing, &uid, looked_at, now);
     let mut observation = Observation {
         name: object.name_any(),
         generation: object.meta().generation,

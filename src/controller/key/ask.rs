@@ -77,7 +77,8 @@ async fn others_unchanged(ctx: &Context, world: &World) -> Result<bool, Error> {
 /// What any object saw of the account lately, or else a list of our own.
 async fn audit(ctx: &Context, world: &mut World) {
     let account = world.observation.account.reachable().map(|a| names::account(&a.project, &a.unique_id));
-    let recent = account.and_then(|account| ctx.looks.recent(&account, ctx.clock.now(), &ctx.timing));
+    let since = world.observation.looked_at;
+    let recent = account.and_then(|account| ctx.looks.recent(&account, since, ctx.clock.now(), &ctx.timing));
     match recent {
         Some(list) => world.observation.audited = Some(list),
         None => world.observation.keys = Some(list(ctx, world).await),

@@ -8,14 +8,14 @@ use super::story::{self, Mood};
 use super::table::Table;
 use super::{ListedKey, ledger};
 use crate::api::v1alpha1::{KeyPhase, KeySeen, LedgerKey, ServiceAccountKeyStatus};
-use crate::domain::schedule::{Schedule, add, between};
+use crate::domain::schedule::{Schedule, add, between, is_audit_due};
 use crate::domain::{Event, Reason};
 
 impl Table<'_> {
     /// Compares the ledger with the backend's list once an audit period.
     pub(super) fn audit(&self, status: &ServiceAccountKeyStatus, schedule: &Schedule) -> Option<Plan> {
         let obs = self.obs;
-        let due = between(obs.looked_at, self.exact) >= self.timing.audit;
+        let due = is_audit_due(self.timing, &obs.uid, obs.looked_at, self.exact);
         let list = match (&obs.keys, &obs.audited) {
             (Some(list), _) | (None, Some(list)) => list,
             (None, None) if due && !status.keys.is_empty() => {

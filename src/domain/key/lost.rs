@@ -15,7 +15,7 @@ use crate::api::v1alpha1::{
     KeyOrigin, KeyPhase, KeySource, LostAttempt, ServiceAccountKeyStatus, SuspectKey,
 };
 use crate::defect;
-use crate::domain::schedule::{Schedule, add, sub};
+use crate::domain::schedule::{Schedule, add, is_audit_due, sub};
 use crate::domain::{Event, Reason};
 
 /// A backend gives whole seconds.
@@ -168,7 +168,7 @@ impl Table<'_> {
     /// A look at the backend: once its answer must be there, at the end of the window, and at every audit.
     fn is_look_due(&self, status: &ServiceAccountKeyStatus) -> bool {
         let obs = self.obs;
-        let audit = crate::domain::schedule::between(obs.looked_at, self.exact) >= self.timing.audit;
+        let audit = is_audit_due(self.timing, &obs.uid, obs.looked_at, self.exact);
         let looked_before = |at: Timestamp| at <= self.now && (obs.looked_at < at || obs.keys.is_some());
         status.lost.iter().any(|lost| {
             self.is_closable(lost, self.now) || lost.fenced && (audit || looked_before(self.first_look(lost)))

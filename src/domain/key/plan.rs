@@ -29,7 +29,7 @@ use super::table::Table;
 use super::{Account, deleting, ledger, retire};
 use crate::api::v1alpha1::{KeyPhase, KeySource};
 use crate::defect;
-use crate::domain::schedule::{Schedule, audit_wait, whole_second_before};
+use crate::domain::schedule::{Schedule, until_audit, whole_second_before};
 use crate::domain::{Event, Reason, Timing};
 
 /// Decides one pass.
@@ -38,7 +38,7 @@ pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
     let table = Table { obs, now: whole_second_before(now), exact: now, timing };
     let decided = table.decide();
     // Nothing sits still for longer than an audit period.
-    Plan { requeue: decided.requeue.min(audit_wait(timing, &obs.uid)), ..decided }
+    Plan { requeue: decided.requeue.min(until_audit(timing, &obs.uid, obs.looked_at, now)), ..decided }
 }
 
 impl Table<'_> {

@@ -61,10 +61,10 @@ pub fn of(flow: &str) -> Option<Budget> {
         "verification-waits" => CREATE.writes(1).calls(12).lists(10),
         "rotate" | "local-rotate" | "local-expiry" | "rotate-at" | "down-for-weeks" => ROTATE,
         "drift-secret-deleted" | "drift-secret-emptied" => ROTATE,
-        "retire" => RETIRE.lists(7),
+        "retire" => RETIRE.lists(8),
         "delete-only-retire" => END.lists(1),
         "delete" => DELETE,
-        "delete-in-overlap" => DELETE.and(END).lists(1),
+        "delete-in-overlap" => DELETE.and(END),
         // The Secret alone.
         "drift-secret-relabelled" => only(1, 0),
         // The Secret, and the generation that it is of.
@@ -91,7 +91,7 @@ pub fn of(flow: &str) -> Option<Budget> {
         // The restart of one workload; the old key is disabled, and not deleted yet.
         "rollout" => ROTATE.writes(1).and(END).lists(2),
         // The same; the status says once what the old key waits for.
-        "rollout-beyond-overlap" => ROTATE.writes(2).and(END).lists(2),
+        "rollout-beyond-overlap" => ROTATE.writes(2).and(END).lists(3),
         "revoke" => REVOKE,
         // The first attempt: finalizer, intent, stage, the wait, given up with its key in the ledger, unstage; a create,
         // eight refused exchanges, two lists. Then a second one, the end of the first key, a look for what else there is.
@@ -102,11 +102,11 @@ pub fn of(flow: &str) -> Option<Budget> {
         // What was seen; a restart, and what the old key waits for now; the end of the first key.
         "ended-in-stuck-rollout" => ROTATE.writes(3).and(END).lists(2),
         // The former name, the new Secret, its record; the former Secret's end, recorded.
-        "rename" => only(5, 0).lists(2),
+        "rename" => only(5, 0).lists(1),
         // The previous credential leaves the Secret first.
-        "previous" => RETIRE.writes(1).lists(7),
+        "previous" => RETIRE.writes(1).lists(8),
         // The status says that it is suspended.
-        "suspend" => RETIRE.writes(1).lists(8),
+        "suspend" => RETIRE.writes(1).lists(11),
         // The Secret and the finalizer.
         "retain-key" => only(2, 0),
         // The finalizer.
@@ -118,24 +118,24 @@ pub fn of(flow: &str) -> Option<Budget> {
 
         // Odd cases.
         // The key of the lost attempt is adopted before the flow begins, its window closed in it.
-        "orphan" => RETIRE.and(RETIRE).writes(1).lists(8),
+        "orphan" => RETIRE.and(RETIRE).writes(1).lists(10),
         // The claim.
-        "claim" => RETIRE.writes(1).lists(7),
+        "claim" => RETIRE.writes(1).lists(8),
         // The account as created; the old key dropped without a call, once the other account is known.
-        "account-made-again" => only(3, 1).and(ROTATE).writes(2),
+        "account-made-again" => only(3, 1).and(ROTATE).writes(2).lists(1),
         // Four looks find no room, each a failure that the next wait is counted from.
         "account-full" => ROTATE.writes(4).lists(4),
         // The account's record of whose keys there are.
         "account-nearly-full" => ROTATE.writes(1).lists(1),
-        // The backend says that the clocks differ, and that they agree again.
-        "clock-ahead" => RETIRE.writes(2).lists(6),
-        // So does the key, which waits for it.
-        "clock-back" => RETIRE.writes(3).lists(6),
+        // The backend and the key say that the clocks differ, and that they agree again.
+        "clock-ahead" => RETIRE.writes(4).lists(8),
+        // The key says the second one with the end that waited for it.
+        "clock-back" => RETIRE.writes(3).lists(8),
         // The second repair waits for its distance, and says so.
         "secret-deleted-twice" => ROTATE.and(ROTATE).writes(1),
         // Two nights; the first key retires, the second is disabled.
-        "dst-forward" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(30),
-        "dst-back" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(31),
+        "dst-forward" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(45),
+        "dst-back" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(48),
 
         // What comes back. The Secret's key is recorded; the old one is in its overlap again.
         "status-restored" => only(1, 1).lists(1),
@@ -144,13 +144,13 @@ pub fn of(flow: &str) -> Option<Budget> {
         "secret-deleted-when-full" => ROTATE.and(END).lists(1),
 
         // Keys that nobody owns. The account tells of the key.
-        "unmanaged-report" => only(1, 0).lists(4),
+        "unmanaged-report" => only(1, 0).lists(5),
         // The same, and what became of it.
-        "unmanaged-disable" | "unmanaged-delete" => only(2, 1).lists(6),
-        // One telling of the account; the backend and the key say that the clocks differ, and that they agree again.
-        "unmanaged-clock-ahead" => only(5, 1).lists(3),
+        "unmanaged-disable" | "unmanaged-delete" => only(2, 1).lists(5),
+        // Two tellings of the account; the backend and the key say that the clocks differ, and that they agree again.
+        "unmanaged-clock-ahead" => only(6, 1).lists(4),
         // The suspect; the account tells of the key.
-        "disown" => only(2, 0).lists(1),
+        "disown" => only(2, 0).lists(4),
         // The Secret, why the key is still there, the finalizer.
         "abandon" => only(3, 0),
         _ => return None,
