@@ -83,7 +83,7 @@ impl History {
     /// The history of a seed.
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed, 1);
-        let keys = 1 + index(dice.below(4));
+        let keys = 1 + index(dice.below(6));
         let count = 6 + dice.below(20);
         let mut happenings: Vec<Happening> = (0..count).map(|_| happening(&mut dice, keys)).collect();
         happenings.sort_by_key(Happening::at);
@@ -118,12 +118,12 @@ impl History {
             // Two clocks may differ by as much before anything is held back, at both ends of an overlap.
             world.oracle.slack += world.timing().max_skew * 2;
         }
-        for account in 0..self.keys.div_ceil(3) {
+        for account in 0..=people::account_of(self.keys - 1) {
             world.create_account(&people::account_name(account));
         }
         for key in 0..self.keys {
             let spec = people::spec(self.seed, key);
-            world.create_key(&people::key_name(key), &people::account_name(key / 3), &spec);
+            world.create_key(&people::key_name(key), &people::account_name(people::account_of(key)), &spec);
         }
         world.start_all();
         let mut director = Chaos::new(self.seed);
@@ -224,6 +224,12 @@ impl History {
         let gone = suspected.saturating_sub(suspects(world));
         let rewritten = world.counts.api_writes.iter().filter(|w| w.starts_with("update Secret ")).count();
         let taken_out = if shows_previous { rewritten.saturating_sub(turned).min(ended) } else { 0 };
+        // Keys that nobody owns end one by one where their account hands them over, and it tells of each.
+        let hands_over = world.api.with(|s| {
+            let mut accounts = s.store.list(crate::actor::Kind::Account.stored(), None);
+            accounts.any(|(_, a)| ["Disable", "Delete"].iter().any(|p| a["spec"]["unmanagedKeys"] == *p))
+        });
+        let told = if hands_over { told.max(ended) } else { told };
         let planned = turned * 5 + taken_out + former * 2 + ended + gone + told;
         (writes > planned).then(|| {
             format!(

@@ -60,6 +60,12 @@ pub enum Deed {
     KeepPrevious(usize, bool),
     /// Makes the account unusable at the backend, or usable again.
     DisableAccount(usize, bool),
+    /// Says what becomes of keys on the account that no object owns.
+    HandOver(usize, &'static str),
+    /// Gives the account another name for people.
+    NameAccount(usize, &'static str),
+    /// Makes the account unusable by its spec, or usable again.
+    DisableBySpec(usize, bool),
     /// Lets the namespace hold no more Secrets than there are, or any number again.
     Quota(bool),
     /// Takes the operator's login away, or brings it back.
@@ -76,6 +82,11 @@ pub fn account_name(number: usize) -> String {
     format!("account-{number}")
 }
 
+/// The account of a key: two keys have one between them.
+pub const fn account_of(key: usize) -> usize {
+    key / 2
+}
+
 /// What a key of a history asks for: most the same, some of each kind.
 pub fn spec(seed: u64, key: usize) -> Value {
     let mut spec = json!({ "rotation": { "every": "20h", "overlap": "2h", "deleteAfter": "3h" } });
@@ -84,9 +95,15 @@ pub fn spec(seed: u64, key: usize) -> Value {
         0 => json!({ "keySource": "Local", "validity": "30d" }),
         1 => json!({ "secret": { "previous": true } }),
         2 => json!({ "deletionPolicy": "Retain", "secret": { "deletionPolicy": "Retain" } }),
+        3 => json!({ "verification": { "mode": "None" } }),
+        4 => json!({ "rotation": { "every": null, "schedule": "0 3,15 * * *" } }),
         _ => json!({}),
     };
     json_patch::merge(&mut spec, &more);
+    if kind == 4 {
+        // A merge takes it out: the stage would put its own there.
+        spec["rotation"]["every"] = Value::Null;
+    }
     spec
 }
 
@@ -94,7 +111,7 @@ pub fn spec(seed: u64, key: usize) -> Value {
 pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
     let key = usize::try_from(dice.below(u64::try_from(keys).expect("few keys"))).expect("few keys");
     let yes = !dice.one_in(3);
-    match dice.below(30) {
+    match dice.below(35) {
         0 | 1 => Deed::ApplyKey(key),
         2 | 3 => Deed::DeleteKey(key),
         4 => Deed::ForceDelete(key),
@@ -107,8 +124,8 @@ pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
         12 => Deed::ChangeSecretSpec(key),
         13 => Deed::ChangeRotation(key, dice.pick::<&str>(&["10h", "30h", "5h"])),
         14 => Deed::Suspend(key, yes),
-        15 => Deed::MakeKey(key / 3),
-        16 => Deed::DisableAccount(key / 3, yes),
+        15 => Deed::MakeKey(account_of(key)),
+        16 => Deed::DisableAccount(account_of(key), yes),
         17 => Deed::Quota(yes),
         18 => Deed::Login(!yes),
         19 => Deed::DisableKey(key),
@@ -118,7 +135,13 @@ pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
         25 | 26 => Deed::Rename(key, yes),
         27 => Deed::ChangeSource(key, dice.pick::<&str>(&["Backend", "Local"])),
         28 => Deed::KeepPrevious(key, yes),
-        _ => Deed::FreezeSecret(key),
+        29 => Deed::FreezeSecret(key),
+        30 | 31 => {
+            Deed::HandOver(account_of(key), dice.pick::<&str>(&["Disable", "Delete", "Report", "Ignore"]))
+        }
+        32 => Deed::NameAccount(account_of(key), dice.pick::<&str>(&["Billing", "Shop"])),
+        33 => Deed::MakeKey(account_of(key)),
+        _ => Deed::DisableBySpec(account_of(key), yes),
     }
 }
 
@@ -194,6 +217,11 @@ pub fn act(world: &mut World, deed: &Deed) {
         Deed::MakeKey(account) => make_key(world, *account),
         Deed::DisableKey(key) => end_key(world, *key, false),
         Deed::DisableAccount(account, disabled) => disable_account(world, *account, *disabled),
+        Deed::HandOver(account, policy) => account_spec(world, *account, &json!({ "unmanagedKeys": policy })),
+        Deed::NameAccount(account, name) => account_spec(world, *account, &json!({ "displayName": name })),
+        Deed::DisableBySpec(account, disabled) => {
+            account_spec(world, *account, &json!({ "disabled": disabled }));
+        }
         Deed::Quota(tight) => quota(world, *tight),
         Deed::Login(there) => login(world, *there),
     }
@@ -205,6 +233,7 @@ pub fn put_right(world: &mut World) {
     login(world, true);
     for account in 0..4 {
         disable_account(world, account, false);
+        account_spec(world, account, &json!({ "disabled": false }));
     }
     let keys: Vec<String> = View::of(&world.api).keys.into_iter().map(|k| k.place.name).collect();
     for name in keys {
@@ -251,7 +280,7 @@ pub fn put_right(world: &mut World) {
 fn apply_key(world: &mut World, key: usize) {
     if world.key(&key_name(key)).is_none() {
         let spec = spec(0, key);
-        world.create_key(&key_name(key), &account_name(key / 3), &spec);
+        world.create_key(&key_name(key), &account_name(account_of(key)), &spec);
     }
 }
 
@@ -315,6 +344,10 @@ fn disable_account(world: &mut World, account: usize, disabled: bool) {
             record.touched_by_person = true;
         }
     });
+}
+
+fn account_spec(world: &mut World, account: usize, spec: &Value) {
+    world.patch("ServiceAccount", &account_name(account), json!({ "spec": spec }));
 }
 
 fn quota(world: &mut World, tight: bool) {

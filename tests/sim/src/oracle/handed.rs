@@ -43,6 +43,24 @@ impl Oracle {
             && !self.may_be_claimed(key, view, ending.now)
     }
 
+    /// Whether a person's key is still there as it was although its account hands it over.
+    pub(super) fn is_left_over(
+        &self,
+        key: &iam::Key,
+        view: &View,
+        api: &Shared,
+        iam: &Iam,
+        now: Timestamp,
+    ) -> bool {
+        let objects = accounts_of(api, &key.account);
+        let [(_, object)] = &objects[..] else { return false };
+        let policy = &object["spec"]["unmanagedKeys"];
+        let ends = policy == "Delete" && !key.deleted || policy == "Disable" && key.works();
+        ends && key.made_by == Maker::Person
+            && is_marked(iam, &key.account, object)
+            && !self.may_be_claimed(key, view, now)
+    }
+
     /// Whether an object has a key, doubts whose it is, or may yet come across it.
     fn may_be_claimed(&self, key: &iam::Key, view: &View, now: Timestamp) -> bool {
         let id = key.id.as_str();

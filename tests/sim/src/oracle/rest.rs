@@ -61,6 +61,9 @@ pub fn unrest(api: &Shared, iam: &Iam, oracle: &Oracle, now: Timestamp) -> Vec<U
             found.push(Unrest(format!("key {} is in no ledger", short(&key.id))));
         }
     }
+    for key in iam.keys.values().filter(|key| oracle.is_left_over(key, &view, api, iam, now)) {
+        found.push(Unrest(format!("key {} is handed over by its account and still there", short(&key.id))));
+    }
     found.extend(accounts(api, iam, oracle));
     found
 }
