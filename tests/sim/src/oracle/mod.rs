@@ -385,7 +385,11 @@ impl Oracle {
                 self.let_go.remove(&format!("{}", change.place));
                 self.forgotten.remove(&change.place);
                 self.taken_over(change, iam);
-                if content_changed || change.kind == ChangeKind::Deleted {
+                // A Secret that is taken over without a proof says so, and shows what it showed until there is a key.
+                let unproved = change.before.as_ref().is_some_and(|before| {
+                    before["data"] == change.object["data"] && data(&change.object).1.is_null()
+                });
+                if content_changed && !unproved || change.kind == ChangeKind::Deleted {
                     self.tampered.remove(&change.place);
                 }
                 let ours = |o: &Value| !o["metadata"]["annotations"]["keywheel.dev/owner-uid"].is_null();
