@@ -124,7 +124,7 @@ pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
         12 => Deed::ChangeSecretSpec(key),
         13 => Deed::ChangeRotation(key, dice.pick::<&str>(&["10h", "30h", "5h"])),
         14 => Deed::Suspend(key, yes),
-        15 => Deed::MakeKey(account_of(key)),
+        15 | 33 => Deed::MakeKey(account_of(key)),
         16 => Deed::DisableAccount(account_of(key), yes),
         17 => Deed::Quota(yes),
         18 => Deed::Login(!yes),
@@ -140,7 +140,6 @@ pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
             Deed::HandOver(account_of(key), dice.pick::<&str>(&["Disable", "Delete", "Report", "Ignore"]))
         }
         32 => Deed::NameAccount(account_of(key), dice.pick::<&str>(&["Billing", "Shop"])),
-        33 => Deed::MakeKey(account_of(key)),
         _ => Deed::DisableBySpec(account_of(key), yes),
     }
 }
