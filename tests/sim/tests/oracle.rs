@@ -147,16 +147,14 @@ fn no_theft_a_key_of_a_person() {
 }
 
 /// A person's key on an account whose object says this of it, so many minutes later.
-fn with_foreign_key(unmanaged_keys: &'static str, minutes: u64) -> impl Future<Output = World> {
-    async move {
-        let mut world = with_key().await;
-        let of = account(&world);
-        world.person("makes a key", |_, iam, now| iam.create_key(&of, Maker::Person, now).unwrap());
-        world.run_for(Duration::from_mins(minutes), &mut Calm).await;
-        world.patch("ServiceAccount", ACCOUNT, json!({ "spec": { "unmanagedKeys": unmanaged_keys } }));
-        world.run_for(Duration::from_secs(30), &mut Calm).await;
-        world
-    }
+async fn with_foreign_key(unmanaged_keys: &'static str, minutes: u64) -> World {
+    let mut world = with_key().await;
+    let of = account(&world);
+    world.person("makes a key", |_, iam, now| iam.create_key(&of, Maker::Person, now).unwrap());
+    world.run_for(Duration::from_mins(minutes), &mut Calm).await;
+    world.patch("ServiceAccount", ACCOUNT, json!({ "spec": { "unmanagedKeys": unmanaged_keys } }));
+    world.run_for(Duration::from_secs(30), &mut Calm).await;
+    world
 }
 
 fn foreign(world: &World) -> String {
