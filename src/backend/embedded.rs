@@ -44,6 +44,8 @@ pub(super) async fn log_in(embedded: Embedded<'_>, call_timeout: Duration) -> Re
         resource_manager: endpoint.clone(),
         sts: endpoint.clone(),
         iam_credentials: endpoint.clone(),
+        service_usage: endpoint.clone(),
+        earth_engine: endpoint.clone(),
     };
     // Project, addresses and universe of other files are those of our own login: it came from the same server.
     Google::connect(endpoints, credentials, facts, login.fields().clone(), call_timeout).await

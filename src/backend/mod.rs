@@ -172,6 +172,15 @@ pub trait IamBackend: Send + Sync {
         still: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Membership>, BackendError>;
 
+    /// Whether the project may use a service.
+    async fn service_is_enabled(&self, service: &str) -> Result<bool, BackendError>;
+
+    /// Begins to let the project use a service. That it is asked for again does no harm.
+    async fn enable_service(&self, service: &str) -> Result<(), BackendError>;
+
+    /// How Earth Engine calls the registration of the project, as in `NOT_REGISTERED`.
+    async fn earth_engine_registration(&self) -> Result<String, BackendError>;
+
     /// Lists the keys of an account.
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError>;
 

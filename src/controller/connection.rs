@@ -138,6 +138,8 @@ fn endpoints(spec: Option<&GoogleEndpoints>) -> Endpoints {
         token: chosen(&spec.token, own.token),
         sts: chosen(&spec.sts, own.sts),
         iam_credentials: chosen(&spec.iam_credentials, own.iam_credentials),
+        service_usage: chosen(&spec.service_usage, own.service_usage),
+        earth_engine: chosen(&spec.earth_engine, own.earth_engine),
     }
 }
 

@@ -37,6 +37,10 @@ pub const STALLED: &str = "Stalled";
 pub const ACCOUNT_SHARED: &str = "AccountShared";
 /// Whether the account has the roles of its spec; absent where there are none.
 pub const ROLES_BOUND: &str = "RolesBound";
+/// Whether the project has the services of the account's spec; absent where there are none.
+pub const SERVICES_ENABLED: &str = "ServicesEnabled";
+/// Whether the project is registered for Earth Engine; absent where the account does not ask for it.
+pub const EARTH_ENGINE_REGISTERED: &str = "EarthEngineRegistered";
 /// True while a key is being replaced, False with a reason while its replacement cannot go on.
 pub const ROTATING: &str = "Rotating";
 /// Whether the Secret holds the active key.

@@ -70,6 +70,12 @@ reasons! {
     RolesBound Good,
     /// The roles of the spec are being bound.
     RolesPending Progress,
+    /// The project has the services of the spec.
+    ServicesEnabled Good,
+    /// The services of the spec are being enabled, which takes some minutes.
+    ServicesPending Progress,
+    /// The project is registered for Earth Engine.
+    EarthEngineRegistered Good,
     /// An account was deleted at the backend.
     AccountDeleted Good,
     /// A key was disabled at the end of its overlap.
@@ -173,6 +179,10 @@ reasons! {
     AccountIdNotAllowed Failure,
     /// The backend's `tenants.roles` does not let namespaces ask for this role.
     RoleNotAllowed Failure,
+    /// The backend's `tenants.services` does not let namespaces ask for this service.
+    ServiceNotAllowed Failure,
+    /// The project is not registered for Earth Engine. Only a person can do that, in the console.
+    EarthEngineNotRegistered Failure,
     /// A role is asked for on something that this backend's accounts get no roles on.
     ResourceNotAllowed Failure,
     /// The backend that the spec names does not exist, or is being deleted.

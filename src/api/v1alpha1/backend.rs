@@ -217,7 +217,8 @@ fn default_token_file() -> String {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("[has(self.iam) ? self.iam : '', has(self.resourceManager) ? self.resourceManager : '', \
     has(self.token) ? self.token : '', has(self.sts) ? self.sts : '', \
-    has(self.iamCredentials) ? self.iamCredentials : ''].all(u, u == '' || (isURL(u) && \
+    has(self.iamCredentials) ? self.iamCredentials : '', has(self.serviceUsage) ? self.serviceUsage : '', \
+    has(self.earthEngine) ? self.earthEngine : ''].all(u, u == '' || (isURL(u) && \
     url(u).getScheme() in ['http', 'https']))").message("endpoints must be http or https URLs"))]
 #[serde(rename_all = "camelCase")]
 pub struct GoogleEndpoints {
@@ -245,6 +246,16 @@ pub struct GoogleEndpoints {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub iam_credentials: Option<String>,
+
+    /// Service Usage, for `services`. Default: `https://serviceusage.googleapis.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub service_usage: Option<String>,
+
+    /// Earth Engine, for accounts that ask for it. Default: `https://earthengine.googleapis.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub earth_engine: Option<String>,
 }
 
 /// How many requests a backend gets.
@@ -353,6 +364,12 @@ pub struct Tenants {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200), inner(length(min = 1, max = 256)))]
     pub roles: Vec<String>,
+
+    /// Services that namespaces may have enabled in the project, which may cost money; a star at the end stands for anything.
+    /// Empty (default): none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200), inner(length(min = 1, max = 256)))]
+    pub services: Vec<String>,
 }
 
 /// What is known about a backend.

@@ -84,6 +84,16 @@ pub struct ServiceAccountSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub roles: Vec<RoleBinding>,
+
+    /// Services that the project must have, as in `earthengine.googleapis.com`. They are enabled, looked at once an hour, and
+    /// never disabled again. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 20),
+        inner(length(min = 3, max = 100), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub services: Vec<String>,
 }
 
 /// What to do about keys that no object owns.
@@ -267,7 +277,8 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<jiff::Timestamp>,
 
-    /// `Ready`: the account is at the backend as the spec says, with its roles (`RolesBound`). `Reconciling`, `Stalled` and `AccountShared` (others have
+    /// `Ready`: the account is at the backend as the spec says, with its roles (`RolesBound`) and
+    /// the services that it needs (`ServicesEnabled`). `EarthEngineRegistered` only tells. `Reconciling`, `Stalled` and `AccountShared` (others have
     /// the account, too, and it would be ours alone else): only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -1,6 +1,6 @@
-//! Google's IAM v1 on the wire. The official client does the talking, with its retries off; two calls are our
-//! own on the same login: `keys.list`, because the protocol needs the `Date` of its answer and the client drops
-//! it, and the token exchange, which the client cannot make for somebody else's key.
+//! Google's IAM v1 on the wire. The official client does the talking, with its retries off. Some calls are our own, on the
+//! same login: `keys.list`, because the protocol needs the `Date` of its answer and the client drops it; the token exchange,
+//! which the client cannot make for somebody else's key; and those of services that have no official client.
 
 mod accounts;
 mod keys;
@@ -8,6 +8,7 @@ mod list;
 mod login;
 mod permissions;
 mod policies;
+mod services;
 mod token;
 
 use std::time::Duration;
@@ -58,6 +59,10 @@ pub struct Endpoints {
     pub sts: String,
     /// IAM Credentials.
     pub iam_credentials: String,
+    /// Service Usage.
+    pub service_usage: String,
+    /// Earth Engine.
+    pub earth_engine: String,
 }
 
 impl Default for Endpoints {
@@ -69,6 +74,8 @@ impl Default for Endpoints {
             token: "https://oauth2.googleapis.com/token".to_owned(),
             sts: google("sts"),
             iam_credentials: google("iamcredentials"),
+            service_usage: google("serviceusage"),
+            earth_engine: google("earthengine"),
         }
     }
 }
@@ -256,6 +263,18 @@ impl IamBackend for Google {
         still: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Membership>, BackendError> {
         self.rebind(change, still).await
+    }
+
+    async fn service_is_enabled(&self, service: &str) -> Result<bool, BackendError> {
+        self.is_enabled(service).await
+    }
+
+    async fn enable_service(&self, service: &str) -> Result<(), BackendError> {
+        self.begin_to_enable(service).await
+    }
+
+    async fn earth_engine_registration(&self) -> Result<String, BackendError> {
+        self.registration_state().await
     }
 
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {

@@ -24,7 +24,8 @@ use crate::api::v1alpha1::{
 };
 use crate::backend::{Description, NewAccount};
 use crate::domain::account::{
-    Account, Census, Grants, Leftover, Next, Observation, Plan, PolicyView, Step, account_id, plan,
+    Account, Census, Grants, Leftover, Next, Observation, Plan, PolicyView, ServiceView, Step, account_id,
+    plan,
 };
 use crate::domain::schedule::{is_audit_due, until_audit};
 use crate::domain::{Class, Reason, Trouble, conditions, names};
@@ -54,6 +55,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
     let api = ctx.io.namespaced::<ServiceAccount>(&namespace);
     let mut learned = Learned::default();
     let mut ended_keys = Vec::new();
+    let mut enabling = Vec::new();
     let mut seen = Vec::new();
     for _ in 0..PASSES {
         let pass = Pass::begin(ctx)?;
@@ -62,6 +64,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
         };
         let (login, mut observation) = observe(ctx, &current, std::mem::take(&mut learned)).await?;
         observation.ended_keys.clone_from(&ended_keys);
+        observation.enabling.clone_from(&enabling);
         let decided = decide(ctx, &namespace, login.as_deref(), &mut seen, &mut observation).await?;
         let ends_a_key = matches!(decided.next, Next::Act(Step::DisableKey { .. } | Step::DeleteKey { .. }));
         // There may be more to end, and only a count of its own shows it.
@@ -71,6 +74,8 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
         match decided.next.clone() {
             Next::NeedAccount
             | Next::NeedPolicies { .. }
+            | Next::NeedServices { .. }
+            | Next::NeedEarthEngine
             | Next::NeedSharers
             | Next::NeedKeys
             | Next::NeedLeftovers
@@ -90,7 +95,10 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
                     seen.retain(|view: &PolicyView| view.resource != answer.resource);
                     seen.push(answer);
                 }
-                if learned.refused.is_none() && learned.bind_refused.is_none() {
+                if let Step::EnableService { name } = &step {
+                    enabling.push(name.clone());
+                }
+                if learned.is_accepted() {
                     if let Step::DeleteKey { key_id, .. } = &step {
                         ended_keys.push(key_id.clone());
                     }
@@ -112,7 +120,14 @@ struct Learned {
     account: Option<Account>,
     policy: Option<PolicyView>,
     bind_refused: Option<Trouble>,
+    enable_refused: Option<Trouble>,
     ended: bool,
+}
+
+impl Learned {
+    fn is_accepted(&self) -> bool {
+        self.refused.is_none() && self.bind_refused.is_none() && self.enable_refused.is_none()
+    }
 }
 
 /// Plans, reading what the plan asks for.
@@ -132,6 +147,13 @@ async fn decide(
             }
             (Next::NeedPolicies { resources }, Some(login)) if observation.policies.is_none() => {
                 observation.policies = Some(policies(login, namespace, resources, seen, observation).await);
+            }
+            (Next::NeedServices { names }, Some(login)) if observation.services.is_none() => {
+                observation.services = Some(services(login, namespace, names).await);
+            }
+            (Next::NeedEarthEngine, Some(login)) if observation.earth_engine.is_none() => {
+                let told = login.read(namespace).await.earth_engine_registration().await;
+                observation.earth_engine = Some(told.map_err(|error| error.trouble()));
             }
             (Next::NeedSharers, _) if observation.shared_with.is_none() => {
                 let Some(Ok(Some(account))) = &observation.account else { return Ok(decided) };
@@ -176,6 +198,15 @@ async fn policies(
         }
     }
     seen.iter().filter(|view| resources.contains(&view.resource)).cloned().collect()
+}
+
+async fn services(login: &Login, namespace: &str, names: &[String]) -> Vec<ServiceView> {
+    let mut views = Vec::new();
+    for name in names {
+        let enabled = login.read(namespace).await.service_is_enabled(name).await;
+        views.push(ServiceView { name: name.clone(), enabled: enabled.map_err(|error| error.trouble()) });
+    }
+    views
 }
 
 async fn count(
@@ -236,6 +267,10 @@ async fn observe(
         census: None,
         policies: None,
         bind_refused: learned.bind_refused,
+        services: None,
+        enabling: Vec::new(),
+        enable_refused: learned.enable_refused,
+        earth_engine: None,
         ended_keys: Vec::new(),
         ended: learned.ended,
         refused: learned.refused,
@@ -275,7 +310,7 @@ async fn observe(
                 let project = login.facts().project.clone();
                 let none = Some(Vec::new());
                 observation.backend =
-                    Ok(Grants { adoption: false, account_id: Ok(()), project, roles: none });
+                    Ok(Grants { adoption: false, account_id: Ok(()), project, roles: none.clone(), services: none });
                 Some(login)
             }
             None if deleting && unusable.reason == Reason::LoginMissing => {
@@ -303,8 +338,9 @@ fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, account
             account_id: matches(tenants, namespace, account_id),
             project,
             roles: Some(tenants.roles.clone()),
+            services: Some(tenants.services.clone()),
         },
-        _ => Grants { adoption: true, account_id: Ok(()), project, roles: None },
+        _ => Grants { adoption: true, account_id: Ok(()), project, roles: None, services: None },
     }
 }
 
@@ -397,6 +433,14 @@ async fn act(
                     return Ok(Learned { bind_refused: Some(error.trouble()), ..Learned::default() });
                 }
             }
+        }
+        Step::EnableService { name } => {
+            let asked = backend(ONE).await?.enable_service(name).await;
+            if let Err(error) = &asked {
+                tracing::info!(%error, "a service cannot be enabled");
+            }
+            let enable_refused = asked.err().map(|error| error.trouble());
+            return Ok(Learned { enable_refused, ..Learned::default() });
         }
         Step::DeleteKey { unique_id, key_id } => {
             match backend(ONE).await?.delete_key(unique_id, key_id).await {

@@ -3,6 +3,7 @@
 mod deleting;
 mod plan;
 mod roles;
+mod services;
 mod sharing;
 mod sweep;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use plan::{account_id, is_account_id, plan};
 pub use roles::{Membership, PolicyChange, PolicyView};
+pub use services::ServiceView;
 pub use sweep::{Content, Leftover};
 pub use unmanaged::{Census, Unclaimed};
 
@@ -59,6 +61,14 @@ pub struct Observation {
     pub policies: Option<Vec<PolicyView>>,
     /// The backend's refusal of the change of a policy that this pass made.
     pub bind_refused: Option<Trouble>,
+    /// The services that the account asks for.
+    pub services: Option<Vec<ServiceView>>,
+    /// Services that this reconcile asked for.
+    pub enabling: Vec<String>,
+    /// The backend's refusal to enable the service that this pass asked for.
+    pub enable_refused: Option<Trouble>,
+    /// How Earth Engine calls the registration of the project.
+    pub earth_engine: Option<Result<String, Trouble>>,
     /// Keys of leftovers that this reconcile deleted.
     pub ended_keys: Vec<String>,
     /// Whether this pass deleted the account: its absence is then no lag.
@@ -78,6 +88,8 @@ pub struct Grants {
     pub project: String,
     /// The roles that this namespace may ask for; `None`: all.
     pub roles: Option<Vec<String>>,
+    /// The services that this namespace may ask for; `None`: all.
+    pub services: Option<Vec<String>>,
 }
 
 /// An account as the backend shows it.
@@ -131,6 +143,13 @@ pub enum Next {
         /// Their names.
         resources: Vec<String>,
     },
+    /// Read whether these services are enabled.
+    NeedServices {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Ask Earth Engine whether the project is registered.
+    NeedEarthEngine,
     /// One effect.
     Act(Step),
     /// Nothing but the status.
@@ -171,6 +190,11 @@ pub enum Step {
     },
     /// Change the policy of a resource.
     Bind(PolicyChange),
+    /// Enable a service of the project.
+    EnableService {
+        /// Its name.
+        name: String,
+    },
     /// Disable a key that no object owns.
     DisableKey {
         /// The account, by its unique id.

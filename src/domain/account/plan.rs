@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::sharing::Hold;
 use super::sweep::{Sweep, Swept, sweep};
 use super::{Account, Grants, Next, Observation, Plan, Step};
-use super::{roles, unmanaged};
+use super::{roles, services, unmanaged};
 use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
-use crate::domain::conditions::{ACCOUNT_SHARED, Conditions, Is, READY, RECONCILING, ROLES_BOUND, STALLED};
+use crate::domain::conditions::{ACCOUNT_SHARED, Conditions, Is, READY, RECONCILING, ROLES_BOUND, SERVICES_ENABLED, STALLED};
 use crate::domain::names::{join_mark, split_mark};
 use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
 use crate::domain::{Event, Reason, Timing, Trouble};
@@ -66,8 +66,9 @@ impl Table<'_> {
             return self.stalled(Reason::AccountIdNotAllowed, message);
         }
         // Nothing is made for what cannot be; an account that is there is looked after.
-        let refused = roles::refused(&obs.spec.roles, grants).filter(|_| obs.status.unique_id.is_none());
-        if let Some((reason, message)) = refused {
+        let refused = roles::refused(&obs.spec.roles, grants)
+            .or_else(|| services::refused(&obs.spec.services, grants));
+        if let Some((reason, message)) = refused.filter(|_| obs.status.unique_id.is_none()) {
             return self.stalled(reason, message);
         }
         if let Some(trouble) = &obs.refused {
@@ -201,6 +202,14 @@ impl Table<'_> {
             ControlFlow::Break(plan) => return plan,
             ControlFlow::Continue(due) => due,
         };
+        let services_due = match self.enable(grants, &mut status, &events) {
+            ControlFlow::Break(plan) => return plan,
+            ControlFlow::Continue(due) => due,
+        };
+        let registration_due = match self.registered(&mut status) {
+            ControlFlow::Break(plan) => return plan,
+            ControlFlow::Continue(due) => due,
+        };
         status.disabled = Some(account.disabled);
         status.exclusive = Some(ours && hold == Hold::Alone);
         status.failures = 0;
@@ -213,13 +222,14 @@ impl Table<'_> {
         };
         let mut conditions = Conditions::of(&mut status.conditions, obs.generation, self.now);
         conditions.set(READY, Is::True, reason, message).clear(STALLED).clear(RECONCILING);
-        conditions.follow(READY, ROLES_BOUND);
+        conditions.follow(READY, ROLES_BOUND).follow(READY, SERVICES_ENABLED);
         match hold {
             // Its keys work, so it is Ready.
             Hold::Shared(message) => conditions.set(ACCOUNT_SHARED, Is::True, Reason::AccountShared, message),
             _ => conditions.clear(ACCOUNT_SHARED),
         };
-        let requeue = audit_wait(self.timing, &obs.uid).min(roles_due.unwrap_or(Duration::MAX));
+        let due = [roles_due, services_due, registration_due].into_iter().flatten().min();
+        let requeue = audit_wait(self.timing, &obs.uid).min(due.unwrap_or(Duration::MAX));
         let rest = Plan { next: Next::Wait, status, requeue, events };
         // What is to be recorded is recorded first.
         if rest.status == obs.status { self.looked_after(account, rest) } else { rest }

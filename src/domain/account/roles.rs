@@ -98,7 +98,7 @@ fn refusal(binding: &RoleBinding, grants: &Grants) -> Option<(Reason, String)> {
 }
 
 /// A star at the end of a pattern stands for anything.
-fn matches(pattern: &str, role: &str) -> bool {
+pub(super) fn matches(pattern: &str, role: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == role, |beginning| role.starts_with(beginning))
 }
 

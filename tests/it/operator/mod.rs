@@ -23,6 +23,7 @@ mod lifecycle;
 mod people;
 mod person;
 mod roles;
+mod services;
 mod secrecy;
 mod startup;
 mod world;
@@ -45,6 +46,7 @@ pub fn trials() -> Vec<Trial> {
         bad_backend::trials(),
         google::trials(),
         roles::trials(),
+        services::trials(),
         bad_secret::trials(),
         deletion::trials(),
         secrecy::trials(),

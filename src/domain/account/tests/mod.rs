@@ -3,6 +3,7 @@
 mod deletion;
 mod edges;
 mod roles;
+mod services;
 mod sharing;
 mod unmanaged;
 
@@ -22,7 +23,7 @@ fn at(seconds: i64) -> jiff::Timestamp {
 
 /// A backend that allows everything.
 fn granted() -> Grants {
-    Grants { adoption: true, account_id: Ok(()), project: "p".to_owned(), roles: None }
+    Grants { adoption: true, account_id: Ok(()), project: "p".to_owned(), roles: None, services: None }
 }
 
 fn fresh() -> Observation {
@@ -43,6 +44,7 @@ fn fresh() -> Observation {
             deletion_policy: None,
             unmanaged_keys: UnmanagedKeys::Report,
             roles: Vec::new(),
+            services: Vec::new(),
         },
         status: ServiceAccountStatus::default(),
         owner_mark: "keywheel:c/u-1".to_owned(),
@@ -55,6 +57,10 @@ fn fresh() -> Observation {
         census: None,
         policies: None,
         bind_refused: None,
+        services: None,
+        enabling: Vec::new(),
+        enable_refused: None,
+        earth_engine: None,
         ended_keys: Vec::new(),
         ended: false,
         refused: None,

@@ -137,6 +137,18 @@ impl IamBackend for SimBackend {
         Err(strange("projects.setIamPolicy"))
     }
 
+    async fn service_is_enabled(&self, _: &str) -> Result<bool, BackendError> {
+        Err(strange("services.get"))
+    }
+
+    async fn enable_service(&self, _: &str) -> Result<(), BackendError> {
+        Err(strange("services.enable"))
+    }
+
+    async fn earth_engine_registration(&self) -> Result<String, BackendError> {
+        Err(strange("projects.getConfig"))
+    }
+
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {
         match self.ask("keys.list", Call::ListKeys { account: unique_id.to_owned() }).await? {
             Answer::Keys { keys, time } => Ok(KeyListing { keys, backend_time: time }),
