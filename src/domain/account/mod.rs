@@ -59,8 +59,10 @@ pub struct Observation {
     pub policies: Option<Vec<PolicyView>>,
     /// The backend's refusal of the change of a policy that this pass made.
     pub bind_refused: Option<Trouble>,
-    /// Keys of leftovers that this reconcile deleted.
+    /// Keys that this reconcile ended.
     pub ended_keys: Vec<String>,
+    /// Keys that no object owns and that this reconcile tried to end.
+    pub tried_keys: Vec<String>,
     /// Whether this pass deleted the account: its absence is then no lag.
     pub ended: bool,
     /// The backend's refusal of the step that this pass took.

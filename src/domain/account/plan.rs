@@ -256,9 +256,9 @@ impl Table<'_> {
         // What is recorded may be an audit period old: an ending rests on what was read now.
         let nobody_else = obs.shared_with.as_ref().is_some_and(Vec::is_empty);
         let exclusive = obs.status.exclusive == Some(true) && nobody_else;
-        if let Some((step, id)) =
-            unmanaged::ending(policy, exclusive, census, unique_id, self.now, self.timing)
-        {
+        let ending =
+            || unmanaged::ending(policy, census, (unique_id, &obs.tried_keys), self.now, self.timing);
+        if let Some((step, id)) = exclusive.then(ending).flatten() {
             let note =
                 format!("Key {id} is ended: no ServiceAccountKey owns it, and unmanagedKeys is {policy:?}");
             return Some(Plan {

@@ -56,6 +56,7 @@ fn fresh() -> Observation {
         policies: None,
         bind_refused: None,
         ended_keys: Vec::new(),
+        tried_keys: Vec::new(),
         ended: false,
         refused: None,
     }
