@@ -195,7 +195,7 @@ fn what_an_audit_showed_is_not_forgotten_where_it_could_not_be_written_down() {
         while !once.0.is_empty() {
             world.run_for(Duration::from_secs(10), &mut once).await;
         }
-        assert!(world.time.elapsed() - begun < Duration::from_mins(65), "an audit showed it");
+        assert!(world.time.elapsed() < begun + Duration::from_mins(65), "an audit showed it");
         world.run_for(Duration::from_mins(10), &mut Calm).await;
         assert_eq!(flows::rotations(&world), 1, "{:#?}", world.tail(40));
     });
