@@ -259,27 +259,22 @@ pub fn whole_second_before(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// When to look again although nothing is known to be due: at most an audit period, earlier by a share that is
-/// stable per object, so that audits are spread.
+/// How often accounts and backends are looked at although nothing is known to be due: at most an audit period apart, less by
+/// a share that is stable per object, so that looks are spread.
 pub fn audit_wait(timing: &Timing, uid: &str) -> Duration {
     let share = u32::try_from(stable_hash(uid) % 256).unwrap_or(0);
     timing.audit.saturating_sub(timing.audit / 4 * share / 256)
 }
 
-/// Whether an object that was last compared with the backend then is to be compared again.
-pub fn is_audit_due(timing: &Timing, uid: &str, looked_at: Timestamp, now: Timestamp) -> bool {
-    between(looked_at, now) >= audit_wait(timing, uid)
+/// Whether an object that is compared with the backend once in such a period, and was last then, is to be compared again.
+pub fn is_audit_due(period: Duration, looked_at: Timestamp, now: Timestamp) -> bool {
+    between(looked_at, now) >= period
 }
 
 /// How long it may sit still: until its next audit, whatever woke it in between.
-pub fn until_audit(timing: &Timing, uid: &str, looked_at: Timestamp, now: Timestamp) -> Duration {
-    let wait = audit_wait(timing, uid);
+pub fn until_audit(period: Duration, looked_at: Timestamp, now: Timestamp) -> Duration {
     // One that is due and does not come waits for something else.
-    if is_audit_due(timing, uid, looked_at, now) {
-        wait
-    } else {
-        wait.saturating_sub(between(looked_at, now))
-    }
+    if is_audit_due(period, looked_at, now) { period } else { period.saturating_sub(between(looked_at, now)) }
 }
 
 #[cfg(test)]
@@ -397,11 +392,10 @@ mod tests {
 
     #[test]
     fn an_audit_is_due_a_wait_after_the_one_before_however_often_somebody_wakes_the_object() {
-        let timing = Timing::default();
-        let wait = audit_wait(&timing, UID);
+        let wait = Duration::from_hours(1);
         let (last, second) = (time("2026-01-01T00:00:00Z"), Duration::from_secs(1));
-        let due = |after| is_audit_due(&timing, UID, last, add(last, after));
-        let until = |after| until_audit(&timing, UID, last, add(last, after));
+        let due = |after| is_audit_due(wait, last, add(last, after));
+        let until = |after| until_audit(wait, last, add(last, after));
         assert!(!due(wait.saturating_sub(second)) && due(wait));
         assert_eq!((until(Duration::ZERO), until(wait.saturating_sub(second))), (wait, second));
         // What is due and was not done has something else to wait for.

@@ -22,13 +22,13 @@ use super::{Context, Error};
 use crate::api::v1alpha1::{
     BackendKind, ServiceAccount, ServiceAccountKey, ServiceAccountStatus, Tenants, meta,
 };
-use crate::backend::{Description, NewAccount};
+use crate::backend::{BackendError, Description, NewAccount};
 use crate::domain::account::{
-    Account, Census, Grants, Leftover, Next, Observation, Plan, PolicyView, ServiceView, Step, account_id,
+    Account, Census, Done, Grants, Leftover, Next, Observation, Plan, PolicyView, ServiceView, Step, account_id,
     plan,
 };
-use crate::domain::schedule::{is_audit_due, until_audit};
-use crate::domain::{Class, Reason, Trouble, conditions, names};
+use crate::domain::schedule::{audit_wait, is_audit_due, until_audit};
+use crate::domain::{Class, Event, Reason, Trouble, conditions, names};
 
 /// Steps that one reconcile takes at most: finalizer, create, describe, disable, a policy each, delete and their looks.
 const PASSES: usize = 32;
@@ -54,8 +54,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
     let namespace = object.namespace().unwrap_or_default();
     let api = ctx.io.namespaced::<ServiceAccount>(&namespace);
     let mut learned = Learned::default();
-    let mut ended_keys = Vec::new();
-    let mut enabling = Vec::new();
+    let mut done = Done::default();
     let mut seen = Vec::new();
     for _ in 0..PASSES {
         let pass = Pass::begin(ctx)?;
@@ -63,14 +62,8 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
             return Ok(Action::await_change());
         };
         let (login, mut observation) = observe(ctx, &current, std::mem::take(&mut learned)).await?;
-        observation.ended_keys.clone_from(&ended_keys);
-        observation.enabling.clone_from(&enabling);
+        observation.done.clone_from(&done);
         let decided = decide(ctx, &namespace, login.as_deref(), &mut seen, &mut observation).await?;
-        let ends_a_key = matches!(decided.next, Next::Act(Step::DisableKey { .. } | Step::DeleteKey { .. }));
-        // There may be more to end, and only a count of its own shows it.
-        if matches!(observation.census, Some(Ok(_))) && !ends_a_key {
-            ctx.looks.looked(&observation.uid, ctx.clock.now());
-        }
         match decided.next.clone() {
             Next::NeedAccount
             | Next::NeedPolicies { .. }
@@ -84,33 +77,70 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
             }
             Next::Wait => {
                 write_status(ctx, &api, &current, decided.clone()).await?;
-                let now = ctx.clock.now();
-                let looked_at = ctx.looks.looked_at(&observation.uid, now, &ctx.timing);
-                let audit = until_audit(&ctx.timing, &observation.uid, looked_at, now);
+                let (now, uid) = (ctx.clock.now(), &observation.uid);
+                if matches!(observation.census, Some(Ok(_))) {
+                    ctx.looks.looked(uid, now);
+                }
+                let period = audit_wait(&ctx.timing, uid);
+                let audit = until_audit(period, ctx.looks.looked_at(uid, now, period), now);
                 return Ok(Action::requeue(decided.requeue.min(audit)));
             }
             Next::Act(step) => {
-                learned = act(ctx, &api, &current, &pass, login.as_deref(), &step).await?;
+                let acted = act(ctx, &api, &current, &pass, login.as_deref(), &step).await;
+                if let Some(key) = unowned(&observation, &step) {
+                    done.tried.push(key.to_owned());
+                    match acted {
+                        // The account is as good as before, and the other keys may still end.
+                        Err(Error::Backend(error)) => {
+                            tell_kept(ctx, &current, key, &error).await;
+                            continue;
+                        }
+                        // A count comes in its time: another one now would be as late.
+                        Err(error) => {
+                            ctx.looks.looked(&observation.uid, ctx.clock.now());
+                            return Err(error);
+                        }
+                        Ok(_) => {}
+                    }
+                } else if let (Step::DeleteKey { key_id, .. }, Ok(Learned { refused: None, .. })) =
+                    (&step, &acted)
+                {
+                    done.ended.push(key_id.clone());
+                }
+                learned = acted?;
                 if let Some(answer) = learned.policy.take() {
                     seen.retain(|view: &PolicyView| view.resource != answer.resource);
                     seen.push(answer);
                 }
                 if let Step::EnableService { name } = &step {
-                    enabling.push(name.clone());
+                    done.asked.push(name.clone());
                 }
                 if learned.is_accepted() {
-                    if let Step::DeleteKey { key_id, .. } = &step {
-                        ended_keys.push(key_id.clone());
-                    }
                     ctx.reporter.tell(&current.object_ref(&()), &decided.events).await;
                 }
                 if step == Step::RemoveFinalizer {
+                    ctx.looks.forget(&observation.uid);
                     return Ok(Action::await_change());
                 }
             }
         }
     }
     Err(Error::Restless { passes: PASSES, rule: "account" })
+}
+
+/// The key that no object owns and that a step ends.
+fn unowned<'s>(observation: &Observation, step: &'s Step) -> Option<&'s str> {
+    let (Step::DisableKey { key_id, .. } | Step::DeleteKey { key_id, .. }) = step else { return None };
+    let Some(Ok(census)) = &observation.census else { return None };
+    census.unmanaged.iter().any(|unclaimed| unclaimed.key.id == *key_id).then_some(key_id)
+}
+
+/// It is tried again with the next count.
+async fn tell_kept(ctx: &Context, object: &ServiceAccount, key: &str, error: &BackendError) {
+    tracing::warn!(%error, key, "a key that no object owns cannot be ended");
+    let note = format!("Key {key}, which no ServiceAccountKey owns, cannot be ended: {error}");
+    let event = Event::warning(error.class().reason(), note);
+    ctx.reporter.tell(&object.object_ref(&()), &[event]).await;
 }
 
 /// What a step taught the pass: its answer counts as a fresh read.
@@ -246,8 +276,8 @@ async fn observe(
     let uid = object.uid().unwrap_or_default();
     let id = BackendId::of(&object.spec.backend_ref, &namespace);
     let now = ctx.clock.now();
-    let looked_at = ctx.looks.looked_at(&uid, now, &ctx.timing);
-    let census_due = is_audit_due(&ctx.timing, &uid, looked_at, now);
+    let period = audit_wait(&ctx.timing, &uid);
+    let census_due = is_audit_due(period, ctx.looks.looked_at(&uid, now, period), now);
     let mut observation = Observation {
         name: object.name_any(),
         generation: object.meta().generation,
@@ -268,10 +298,9 @@ async fn observe(
         policies: None,
         bind_refused: learned.bind_refused,
         services: None,
-        enabling: Vec::new(),
         enable_refused: learned.enable_refused,
         earth_engine: None,
-        ended_keys: Vec::new(),
+        done: Done::default(),
         ended: learned.ended,
         refused: learned.refused,
     };

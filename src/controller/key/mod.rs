@@ -89,9 +89,8 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
         let decided = decide(ctx, &mut world, &mut memory).await?;
         memory.proved = world.proved();
         let Some(decided) = decided else { continue };
-        if world.has_looked() && (decided.next == Next::Wait || LOOKING.contains(&decided.rule)) {
-            ctx.looks.looked(world.uid(), ctx.clock.now());
-        }
+        let has_compared =
+            world.has_looked() && (decided.next == Next::Wait || LOOKING.contains(&decided.rule));
         rule = decided.rule;
         tracing::debug!(rule, next = ?decided.next, "planned");
         match &decided.next {
@@ -116,6 +115,10 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
                         if let Some(subject) = step.subject() {
                             ctx.refusals.done(world.uid(), &subject);
                         }
+                        // What it showed is written down.
+                        if has_compared {
+                            ctx.looks.looked(world.uid(), ctx.clock.now());
+                        }
                     }
                 }
                 tell(ctx, &world, &decided).await;
@@ -125,6 +128,9 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
             }
             Next::Wait | Next::Need(_) => {
                 act::write_status(ctx, &world, &decided).await?;
+                if has_compared {
+                    ctx.looks.looked(world.uid(), ctx.clock.now());
+                }
                 tell(ctx, &world, &decided).await;
                 return Ok(Action::requeue(decided.requeue));
             }

@@ -91,7 +91,7 @@ pub async fn observe(
         account,
         keys: None,
         audited: None,
-        looked_at: ctx.looks.looked_at(&uid, now, &ctx.timing),
+        looked_at: ctx.looks.looked_at(&uid, now, ctx.timing.audit),
         siblings: None,
         rollout: None,
         fresh_pair: memory.pair.as_ref().map(|(fingerprint, _)| fingerprint.clone()),

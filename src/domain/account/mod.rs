@@ -63,18 +63,27 @@ pub struct Observation {
     pub bind_refused: Option<Trouble>,
     /// The services that the account asks for.
     pub services: Option<Vec<ServiceView>>,
-    /// Services that this reconcile asked for.
-    pub enabling: Vec<String>,
     /// The backend's refusal to enable the service that this pass asked for.
     pub enable_refused: Option<Trouble>,
     /// How Earth Engine calls the registration of the project.
     pub earth_engine: Option<Result<String, Trouble>>,
-    /// Keys of leftovers that this reconcile deleted.
-    pub ended_keys: Vec<String>,
+    /// What this reconcile did before.
+    pub done: Done,
     /// Whether this pass deleted the account: its absence is then no lag.
     pub ended: bool,
     /// The backend's refusal of the step that this pass took.
     pub refused: Option<Trouble>,
+}
+
+/// What earlier passes of a reconcile did: reads may not show it yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Keys that were ended.
+    pub ended: Vec<String>,
+    /// Keys that no object owns and that were to be ended, whatever came of it.
+    pub tried: Vec<String>,
+    /// Services that were asked for.
+    pub asked: Vec<String>,
 }
 
 /// What the backend lets this object ask for.

@@ -266,9 +266,9 @@ impl Table<'_> {
         // What is recorded may be an audit period old: an ending rests on what was read now.
         let nobody_else = obs.shared_with.as_ref().is_some_and(Vec::is_empty);
         let exclusive = obs.status.exclusive == Some(true) && nobody_else;
-        if let Some((step, id)) =
-            unmanaged::ending(policy, exclusive, census, unique_id, self.now, self.timing)
-        {
+        let ending =
+            || unmanaged::ending(policy, census, (unique_id, &obs.done.tried), self.now, self.timing);
+        if let Some((step, id)) = exclusive.then(ending).flatten() {
             let note =
                 format!("Key {id} is ended: no ServiceAccountKey owns it, and unmanagedKeys is {policy:?}");
             return Some(Plan {
@@ -288,7 +288,7 @@ impl Table<'_> {
             return Some(Plan { next: Next::NeedLeftovers, ..self.keep() });
         };
         let account = Swept { unique_id, goes };
-        match sweep(leftovers, &obs.ended_keys, account, self.now, self.timing) {
+        match sweep(leftovers, &obs.done.ended, account, self.now, self.timing) {
             Sweep::Clean => None,
             Sweep::NotBefore(due) => Some(Plan { requeue: between(self.now, due), ..self.keep() }),
             Sweep::Act(step) => {

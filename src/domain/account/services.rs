@@ -78,7 +78,7 @@ impl Table<'_> {
         };
         let missing: Vec<&str> =
             views.iter().filter(|view| view.enabled == Ok(false)).map(|view| view.name.as_str()).collect();
-        let to_ask = missing.iter().find(|name| !obs.enabling.iter().any(|asked| asked == **name));
+        let to_ask = missing.iter().find(|name| !obs.done.asked.iter().any(|asked| asked == **name));
         if let Some(name) = to_ask.filter(|_| !self.is_being_enabled()) {
             let note = format!("Service {name} is enabled as the spec says");
             let events = [events, &[Event::normal(Reason::AccountUpdated, note)]].concat();

@@ -7,6 +7,8 @@ use crate::api::v1alpha1::{AccountKeys, ServiceAccountStatus, UnmanagedKey, Unma
 use crate::domain::Timing;
 use crate::domain::schedule::add;
 
+/// Keys that are ended in one reconcile at most.
+const AT_ONCE: usize = 10;
 /// Keys that the status names at most.
 const SHOWN: usize = 20;
 
@@ -48,20 +50,21 @@ pub(super) fn report(status: &mut ServiceAccountStatus, policy: UnmanagedKeys, c
     }
 }
 
-/// The ending that is due: of a key that nobody claimed for as long as an attempt of ours could still bring it up.
+/// The ending that is due: of a key that nobody claimed for as long as an attempt of ours could still bring it up, and that
+/// was not `tried` in this reconcile.
 pub(super) fn ending(
     policy: UnmanagedKeys,
-    exclusive: bool,
     census: &Census,
-    unique_id: &str,
+    (unique_id, tried): (&str, &[String]),
     now: Timestamp,
     timing: &Timing,
 ) -> Option<(Step, String)> {
-    if !exclusive {
+    if tried.len() >= AT_ONCE {
         return None;
     }
     let due = |u: &&Unclaimed| !u.undecided && add(u.since, timing.horizon + timing.list_lag) <= now;
-    let mut due = census.unmanaged.iter().filter(due);
+    // Lists lag behind endings, and what was refused would be refused again.
+    let mut due = census.unmanaged.iter().filter(due).filter(|u| !tried.contains(&u.key.id));
     let (unique_id, step): (_, fn(String, String) -> Step) = (
         unique_id.to_owned(),
         match policy {

@@ -15,7 +15,7 @@ impl Table<'_> {
     /// Compares the ledger with the backend's list once an audit period.
     pub(super) fn audit(&self, status: &ServiceAccountKeyStatus, schedule: &Schedule) -> Option<Plan> {
         let obs = self.obs;
-        let due = is_audit_due(self.timing, &obs.uid, obs.looked_at, self.exact);
+        let due = is_audit_due(self.timing.audit, obs.looked_at, self.exact);
         let list = match (&obs.keys, &obs.audited) {
             (Some(list), _) | (None, Some(list)) => list,
             (None, None) if due && !status.keys.is_empty() => {

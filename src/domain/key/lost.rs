@@ -168,7 +168,7 @@ impl Table<'_> {
     /// A look at the backend: once its answer must be there, at the end of the window, and at every audit.
     fn is_look_due(&self, status: &ServiceAccountKeyStatus) -> bool {
         let obs = self.obs;
-        let audit = is_audit_due(self.timing, &obs.uid, obs.looked_at, self.exact);
+        let audit = is_audit_due(self.timing.audit, obs.looked_at, self.exact);
         let looked_before = |at: Timestamp| at <= self.now && (obs.looked_at < at || obs.keys.is_some());
         status.lost.iter().any(|lost| {
             self.is_closable(lost, self.now) || lost.fenced && (audit || looked_before(self.first_look(lost)))

@@ -38,7 +38,7 @@ pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
     let table = Table { obs, now: whole_second_before(now), exact: now, timing };
     let decided = table.decide();
     // Nothing sits still for longer than an audit period.
-    Plan { requeue: decided.requeue.min(until_audit(timing, &obs.uid, obs.looked_at, now)), ..decided }
+    Plan { requeue: decided.requeue.min(until_audit(timing.audit, obs.looked_at, now)), ..decided }
 }
 
 impl Table<'_> {

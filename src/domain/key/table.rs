@@ -11,7 +11,7 @@ use super::story::{self, Mood};
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeyStatus};
 use crate::defect;
 use crate::domain::conditions::{self, Is};
-use crate::domain::schedule::{Schedule, add, audit_wait, between};
+use crate::domain::schedule::{Schedule, add, between, until_audit};
 use crate::domain::{Reason, Timing};
 
 /// What all rules share.
@@ -90,7 +90,12 @@ impl Table<'_> {
             .map(|at| if at <= self.now { self.timing.settle } else { between(self.exact, at) })
             .min()
             .unwrap_or(Duration::MAX)
-            .min(audit_wait(self.timing, &self.obs.uid))
+            .min(self.until_audit())
+    }
+
+    /// The keys of an account come after its own look, which is less than a period apart: they share its list.
+    fn until_audit(&self) -> Duration {
+        until_audit(self.timing.audit, self.obs.looked_at, self.exact)
     }
 
     /// A failed try: counted, told, tried again after the backoff.
@@ -118,13 +123,13 @@ impl Table<'_> {
         // No watch shows when a Secret that is not ours goes, or when a clock is set right.
         let unheard =
             matches!(mood, Mood::Stalled(Reason::SecretConflict, _) | Mood::Waiting(Reason::ClockSkew, _));
-        let requeue = if unheard { self.timing.retry_cap } else { audit_wait(self.timing, &self.obs.uid) };
+        let requeue = if unheard { self.timing.retry_cap } else { self.until_audit() };
         Plan { rule, next: Next::Wait, status, requeue, events: Vec::new() }
     }
 
     /// The same, where the conditions have been written already.
     pub(super) fn hold_as_told(&self, rule: &'static str, status: ServiceAccountKeyStatus) -> Plan {
-        let requeue = audit_wait(self.timing, &self.obs.uid);
+        let requeue = self.until_audit();
         Plan { rule, next: Next::Wait, status, requeue, events: Vec::new() }
     }
 }

@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("compat::earth_engine_computes_with_the_file_from_the_secret", earth_engine::by_file),
         trial("compat::earth_engine_computes_with_the_account_of_the_machine", earth_engine::by_machine),
+        trial("compat::the_earth_engine_sample_runs_and_a_lost_key_is_replaced", earth_engine::sample),
         trial("compat::the_python_api_client_calls_every_key_method", keys::every_method),
     ];
     let installed = Command::new("gcloud").arg("--version").output().is_ok_and(|out| out.status.success());

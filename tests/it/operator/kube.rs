@@ -103,6 +103,7 @@ pub fn path(kind: &str, namespace: &str, name: &str) -> String {
         "iamb" => ("apis/keywheel.dev/v1alpha1", "iambackends"),
         "ciamb" => ("apis/keywheel.dev/v1alpha1", "clusteriambackends"),
         "secret" => ("api/v1", "secrets"),
+        "configmap" => ("api/v1", "configmaps"),
         "namespace" => ("api/v1", "namespaces"),
         "deployment" => ("apis/apps/v1", "deployments"),
         "lease" => ("apis/coordination.k8s.io/v1", "leases"),

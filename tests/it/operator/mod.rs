@@ -30,9 +30,10 @@ mod world;
 
 use libtest_mimic::Trial;
 
-pub use self::case::Case;
+pub use self::case::{Case, condition, data_of};
+pub use self::kube::path;
 pub use self::person::Person;
-pub use self::world::{World, start_iam};
+pub use self::world::{World, set_login, start_iam};
 
 /// All tests of this layer.
 pub fn trials() -> Vec<Trial> {

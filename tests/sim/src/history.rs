@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use crate::actor::Actor;
 use crate::case::{come_to_rest, in_own_time, keep_alive, timing};
 use crate::fate::{Calm, Director, Fate, Loss, No, Offer};
+use crate::iam::{Maker, short};
 use crate::people::{self, Deed};
 use crate::random::Dice;
 use crate::stage::NAMESPACE;
@@ -217,19 +218,18 @@ impl History {
         // the Secret before; one for each suspect that is gone by now; two for a Secret of a former name; one for each account that
         // reports other unmanaged keys, once no window can hold them any more.
         let endings = world.counts.iam_calls.iter();
-        let endings = endings.filter(|c| c.contains("disable-key") || c.contains("delete-key"));
-        let ended = endings.collect::<BTreeSet<_>>().len();
+        let endings: BTreeSet<_> =
+            endings.filter(|c| c.contains("disable-key") || c.contains("delete-key")).collect();
+        let ended = endings.len();
         let former = world.counts.api_writes.iter().filter(|w| w.starts_with("delete Secret key-")).count();
         let told = unmanaged(world).iter().zip(&reported).filter(|(now, before)| now != before).count();
         let gone = suspected.saturating_sub(suspects(world));
         let rewritten = world.counts.api_writes.iter().filter(|w| w.starts_with("update Secret ")).count();
         let taken_out = if shows_previous { rewritten.saturating_sub(turned).min(ended) } else { 0 };
-        // Keys that nobody owns end one by one where their account hands them over, and it tells of each.
-        let hands_over = world.api.with(|s| {
-            let mut accounts = s.store.list(crate::actor::Kind::Account.stored(), None);
-            accounts.any(|(_, a)| ["Disable", "Delete"].iter().any(|p| a["spec"]["unmanagedKeys"] == *p))
-        });
-        let told = if hands_over { told.max(ended) } else { told };
+        // Keys that nobody owns end where their account hands them over, which tells of them.
+        let theirs = world.iam.keys.values().filter(|k| k.made_by == Maker::Person).map(|k| short(&k.id));
+        let theirs = theirs.filter(|id| endings.iter().any(|call| call.contains(*id))).count();
+        let told = told.max(theirs);
         let planned = turned * 5 + taken_out + former * 2 + ended + gone + told;
         (writes > planned).then(|| {
             format!(

@@ -287,7 +287,6 @@ fn convergence_a_world_that_is_not_at_rest() {
     });
 }
 
-/// The process that stands by sends what only the one with the Lease may send.
 #[test]
 fn send_rule_a_write_over_what_was_not_read() {
     let note = json!({ "metadata": { "annotations": { "note": "blind" } } });
@@ -297,6 +296,7 @@ fn send_rule_a_write_over_what_was_not_read() {
     }
 }
 
+/// The process that stands by sends what only the one with the Lease may send.
 #[test]
 fn send_rule_a_request_without_the_lease() {
     let two = async {

@@ -16,9 +16,10 @@ use keywheel_sim::actor::{LEASE_NAME, LEASE_NAMESPACE};
 use keywheel_sim::api_server::Place;
 use keywheel_sim::case::{At, SEED, Script, in_own_time, run};
 use keywheel_sim::exhaustive::{Depth, cases, run_all, wakers_at_publication};
-use keywheel_sim::fate::{Calm, Fate, Waking};
+use keywheel_sim::fate::{Calm, Director, Fate, No, Offer, Waking};
 use keywheel_sim::flows;
 use keywheel_sim::history::History;
+use keywheel_sim::iam::Maker;
 use keywheel_sim::world::{Setup, World};
 use serde_json::json;
 
@@ -166,6 +167,60 @@ fn a_hundred_keys_at_rest_write_nothing_for_a_day() {
         // One look an account and audit period, which is a little less than an hour.
         assert!((10 * 23..=10 * 33).contains(&calls.len()), "{} lists", calls.len());
         assert_eq!(world.oracle.violations(), []);
+    });
+}
+
+/// Refuses the first call that begins so.
+struct RefusesOnce(&'static str, No);
+
+impl Director for RefusesOnce {
+    fn fate(&mut self, offer: &Offer) -> Fate {
+        if self.0.is_empty() || !offer.summary.starts_with(self.0) {
+            return Fate::Deliver;
+        }
+        self.0 = "";
+        Fate::Refuse(self.1)
+    }
+}
+
+#[test]
+fn what_an_audit_showed_is_not_forgotten_where_it_could_not_be_written_down() {
+    in_own_time(async {
+        let mut world = flows::with_key(Setup::new(1)).await;
+        world.person("disables the key at the backend", |_, iam, _| {
+            iam.keys.values_mut().for_each(|key| (key.disabled, key.ended_by_person) = (true, true));
+        });
+        let mut once = RefusesOnce("update ServiceAccountKey/status", No::Api(500, "InternalError"));
+        let begun = world.time.elapsed();
+        while !once.0.is_empty() {
+            world.run_for(Duration::from_secs(10), &mut once).await;
+        }
+        assert!(world.time.elapsed() < begun + Duration::from_mins(65), "an audit showed it");
+        world.run_for(Duration::from_mins(10), &mut Calm).await;
+        assert_eq!(flows::rotations(&world), 1, "{:#?}", world.tail(40));
+    });
+}
+
+#[test]
+fn a_key_that_may_not_be_ended_keeps_no_other_one_alive() {
+    in_own_time(async {
+        let mut world = flows::with_key(Setup::new(1)).await;
+        world.patch("ServiceAccount", "account-0", json!({ "spec": { "unmanagedKeys": "Delete" } }));
+        world.person("makes three keys at the backend", |_, iam, now| {
+            let account = iam.living("account-0").unwrap().account.unique_id.clone();
+            (0..3).for_each(|_| drop(iam.create_key(&account, Maker::Person, now).unwrap()));
+        });
+        let theirs = |world: &World| {
+            world.iam.keys.values().filter(|k| k.made_by == Maker::Person && !k.deleted).count()
+        };
+        let mut once = RefusesOnce("iam delete-key", No::Iam(1));
+        while !once.0.is_empty() {
+            world.run_for(Duration::from_secs(10), &mut once).await;
+        }
+        world.run_for(Duration::from_secs(10), &mut Calm).await;
+        assert_eq!(theirs(&world), 1, "{:#?}", world.tail(40));
+        world.run_for(Duration::from_mins(61), &mut Calm).await;
+        assert_eq!((theirs(&world), world.oracle.violations()), (0, &[][..]), "{:#?}", world.tail(40));
     });
 }
 

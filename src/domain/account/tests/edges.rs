@@ -68,7 +68,7 @@ fn what_a_sweep_waits_for_stops_no_count_and_its_endings_are_told() {
     assert_eq!(decide(&obs).next, Next::NeedCensus { everywhere: false });
     obs.leftovers = Some(vec![leftover(-60)]);
     assert_eq!(told(&decide(&obs)), [Reason::KeyDeleted]);
-    obs.ended_keys = vec!["k-1".to_owned()];
+    obs.done.ended = vec!["k-1".to_owned()];
     assert_eq!(told(&decide(&obs)), [], "its staging Secret is nobody's news");
 }
 

@@ -58,10 +58,9 @@ fn fresh() -> Observation {
         policies: None,
         bind_refused: None,
         services: None,
-        enabling: Vec::new(),
         enable_refused: None,
         earth_engine: None,
-        ended_keys: Vec::new(),
+        done: Done::default(),
         ended: false,
         refused: None,
     }
@@ -338,7 +337,7 @@ fn a_pair_that_a_force_deleted_key_left_is_looked_for_until_it_can_surface_no_mo
     assert!(matches!(decide(&obs).next, Next::Act(Step::DeleteKey { .. })));
     obs.leftovers = Some(vec![Leftover { to_end: vec!["k-1".to_owned()], ..pair(-60) }]);
     assert!(matches!(decide(&obs).next, Next::Act(Step::DeleteKey { .. })));
-    obs.ended_keys = vec!["k-1".to_owned()];
+    obs.done.ended = vec!["k-1".to_owned()];
     assert_eq!(decide(&obs).next, Next::Wait, "it may have been uploaded twice");
     let both = vec!["k-1".to_owned(), "k-2".to_owned()];
     obs.leftovers = Some(vec![Leftover { to_end: both, ..pair(-70 * 60) }]);
@@ -350,7 +349,7 @@ fn a_pair_that_a_force_deleted_key_left_is_looked_for_until_it_can_surface_no_mo
     obs.leftovers = Some(vec![Leftover { content: Content::Unsearched, ..pair(-60) }]);
     obs.spec.deletion_policy = Some(AccountDeletionPolicy::Delete);
     assert!(matches!(decide(&obs).next, Next::Act(Step::Unstage { .. })));
-    obs.ended_keys.clear();
+    obs.done.ended.clear();
     obs.leftovers = Some(vec![Leftover { content: Content::Unsearched, ..leftover(-60) }]);
     assert!(matches!(decide(&obs).next, Next::Act(Step::DeleteKey { .. })), "before nobody knows of it");
     obs.spec.deletion_policy = Some(AccountDeletionPolicy::Disable);
@@ -369,11 +368,11 @@ fn what_a_force_deleted_key_left_is_ended_key_first_after_a_second_look() {
     obs.leftovers = Some(vec![leftover(-60)]);
     let delete = Step::DeleteKey { unique_id: "100".to_owned(), key_id: "k-1".to_owned() };
     assert_eq!(decide(&obs).next, Next::Act(delete));
-    obs.ended_keys = vec!["k-1".to_owned()];
+    obs.done.ended = vec!["k-1".to_owned()];
     let unstage = Step::Unstage { name: "kw-1-abc".to_owned(), uid: "s-1".to_owned() };
     assert_eq!(decide(&obs).next, Next::Act(unstage.clone()));
     // A key that some Secret publishes is in use: only its second copy goes.
-    obs.ended_keys.clear();
+    obs.done.ended.clear();
     obs.leftovers = Some(vec![Leftover { to_end: Vec::new(), ..leftover(-60) }]);
     assert_eq!(decide(&obs).next, Next::Act(unstage));
     obs.leftovers = Some(Vec::new());

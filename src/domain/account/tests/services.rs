@@ -47,9 +47,9 @@ fn each_missing_service_is_asked_for_once_and_waited_for() {
     let first = decide(&obs);
     assert_eq!(enables(&first), Some(STORAGE));
     assert_eq!(first.events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::AccountUpdated]);
-    obs.enabling.push(STORAGE.to_owned());
+    obs.done.asked.push(STORAGE.to_owned());
     assert_eq!(enables(&decide(&obs)), Some(EARTH_ENGINE));
-    obs.enabling.push(EARTH_ENGINE.to_owned());
+    obs.done.asked.push(EARTH_ENGINE.to_owned());
     let told = decide(&obs);
     assert_eq!((told.next.clone(), told.requeue.as_secs()), (Next::Wait, 10));
     assert_eq!(reason(&told, SERVICES_ENABLED), "ServicesPending");
@@ -57,13 +57,13 @@ fn each_missing_service_is_asked_for_once_and_waited_for() {
 
     // The next reconcile looks, and asks for nothing.
     obs.status = told.status;
-    (obs.enabling, obs.services) = (Vec::new(), None);
+    (obs.done, obs.services) = (Done::default(), None);
     assert!(matches!(decide(&obs).next, Next::NeedServices { .. }));
     obs.services = views(&[(STORAGE, true), (EARTH_ENGINE, false)]);
     let waits = plan(&obs, at(299), &Timing::default());
     assert_eq!((waits.next, waits.requeue.as_secs()), (Next::Wait, 10));
     assert_eq!(enables(&plan(&obs, at(300), &Timing::default())), Some(EARTH_ENGINE), "it takes too long");
-    obs.enabling.push(EARTH_ENGINE.to_owned());
+    obs.done.asked.push(EARTH_ENGINE.to_owned());
     assert_eq!(plan(&obs, at(300), &Timing::default()).requeue, Timing::default().retry_cap, "and in no haste");
 }
 
@@ -89,19 +89,19 @@ fn what_is_enabled_is_looked_at_once_an_audit_period() {
 fn a_service_that_may_not_be_enabled_is_told_and_tried_again() {
     let mut obs = asking(&[STORAGE]);
     obs.services = views(&[(STORAGE, false)]);
-    obs.enabling.push(STORAGE.to_owned());
+    obs.done.asked.push(STORAGE.to_owned());
     obs.enable_refused = Some(Trouble::new(Class::Forbidden, "services.enable: no"));
     let told = decide(&obs);
     assert_eq!((told.next.clone(), told.requeue), (Next::Wait, Timing::default().retry_cap));
     assert_eq!(reason(&told, SERVICES_ENABLED), "PermissionMissing");
     obs.status = told.status;
-    (obs.enabling, obs.enable_refused) = (Vec::new(), None);
+    (obs.done.asked, obs.enable_refused) = (Vec::new(), None);
     assert_eq!(enables(&decide(&obs)), Some(STORAGE));
     // From then on it is waited for, though the condition was False before.
-    obs.enabling.push(STORAGE.to_owned());
+    obs.done.asked.push(STORAGE.to_owned());
     let later = plan(&obs, at(3600), &Timing::default());
     obs.status = later.status;
-    obs.enabling.clear();
+    obs.done.asked.clear();
     assert_eq!(plan(&obs, at(3660), &Timing::default()).next, Next::Wait);
 }
 
@@ -172,7 +172,7 @@ fn the_registration_for_earth_engine_is_told_and_stands_in_nobodys_way() {
 fn earth_engine_is_asked_only_once_it_can_be_used() {
     let mut obs = asking(&[EARTH_ENGINE]);
     obs.services = views(&[(EARTH_ENGINE, false)]);
-    obs.enabling.push(EARTH_ENGINE.to_owned());
+    obs.done.asked.push(EARTH_ENGINE.to_owned());
     let plan = decide(&obs);
     assert_eq!((plan.next.clone(), reason(&plan, EARTH_ENGINE_REGISTERED)), (Next::Wait, String::new()));
 }

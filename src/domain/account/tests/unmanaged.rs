@@ -77,3 +77,21 @@ fn an_ending_is_told_and_a_disabled_key_is_disabled_once() {
     assert_eq!(ended(UnmanagedKeys::Disable, true).next, Next::Wait);
     assert!(matches!(ended(UnmanagedKeys::Delete, true).next, Next::Act(Step::DeleteKey { .. })));
 }
+
+#[test]
+fn what_was_tried_in_this_reconcile_is_not_tried_again_and_the_next_key_is() {
+    let key = |n: usize| {
+        let mut unclaimed = unclaimed(-70 * 60);
+        unclaimed.key.id = format!("k-{n}");
+        unclaimed
+    };
+    let mut obs = counted(UnmanagedKeys::Disable, (0..20).map(key).collect());
+    for n in 0..10 {
+        let Next::Act(Step::DisableKey { key_id, .. }) = decide(&obs).next else { panic!("{n}") };
+        assert_eq!(key_id, format!("k-{n}"));
+        obs.done.tried.push(key_id);
+    }
+    // The others with the next count; all are reported.
+    let plan = decide(&obs);
+    assert_eq!((plan.next, plan.status.unmanaged_keys.len()), (Next::Wait, 20));
+}

@@ -328,7 +328,7 @@ fn a_secret_of_a_former_name_goes_when_it_is_over_and_the_new_one_is_good() {
 
 #[test]
 fn what_comes_at_this_very_second_wakes_nobody_again() {
-    let audit = crate::domain::schedule::audit_wait(&timing(), "1b4e28ba").as_secs();
+    let audit = timing().audit.as_secs();
     let wakes = |change: &dyn Fn(&mut Observation)| {
         let mut obs = settled();
         obs.spec.rotation.as_mut().unwrap().every = None;

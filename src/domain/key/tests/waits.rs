@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{FormerSecret, KeyPhase, KeySource, Rotation, Workload, WorkloadKind};
-use crate::domain::schedule::audit_wait;
 use crate::domain::{Class, Reason, Trouble};
 
 fn waits(obs: &Observation, seconds: i64) -> u64 {
@@ -79,7 +78,7 @@ fn a_deleting_object_looks_again_for_what_no_watch_shows() {
     obs.put_off = PutOff::from([(Subject::Key("k0".to_owned()), refused(600))]);
     assert_eq!(waits(&obs, 50), 550, "its refusal");
     obs.put_off = PutOff::from([(Subject::Key("k0".to_owned()), refused(90_000))]);
-    let audit = audit_wait(&timing(), &obs.uid).as_secs();
+    let audit = timing().audit.as_secs();
     assert_eq!(waits(&obs, 50), audit, "nothing sits still for longer than an audit period");
 }
 
@@ -125,7 +124,7 @@ fn the_earliest_of_all_that_is_due_wakes() {
         obs.looked_at = at(100);
         obs
     };
-    let audit = audit_wait(&timing(), "1b4e28ba").as_secs();
+    let audit = timing().audit.as_secs();
     assert_eq!(waits(&calm(), 100), audit);
     let mut obs = calm();
     let mut old = key("k0", KeyPhase::Overlap, 0);

@@ -59,9 +59,11 @@ pub fn of(flow: &str) -> Option<Budget> {
         // The status says once that it waits; ten exchanges are refused, each with a look whether the key is there,
         // then three must succeed in a row.
         "verification-waits" => CREATE.writes(1).calls(12).lists(10),
-        "rotate" | "local-rotate" | "local-expiry" | "rotate-at" | "down-for-weeks" => ROTATE,
+        "rotate" | "local-rotate" | "rotate-at" | "down-for-weeks" => ROTATE,
+        // An audit falls into it.
+        "local-expiry" => ROTATE.lists(1),
         "drift-secret-deleted" | "drift-secret-emptied" => ROTATE,
-        "retire" => RETIRE.lists(8),
+        "retire" => RETIRE.lists(7),
         "delete-only-retire" => END.lists(1),
         "delete" => DELETE,
         "delete-in-overlap" => DELETE.and(END),
@@ -72,7 +74,7 @@ pub fn of(flow: &str) -> Option<Budget> {
         // The key that is published again is recorded first.
         "old-credential-restored" => ROTATE.writes(1),
         // Rebuilt; fence and its record; the old key disabled; when the active key was made, from the first list; close.
-        "status-lost" => only(5, 0).and(END).lists(3),
+        "status-lost" => only(5, 0).and(END).lists(4),
         // Finalizer, intent, record.
         "account-create" => only(3, 1),
         // Finalizer, record.
@@ -91,7 +93,7 @@ pub fn of(flow: &str) -> Option<Budget> {
         // The restart of one workload; the old key is disabled, and not deleted yet.
         "rollout" => ROTATE.writes(1).and(END).lists(2),
         // The same; the status says once what the old key waits for.
-        "rollout-beyond-overlap" => ROTATE.writes(2).and(END).lists(3),
+        "rollout-beyond-overlap" => ROTATE.writes(2).and(END).lists(2),
         "revoke" => REVOKE,
         // The first attempt: finalizer, intent, stage, the wait, given up with its key in the ledger, unstage; a create,
         // eight refused exchanges, two lists. Then a second one, the end of the first key, a look for what else there is.
@@ -100,13 +102,13 @@ pub fn of(flow: &str) -> Option<Budget> {
         // The restart, and that it is owed no more.
         "revoke-in-stuck-rollout" => REVOKE.writes(2),
         // What was seen; a restart, and what the old key waits for now; the end of the first key.
-        "ended-in-stuck-rollout" => ROTATE.writes(3).and(END).lists(2),
+        "ended-in-stuck-rollout" => ROTATE.writes(3).and(END).lists(3),
         // The former name, the new Secret, its record; the former Secret's end, recorded.
         "rename" => only(5, 0).lists(1),
         // The previous credential leaves the Secret first.
-        "previous" => RETIRE.writes(1).lists(8),
+        "previous" => RETIRE.writes(1).lists(7),
         // The status says that it is suspended.
-        "suspend" => RETIRE.writes(1).lists(11),
+        "suspend" => RETIRE.writes(1).lists(9),
         // The Secret and the finalizer.
         "retain-key" => only(2, 0),
         // The finalizer.
@@ -118,11 +120,11 @@ pub fn of(flow: &str) -> Option<Budget> {
 
         // Odd cases.
         // The key of the lost attempt is adopted before the flow begins, its window closed in it.
-        "orphan" => RETIRE.and(RETIRE).writes(1).lists(10),
+        "orphan" => RETIRE.and(RETIRE).writes(1).lists(9),
         // The claim.
-        "claim" => RETIRE.writes(1).lists(8),
+        "claim" => RETIRE.writes(1).lists(7),
         // The account as created; the old key dropped without a call, once the other account is known.
-        "account-made-again" => only(3, 1).and(ROTATE).writes(2).lists(1),
+        "account-made-again" => only(3, 1).and(ROTATE).writes(2),
         // Four looks find no room, each a failure that the next wait is counted from.
         "account-full" => ROTATE.writes(4).lists(4),
         // The account's record of whose keys there are.
@@ -134,23 +136,24 @@ pub fn of(flow: &str) -> Option<Budget> {
         // The second repair waits for its distance, and says so.
         "secret-deleted-twice" => ROTATE.and(ROTATE).writes(1),
         // Two nights; the first key retires, the second is disabled.
-        "dst-forward" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(45),
-        "dst-back" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(48),
+        "dst-forward" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(38),
+        "dst-back" => ROTATE.and(ROTATE).and(RETIRE).and(END).lists(39),
 
-        // What comes back. The Secret's key is recorded; the old one is in its overlap again.
-        "status-restored" => only(1, 1).lists(1),
+        // What comes back. The Secret's key is recorded, the old one is in its overlap again; when the key was made, from the
+        // next audit.
+        "status-restored" => only(2, 1).lists(2),
         // A create that waits for its proof; the Secret, after one of its own; its key in the status, and that this waits.
         "secret-restored" => CREATE.writes(4).calls(17).lists(14),
         "secret-deleted-when-full" => ROTATE.and(END).lists(1),
 
         // Keys that nobody owns. The account tells of the key.
-        "unmanaged-report" => only(1, 0).lists(5),
+        "unmanaged-report" => only(1, 0).lists(4),
         // The same, and what became of it.
-        "unmanaged-disable" | "unmanaged-delete" => only(2, 1).lists(5),
+        "unmanaged-disable" | "unmanaged-delete" => only(2, 1).lists(4),
         // Two tellings of the account; the backend and the key say that the clocks differ, and that they agree again.
-        "unmanaged-clock-ahead" => only(6, 1).lists(4),
+        "unmanaged-clock-ahead" => only(6, 1).lists(6),
         // The suspect; the account tells of the key.
-        "disown" => only(2, 0).lists(4),
+        "disown" => only(2, 0).lists(3),
         // The Secret, why the key is still there, the finalizer.
         "abandon" => only(3, 0),
         _ => return None,
