@@ -209,18 +209,12 @@ fn settled(cr: usize, key: Key) -> Status {
 
 /// Scenarios that take minutes, hours and gigabytes each: only by name.
 pub fn deep() -> Vec<Scenario> {
-    use Fault::{Crash, Lease, Lost, StagingGone};
+    use Fault::{Lease, Lost, StagingGone};
     use Start::{Absent, Due, New, Owing};
     let ours = Terms { exclusive: true, looks: true, ..DELETES };
     vec![
         scenario("create: any three", DELETES, [New, Absent], Budget::new(3, &ALL)),
         scenario("rotate: any three", DELETES, [Due, Absent], Budget::new(3, &ALL)),
-        scenario(
-            "rotate: crash, lost, leaders",
-            DELETES,
-            [Due, Absent],
-            Budget::new(3, &[Crash, Lost, Lease]),
-        ),
         runs_on(scenario(
             "rotate, the old leader runs on: lost",
             DELETES,
@@ -271,6 +265,7 @@ pub fn all() -> Vec<Scenario> {
         one("create: leaders, staging, status lost", DELETES, New, only(&[Lease, StagingGone, Wipe])),
         one("rotate: leaders, staging, status lost", DELETES, Due, only(&[Lease, StagingGone, Wipe])),
         one("create: crash, lost, leaders", DELETES, New, only(&[Crash, Lost, Lease])),
+        one("rotate: crash, lost, leaders", DELETES, Due, only(&[Crash, Lost, Lease])),
         one("create: any two", DELETES, New, any(2, &ALL)),
         one("rotate: any two", DELETES, Due, any(2, &ALL)),
         one(

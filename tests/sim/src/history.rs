@@ -188,10 +188,12 @@ impl History {
         };
         // A look at everything, clocks that were set right included.
         world.run_for(Duration::from_mins(70), &mut Calm).await;
-        let suspects = |world: &World| -> usize {
+        let entries = |world: &World, list: &str| -> usize {
             let view = crate::oracle::View::of(&world.api);
-            view.keys.iter().map(|k| k.list("suspects").count()).sum()
+            view.keys.iter().map(|k| k.list(list).count()).sum()
         };
+        let suspects = |world: &World| entries(world, "suspects");
+        let former_secrets = |world: &World| entries(world, "formerSecrets");
         let unmanaged = |world: &World| -> Vec<serde_json::Value> {
             world.api.with(|s| {
                 let accounts = s.store.list(crate::actor::Kind::Account.stored(), None);
@@ -205,6 +207,7 @@ impl History {
             failing.map(|(place, _)| place.name.clone()).collect()
         });
         let (before, suspected, reported) = (rotations(world), suspects(world), unmanaged(world));
+        let renamed = former_secrets(world);
         world.counts.reset();
         world.run_for(Duration::from_hours(24), &mut Calm).await;
         let shows_previous = world.api.with(|s| {
@@ -215,13 +218,15 @@ impl History {
         let by_others = |w: &&String| !waiting.iter().any(|name| w.contains(name.as_str()));
         let writes = world.counts.api_writes.iter().filter(by_others).count();
         // Five a rotation; one for each key that is disabled or deleted, and one more where its credential is taken out of
-        // the Secret before; one for each suspect that is gone by now; two for a Secret of a former name; one for each account that
+        // the Secret before; one for each suspect that is gone by now; two for a Secret of a former name, one if it is gone already; one for each account that
         // reports other unmanaged keys, once no window can hold them any more.
         let endings = world.counts.iam_calls.iter();
         let endings: BTreeSet<_> =
             endings.filter(|c| c.contains("disable-key") || c.contains("delete-key")).collect();
         let ended = endings.len();
         let former = world.counts.api_writes.iter().filter(|w| w.starts_with("delete Secret key-")).count();
+        // One that somebody deleted before is only crossed out.
+        let crossed_out = renamed.saturating_sub(former_secrets(world)).max(former);
         let told = unmanaged(world).iter().zip(&reported).filter(|(now, before)| now != before).count();
         let gone = suspected.saturating_sub(suspects(world));
         let rewritten = world.counts.api_writes.iter().filter(|w| w.starts_with("update Secret ")).count();
@@ -230,7 +235,7 @@ impl History {
         let theirs = world.iam.keys.values().filter(|k| k.made_by == Maker::Person).map(|k| short(&k.id));
         let theirs = theirs.filter(|id| endings.iter().any(|call| call.contains(*id))).count();
         let told = told.max(theirs);
-        let planned = turned * 5 + taken_out + former * 2 + ended + gone + told;
+        let planned = turned * 5 + taken_out + former + crossed_out + ended + gone + told;
         (writes > planned).then(|| {
             format!(
                 "Convergence: {writes} writes in a day of rest, {planned} of them planned: {:?}",

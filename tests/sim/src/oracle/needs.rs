@@ -86,8 +86,12 @@ impl Needs {
     pub fn look(&mut self, view: &View, now: Timestamp) {
         for object in &view.keys {
             let Some(active) = object.active() else { continue };
+            // One of a former name does not count: it goes.
+            let name = object.status("/secretName").and_then(|name| name.as_str());
             let good = view.consumers().any(|s| {
-                s.owner_uid.as_deref() == Some(object.uid.as_str()) && s.credentials.contains_key(active)
+                s.owner_uid.as_deref() == Some(object.uid.as_str())
+                    && s.credentials.contains_key(active)
+                    && name.is_none_or(|name| s.place.name == name)
             });
             let known = self.known.entry(object.uid.clone()).or_default();
             if known.bad || !good {

@@ -33,7 +33,10 @@ pub fn unrest(api: &Shared, iam: &Iam, oracle: &Oracle, now: Timestamp) -> Vec<U
     }
     for secret in view.consumers() {
         let uid = secret.owner_uid.as_deref().unwrap_or_default();
-        let by_hand = oracle.is_let_go(uid) || oracle.is_let_go(&secret.place.to_string());
+        // Whose former names a person took away with its status, nobody remembers.
+        let by_hand = oracle.is_let_go(uid)
+            || oracle.is_let_go(&secret.place.to_string())
+            || oracle.is_forgotten(&secret.place);
         let retained = |o: &Value| o.pointer("/spec/secret/deletionPolicy").is_some_and(|p| p == "Retain");
         let left = oracle.departed(uid).filter(|o| view.key(uid).is_none() && !retained(o));
         if left.is_some() && !by_hand {
