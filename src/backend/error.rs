@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use google_cloud_gax::error::Error as GaxError;
+use google_cloud_gax::error::rpc::{Status, StatusDetails};
 
 use crate::credential::CredentialError;
 use crate::domain::{Class, Trouble};
 
+/// How the token endpoint refuses what was signed at another time of day than its own (seen by real clients).
+const UNTIMELY: &str = "Token must be a short-lived token";
+/// How Google told the limit of keys with a 429 (seen by real clients until 2020).
+const KEY_LIMIT: &str = "Maximum number of keys on account reached";
 /// Longest text of a backend that is passed on to people.
 const MESSAGE_LIMIT: usize = 512;
 
@@ -94,6 +99,8 @@ impl BackendError {
             }
             Self::Login(_) | Self::LoginUnsupported { .. } | Self::Header { .. } => Class::Unauthenticated,
             Self::Call { source, .. } => class_of_call(source),
+            // The clock of the machine that signed, not the key and not the login.
+            Self::Answer { message, .. } if message.contains(UNTIMELY) => Class::ClockSkew,
             Self::Answer { status, canonical, .. } => match canonical {
                 Some(canonical) => class_of(*status, canonical),
                 None => Class::Unknown,
@@ -126,6 +133,9 @@ fn class_of_call(error: &GaxError) -> Class {
         return Class::Unauthenticated;
     }
     match (error.http_status_code(), error.status()) {
+        (_, Some(status)) if !constraints(status).is_empty() => Class::OrgPolicy,
+        // As the limit of keys was told until 2020: it is no rate, and a wait changes nothing.
+        (Some(429), Some(status)) if status.message.contains(KEY_LIMIT) => Class::Precondition,
         (Some(http), Some(status)) => class_of(http, status.code.name()),
         // A text instead of an error document comes from something in between.
         _ => Class::Unknown,
@@ -161,7 +171,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 fn describe(error: &GaxError) -> String {
     match error.status() {
-        Some(status) => format!("{} ({})", status.message, status.code.name()),
+        Some(status) => format!("{} ({}){}", status.message, status.code.name(), details(status)),
         None if error.is_timeout() => "no answer in time".to_owned(),
         None if error.is_connect() => "no connection".to_owned(),
         None => match error.http_status_code() {
@@ -169,6 +179,33 @@ fn describe(error: &GaxError) -> String {
             None => "no usable answer".to_owned(),
         },
     }
+}
+
+/// The organization's constraints that forbade a call.
+fn constraints(status: &Status) -> Vec<&str> {
+    let failures = status.details.iter().filter_map(|detail| match detail {
+        StatusDetails::PreconditionFailure(failure) => Some(&failure.violations),
+        _ => None,
+    });
+    let named = failures.flatten().map(|violation| violation.r#type.as_str());
+    named.filter(|name| name.starts_with("constraints/")).collect()
+}
+
+/// What the details say beyond the message.
+fn details(status: &Status) -> String {
+    let constraints = constraints(status);
+    let mut text = String::new();
+    if !constraints.is_empty() {
+        text = format!(": forbidden by {}", constraints.join(", "));
+    }
+    for detail in &status.details {
+        if let StatusDetails::RetryInfo(info) = detail
+            && let Some(delay) = &info.retry_delay
+        {
+            text.push_str(&format!("; it may be tried again in {}s", delay.seconds()));
+        }
+    }
+    text
 }
 
 /// A token exchange failed.
@@ -191,6 +228,50 @@ pub enum ExchangeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As the official client reads them.
+    fn call(http: u16, body: &serde_json::Value) -> BackendError {
+        let status = serde_json::from_value::<google_cloud_gax::error::rpc::Status>(body["error"].clone());
+        let error = GaxError::service_with_http_metadata(status.unwrap(), Some(http), None);
+        BackendError::Call { call: "keys.create", source: Box::new(error) }
+    }
+
+    #[test]
+    fn what_google_says_beside_its_status_tells_limits_policies_and_rates_apart() {
+        let violation = serde_json::json!({"type": "constraints/iam.disableServiceAccountKeyCreation",
+            "subject": "projects/p/serviceAccounts/a@p?configvalue=a%40p", "description": "no"});
+        let policy = call(400, &serde_json::json!({"error": {"code": 400, "status": "FAILED_PRECONDITION",
+            "message": "Key creation is not allowed on this service account.", "details": [
+            {"@type": "type.googleapis.com/google.rpc.PreconditionFailure", "violations": [violation]}]}}));
+        assert_eq!(policy.class(), Class::OrgPolicy);
+        let told = policy.trouble().message;
+        assert!(told.contains("constraints/iam.disableServiceAccountKeyCreation"), "{told}");
+        let limit = serde_json::json!({"error": {"code": 400, "status": "FAILED_PRECONDITION",
+            "message": "Precondition check failed."}});
+        assert_eq!(call(400, &limit).class(), Class::Precondition);
+        let delay = serde_json::json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "86401s"});
+        let exhausted = |message: &str| {
+            call(429, &serde_json::json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
+                "message": message, "details": [delay]}}))
+        };
+        let legacy = exhausted("Maximum number of keys on account reached.");
+        assert_eq!(legacy.class(), Class::Precondition);
+        assert!(legacy.trouble().message.contains("86401s"), "{}", legacy.trouble().message);
+        assert_eq!(exhausted("Quota exceeded.").class(), Class::Throttled);
+    }
+
+    #[test]
+    fn what_was_signed_at_the_wrong_time_of_day_is_told_as_such() {
+        let error = BackendError::Answer {
+            call: "token",
+            status: 400,
+            canonical: Some("invalid_grant".to_owned()),
+            message: "invalid_grant: Invalid JWT: Token must be a short-lived token (60 minutes) and in a \
+                      reasonable timeframe. Check your iat and exp values in the JWT claim."
+                .to_owned(),
+        };
+        assert_eq!(error.class().reason(), crate::domain::Reason::ClockSkew);
+    }
 
     #[test]
     fn only_an_error_document_is_a_definite_refusal() {

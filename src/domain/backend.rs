@@ -12,6 +12,8 @@ use crate::api::v1alpha1::{BackendStatus, Capabilities};
 
 /// How far the clock skew must move before the status says so.
 const SKEW_STEP: i64 = 30;
+/// Seconds from which on it is told: a machine that keeps its time is never as far off.
+const SKEW_TOLD: i64 = 60;
 
 /// What one pass has seen.
 #[derive(Clone, Debug)]
@@ -105,7 +107,8 @@ pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
     let mut status = obs.status.clone();
     status.observed_generation = obs.generation;
     let requeue = tell(&mut status, obs, probe, now, timing);
-    Plan { next: Next::Wait, status, requeue, events: Vec::new() }
+    let events = drifted(obs, probe, timing).into_iter().collect();
+    Plan { next: Next::Wait, status, requeue, events }
 }
 
 fn tell(
@@ -159,7 +162,7 @@ fn tell(
             status.project_id = Some(project.clone());
             status.capabilities = Some(capabilities.clone());
             let told = status.clock_skew.as_deref().and_then(parse_seconds);
-            if told.is_none_or(|told| (told - skew_seconds).abs() > SKEW_STEP) {
+            if told.is_none_or(|told| (told - skew_seconds).abs() > SKEW_STEP) || is_apart_now(told, *skew_seconds) {
                 status.clock_skew = Some(format!("{skew_seconds}s"));
             }
             let spread = u32::try_from(super::names::stable_hash(&obs.uid) % 64).unwrap_or(0);
@@ -168,6 +171,26 @@ fn tell(
     };
     status.conditions = conditions;
     requeue
+}
+
+/// A warning before the clocks differ by so much that everything stops; then a condition says it.
+fn drifted(obs: &Observation, probe: &Probe, timing: &Timing) -> Option<Event> {
+    let Probe::Answered { skew_seconds, .. } = probe else { return None };
+    let told = obs.status.clock_skew.as_deref().and_then(parse_seconds);
+    let stops = timing.max_skew.as_secs();
+    let warns = is_apart_now(told, *skew_seconds) && skew_seconds.unsigned_abs() <= stops;
+    warns.then(|| {
+        let note = format!(
+            "The backend's clock is {skew_seconds}s ahead of ours; beyond {stops}s nothing is made or ended. Have the \
+             nodes keep their time"
+        );
+        Event::warning(Reason::ClockSkew, note)
+    })
+}
+
+/// Whether the clocks are apart and were not when it was last told.
+fn is_apart_now(told: Option<i64>, skew_seconds: i64) -> bool {
+    skew_seconds.abs() > SKEW_TOLD && told.is_none_or(|told| told.abs() <= SKEW_TOLD)
 }
 
 fn parse_seconds(text: &str) -> Option<i64> {
@@ -251,6 +274,25 @@ mod tests {
 
     fn reason(plan: &Plan, type_: &str) -> String {
         conditions::find(&plan.status.conditions, type_).map(|c| c.reason.clone()).unwrap_or_default()
+    }
+
+    #[test]
+    fn clocks_that_drift_apart_are_told_once_and_then_by_the_condition() {
+        let mut obs = fresh();
+        let mut told = Vec::new();
+        for skew in [0, 40, 60, 61, 59, 62, 90, 300, 301, 20, -61, -400] {
+            obs.probe = Some(answered(skew));
+            let plan = decide(&obs);
+            if let [event] = &plan.events[..] {
+                told.push((skew, event.reason));
+                assert!(event.note.contains(&format!("{skew}s ahead")), "{}", event.note);
+            }
+            obs.status = plan.status;
+        }
+        assert_eq!(told, [(61, Reason::ClockSkew), (-61, Reason::ClockSkew)]);
+        obs.status = BackendStatus::default();
+        obs.probe = Some(answered(301));
+        assert_eq!(decide(&obs).events, [], "the condition tells it");
     }
 
     #[test]

@@ -209,10 +209,16 @@ reasons! {
     PermissionMissing Failure,
     /// The backend no longer knows what it was asked for.
     NotFoundAtBackend Failure,
+    /// A key that was published has an algorithm that can be broken. Set `spec.algorithm: RSA_2048`.
+    WeakAlgorithm Failure,
     /// The account has no room for another key: the message lists the keys. Delete one.
     QuotaExhausted Failure,
-    /// The state of the account forbids the call, as an organization's policy does.
+    /// The state of the account forbids the call. On Google a new key is refused so where the account has ten already: keys are
+    /// counted before the next try.
     PreconditionFailed Failure,
+    /// A policy of the organization, which the message names, forbids the call. Ask for an exception; where keys may not be
+    /// created, `keySource: Local` uploads one instead, if that is allowed.
+    OrgPolicyForbids Failure,
     /// The backend did not understand or does not support the request.
     RequestRefused Failure,
     /// The backend has refused the new key for longer than `verification.timeout`. The same key is tried on.

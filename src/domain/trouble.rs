@@ -17,8 +17,12 @@ pub enum Class {
     NotFound,
     /// It is already there.
     AlreadyExists,
-    /// The state of the account forbids it: the key limit, an organization's policy.
+    /// The state of the account forbids it, as the limit of its keys does.
     Precondition,
+    /// A policy of the organization forbids it.
+    OrgPolicy,
+    /// Our clock is too far off for the backend to believe what was signed by it.
+    ClockSkew,
     /// The backend does not understand or does not support the request.
     Invalid,
 }
@@ -39,6 +43,8 @@ impl Class {
             Self::NotFound => Reason::NotFoundAtBackend,
             Self::AlreadyExists => Reason::AccountExists,
             Self::Precondition => Reason::PreconditionFailed,
+            Self::OrgPolicy => Reason::OrgPolicyForbids,
+            Self::ClockSkew => Reason::ClockSkew,
             Self::Invalid => Reason::RequestRefused,
         }
     }
@@ -68,7 +74,7 @@ mod tests {
     #[test]
     fn only_what_is_not_known_may_have_been_applied() {
         assert!(!Class::Unknown.is_definite_refusal());
-        for class in [Class::Throttled, Class::Forbidden, Class::NotFound, Class::Invalid] {
+        for class in [Class::Throttled, Class::Forbidden, Class::NotFound, Class::OrgPolicy, Class::Invalid] {
             assert!(class.is_definite_refusal(), "{class:?}");
         }
     }

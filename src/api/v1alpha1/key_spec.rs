@@ -171,7 +171,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// The name in the API.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rsa2048 => "RSA_2048",
             Self::Rsa1024 => "RSA_1024",

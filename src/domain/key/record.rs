@@ -10,13 +10,16 @@ use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, Credential, attempt, ledger, requests};
 use crate::api::v1alpha1::{
-    DeletionPolicy, KeyOrigin, KeyPhase, KeySeen, LedgerKey, LostAttempt, PendingAttempt,
+    Algorithm, DeletionPolicy, KeyOrigin, KeyPhase, KeySeen, LedgerKey, LostAttempt, PendingAttempt,
     ServiceAccountKeyStatus, SuspectKey, VerificationMode,
 };
 use crate::defect;
 use crate::domain::conditions::Is;
 use crate::domain::schedule::{Schedule, add};
 use crate::domain::{Class, Event, Reason, Trouble, names};
+
+/// An algorithm that backends still offer and nobody should ask for.
+const WEAK: &str = Algorithm::Rsa1024.as_str();
 
 impl Table<'_> {
     /// Rule 2. Without a status nobody knows which keys are ours but the Secret and the staging Secrets; and an
@@ -145,8 +148,12 @@ impl Table<'_> {
 
     fn publication(&self, after: ServiceAccountKeyStatus, id: &str) -> Plan {
         let note = format!("Secret {} publishes key {id}", story::secret_name(self.obs));
-        let event = Event::normal(Reason::KeyPublished, note);
-        Plan { events: vec![event], ..Plan::act("7", Step::WriteStatus, after) }
+        let mut events = vec![Event::normal(Reason::KeyPublished, note)];
+        if ledger::find(&after, id).is_some_and(|key| key.algorithm.as_deref() == Some(WEAK)) {
+            let note = format!("Key {id} has 1024 bits, which can be broken. Set spec.algorithm: RSA_2048");
+            events.push(Event::warning(Reason::WeakAlgorithm, note));
+        }
+        Plan { events, ..Plan::act("7", Step::WriteStatus, after) }
     }
 
     /// A disabled key whose credential was put back works again, until the next rule replaces it.

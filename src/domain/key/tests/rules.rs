@@ -148,6 +148,19 @@ fn rule_7_records_a_published_key_and_keeps_the_old_one_for_the_overlap() {
 }
 
 #[test]
+fn rule_7_warns_of_a_key_that_can_be_broken() {
+    let warned = |algorithm: Algorithm| {
+        let mut obs = settled();
+        obs.spec.algorithm = algorithm;
+        status(&mut obs).pending = Some(pending("n2", 2, at(3600)));
+        obs.staged = vec![staged("k2", "n2", 2)];
+        obs.secret = Secret::Ours(Published { published_at: Some(at(3605)), ..published("k2", 2) });
+        decide(&obs, 3610).events.iter().any(|event| event.reason == Reason::WeakAlgorithm)
+    };
+    assert!(warned(Algorithm::Rsa1024) && !warned(Algorithm::Rsa2048));
+}
+
+#[test]
 fn rule_7_confirms_before_it_believes_an_older_key() {
     let mut obs = settled();
     let mut newer = key("k2", KeyPhase::Active, 2);
