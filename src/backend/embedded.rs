@@ -29,6 +29,7 @@ pub(super) async fn log_in(embedded: Embedded<'_>, call_timeout: Duration) -> Re
         key_limit: Some(KEY_LIMIT),
         token_exchange: true,
         names_attempts: true,
+        tells_last_use: true,
     };
     let endpoint = embedded.endpoint.trim_end_matches('/').to_owned();
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| BackendError::Client {
@@ -46,6 +47,7 @@ pub(super) async fn log_in(embedded: Embedded<'_>, call_timeout: Duration) -> Re
         iam_credentials: endpoint.clone(),
         service_usage: endpoint.clone(),
         earth_engine: endpoint.clone(),
+        policy_analyzer: endpoint.clone(),
     };
     // Project, addresses and universe of other files are those of our own login: it came from the same server.
     Google::connect(endpoints, credentials, facts, login.fields().clone(), call_timeout).await

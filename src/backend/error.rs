@@ -194,18 +194,13 @@ fn constraints(status: &Status) -> Vec<&str> {
 /// What the details say beyond the message.
 fn details(status: &Status) -> String {
     let constraints = constraints(status);
-    let mut text = String::new();
-    if !constraints.is_empty() {
-        text = format!(": forbidden by {}", constraints.join(", "));
-    }
-    for detail in &status.details {
-        if let StatusDetails::RetryInfo(info) = detail
-            && let Some(delay) = &info.retry_delay
-        {
-            text.push_str(&format!("; it may be tried again in {}s", delay.seconds()));
-        }
-    }
-    text
+    let forbidden = (!constraints.is_empty()).then(|| format!(": forbidden by {}", constraints.join(", ")));
+    let delays = status.details.iter().filter_map(|detail| match detail {
+        StatusDetails::RetryInfo(info) => info.retry_delay.as_ref(),
+        _ => None,
+    });
+    let delays = delays.map(|delay| format!("; it may be tried again in {}s", delay.seconds()));
+    forbidden.into_iter().chain(delays).collect()
 }
 
 /// A token exchange failed.
@@ -227,37 +222,38 @@ pub enum ExchangeError {
 
 #[cfg(test)]
 mod tests {
+    use google_cloud_gax::error::rpc::Code;
+
     use super::*;
 
-    /// As the official client reads them.
-    fn call(http: u16, body: &serde_json::Value) -> BackendError {
-        let status = serde_json::from_value::<google_cloud_gax::error::rpc::Status>(body["error"].clone());
-        let error = GaxError::service_with_http_metadata(status.unwrap(), Some(http), None);
+    /// As the official client reads it.
+    fn call(http: u16, code: Code, message: &str, details: &[serde_json::Value]) -> BackendError {
+        let details = details.iter().map(|d| serde_json::from_value::<StatusDetails>(d.clone()).unwrap());
+        let status = Status::default().set_code(code).set_message(message).set_details(details);
+        let error = GaxError::service_with_http_metadata(status, Some(http), None);
         BackendError::Call { call: "keys.create", source: Box::new(error) }
     }
 
     #[test]
     fn what_google_says_beside_its_status_tells_limits_policies_and_rates_apart() {
+        let failed = |message: &str, details: &[_]| call(400, Code::FailedPrecondition, message, details);
+        let exhausted = |message: &str, details: &[_]| call(429, Code::ResourceExhausted, message, details);
         let violation = serde_json::json!({"type": "constraints/iam.disableServiceAccountKeyCreation",
             "subject": "projects/p/serviceAccounts/a@p?configvalue=a%40p", "description": "no"});
-        let policy = call(400, &serde_json::json!({"error": {"code": 400, "status": "FAILED_PRECONDITION",
-            "message": "Key creation is not allowed on this service account.", "details": [
-            {"@type": "type.googleapis.com/google.rpc.PreconditionFailure", "violations": [violation]}]}}));
+        let violations = serde_json::json!({"@type": "type.googleapis.com/google.rpc.PreconditionFailure",
+            "violations": [violation]});
+        let policy = failed("Key creation is not allowed on this service account.", &[violations]);
         assert_eq!(policy.class(), Class::OrgPolicy);
         let told = policy.trouble().message;
         assert!(told.contains("constraints/iam.disableServiceAccountKeyCreation"), "{told}");
-        let limit = serde_json::json!({"error": {"code": 400, "status": "FAILED_PRECONDITION",
-            "message": "Precondition check failed."}});
-        assert_eq!(call(400, &limit).class(), Class::Precondition);
-        let delay = serde_json::json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "86401s"});
-        let exhausted = |message: &str| {
-            call(429, &serde_json::json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED",
-                "message": message, "details": [delay]}}))
-        };
-        let legacy = exhausted("Maximum number of keys on account reached.");
+        assert_eq!(failed("Precondition check failed.", &[]).class(), Class::Precondition);
+
+        let delay =
+            serde_json::json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "86401s"});
+        let legacy = exhausted("Maximum number of keys on account reached.", &[delay]);
         assert_eq!(legacy.class(), Class::Precondition);
         assert!(legacy.trouble().message.contains("86401s"), "{}", legacy.trouble().message);
-        assert_eq!(exhausted("Quota exceeded.").class(), Class::Throttled);
+        assert_eq!(exhausted("Quota exceeded.", &[]).class(), Class::Throttled);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use throttle::{Rate, Throttle};
 
 use crate::credential::{GoogleFileFields, SecretBytes};
 use crate::domain::account::{Account, Membership, PolicyChange};
-use crate::domain::key::ListedKey;
+use crate::domain::key::{LastUse, ListedKey};
 
 /// What a backend is and can do. Never changes while a login is in use.
 #[expect(clippy::struct_excessive_bools, reason = "each is a capability of its own")]
@@ -42,6 +42,8 @@ pub struct Facts {
     pub token_exchange: bool,
     /// Whether it can tell which key an attempt made.
     pub names_attempts: bool,
+    /// Whether it tells when a key was last used.
+    pub tells_last_use: bool,
 }
 
 /// An account to be made.
@@ -183,6 +185,9 @@ pub trait IamBackend: Send + Sync {
 
     /// Lists the keys of an account.
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError>;
+
+    /// When a key was last used to log in. Only where [`Facts::tells_last_use`].
+    async fn last_use(&self, email: &str, key_id: &str) -> Result<LastUse, BackendError>;
 
     /// Makes a key. The nonce of the attempt travels in the user agent, so that a log can name it.
     async fn create_key(

@@ -166,6 +166,7 @@ async fn probe(ctx: &Context, id: &BackendId, deleting: bool) -> Result<Probe, E
                     algorithms: facts.algorithms.clone(),
                     key_limit: facts.key_limit,
                     token_exchange: facts.token_exchange,
+                    last_use: facts.tells_last_use,
                 },
                 skew_seconds: login.compare_clock(probed.backend_time, ctx.clock.as_ref()),
                 missing_permissions: probed.missing_permissions,

@@ -24,7 +24,7 @@ enum Spec {
     /// Google Cloud.
     Google {
         /// What the object says.
-        spec: ClusterGoogle,
+        spec: Box<ClusterGoogle>,
         /// Whether an administrator of the cluster wrote it.
         trusted: bool,
     },
@@ -41,7 +41,7 @@ impl Target {
     /// What a cluster-wide backend means.
     pub fn of_cluster(spec: ClusterIamBackendSpec) -> Result<Self, Unusable> {
         let system = match (spec.google, spec.embedded) {
-            (Some(spec), None) => Spec::Google { spec, trusted: true },
+            (Some(spec), None) => Spec::Google { spec: Box::new(spec), trusted: true },
             (None, Some(embedded)) => {
                 Spec::Embedded { endpoint: embedded.endpoint, secret_ref: embedded.auth.secret_ref }
             }
@@ -60,7 +60,7 @@ impl Target {
                     ..Default::default()
                 };
                 let spec = ClusterGoogle { project_id: google.project_id, auth, endpoints: None };
-                Spec::Google { spec, trusted: false }
+                Spec::Google { spec: Box::new(spec), trusted: false }
             }
             (None, Some(embedded)) => {
                 let missing = "The controller has no address of an embedded server: start it with \
@@ -115,7 +115,7 @@ impl Target {
                     project: &spec.project_id,
                     login,
                     impersonate: spec.auth.impersonate.as_deref(),
-                    endpoints: endpoints(spec.endpoints.as_ref()),
+                    endpoints: Box::new(endpoints(spec.endpoints.as_ref())),
                 }))
             }
         }
@@ -140,6 +140,7 @@ fn endpoints(spec: Option<&GoogleEndpoints>) -> Endpoints {
         iam_credentials: chosen(&spec.iam_credentials, own.iam_credentials),
         service_usage: chosen(&spec.service_usage, own.service_usage),
         earth_engine: chosen(&spec.earth_engine, own.earth_engine),
+        policy_analyzer: chosen(&spec.policy_analyzer, own.policy_analyzer),
     }
 }
 
@@ -162,7 +163,7 @@ mod tests {
         let System::Google(cloud) = target.system(Some(&file)).unwrap() else { panic!("not Google") };
         assert!(matches!(cloud.login, GoogleLogin::File { trusted: false, .. }));
         assert_eq!(target.rate.map(|r| (r.per_minute.get(), r.burst.get())), Some((300, 30)));
-        assert_eq!((cloud.impersonate, cloud.endpoints), (None, Endpoints::default()));
+        assert_eq!((cloud.impersonate, *cloud.endpoints), (None, Endpoints::default()));
         // Without its Secret it does not fall back on the operator's own account.
         assert_eq!(target.system(None).err().unwrap().reason, Reason::LoginMissing);
     }

@@ -94,6 +94,8 @@ reasons! {
     FormerSecretDeleted Good,
     /// The old key stays enabled until the workloads of `rolloutRestart` have come up again.
     RolloutNotDone Progress,
+    /// The old key stays enabled: as far as the backend tells, it was used within `rotation.requireUnusedFor`.
+    KeyInUse Progress,
     /// A key that no object owns was ended, as `unmanagedKeys` says.
     UnmanagedKeyEnded Good,
     /// Somebody else deleted or disabled a key of ours at the backend.

@@ -39,6 +39,8 @@ pub struct Schedule {
     pub overlap: Duration,
     /// How long a disabled key is kept.
     pub delete_after: Duration,
+    /// How long a key must not have been used before it is disabled.
+    pub require_unused_for: Option<Duration>,
     /// Whether scheduled rotations and all endings are stopped.
     pub suspend: bool,
 }
@@ -126,8 +128,10 @@ impl Schedule {
         let overlap = length("overlap", &rotation.overlap)?;
         let delete_after =
             rotation.delete_after.as_ref().map_or(Ok(DELETE_AFTER), |d| length("deleteAfter", d))?;
-        let rhythm = rhythm(rotation)?;
-        let schedule = Self { rhythm, jitter, overlap, delete_after, suspend: rotation.suspend };
+        let unused = rotation.require_unused_for.as_ref().map(|d| length("requireUnusedFor", d));
+        let (rhythm, require_unused_for) = (rhythm(rotation)?, unused.transpose()?);
+        let suspend = rotation.suspend;
+        let schedule = Self { rhythm, jitter, overlap, delete_after, require_unused_for, suspend };
         schedule.check_period(now, rotation)?;
         Ok(schedule)
     }

@@ -218,7 +218,7 @@ fn default_token_file() -> String {
 #[x_kube(validation = Rule::new("[has(self.iam) ? self.iam : '', has(self.resourceManager) ? self.resourceManager : '', \
     has(self.token) ? self.token : '', has(self.sts) ? self.sts : '', \
     has(self.iamCredentials) ? self.iamCredentials : '', has(self.serviceUsage) ? self.serviceUsage : '', \
-    has(self.earthEngine) ? self.earthEngine : ''].all(u, u == '' || (isURL(u) && \
+    has(self.earthEngine) ? self.earthEngine : '', has(self.policyAnalyzer) ? self.policyAnalyzer : ''].all(u, u == '' || (isURL(u) && \
     url(u).getScheme() in ['http', 'https']))").message("endpoints must be http or https URLs"))]
 #[serde(rename_all = "camelCase")]
 pub struct GoogleEndpoints {
@@ -256,6 +256,11 @@ pub struct GoogleEndpoints {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub earth_engine: Option<String>,
+
+    /// Policy Analyzer, for `requireUnusedFor`. Default: `https://policyanalyzer.googleapis.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub policy_analyzer: Option<String>,
 }
 
 /// How many requests a backend gets.
@@ -426,6 +431,10 @@ pub struct Capabilities {
 
     /// Whether a key can be proved by exchanging it for a token.
     pub token_exchange: bool,
+
+    /// Whether it tells when a key was last used.
+    #[serde(default)]
+    pub last_use: bool,
 }
 
 /// A count as the API server wants it: `format: uint32` would draw a warning.

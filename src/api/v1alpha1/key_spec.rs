@@ -229,6 +229,12 @@ pub struct Rotation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after: Option<Span>,
 
+    /// How long the previous key must not have been used to log in before it is disabled, where the backend tells. It tells by
+    /// day, and late by days: a key is held that much longer, and never ends sooner for it. A revocation does not wait.
+    /// Units: ms, s, m, h, d, w. Default: not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_unused_for: Option<Span>,
+
     /// Stops scheduled rotations, and holds old keys alive: nothing is disabled or deleted. The first key and
     /// the repair of a lost Secret go on. Default: false.
     #[serde(default)]
@@ -252,6 +258,7 @@ impl Default for Rotation {
             jitter: no_time(),
             overlap: one_day(),
             delete_after: None,
+            require_unused_for: None,
             suspend: false,
         }
     }

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod keys;
+mod last_use;
 mod list;
 mod login;
 mod permissions;
@@ -29,6 +30,7 @@ use super::{
 };
 use crate::credential::{GoogleFileFields, SecretBytes};
 use crate::domain::account::{Account, Membership, PolicyChange};
+use crate::domain::key::LastUse;
 
 /// Keys that fit on an account (documented).
 pub(super) const KEY_LIMIT: u32 = 10;
@@ -43,7 +45,7 @@ pub struct GoogleCloud<'a> {
     /// As whom it then acts.
     pub impersonate: Option<&'a str>,
     /// Where Google is.
-    pub endpoints: Endpoints,
+    pub endpoints: Box<Endpoints>,
 }
 
 /// Addresses, without a slash at the end.
@@ -63,6 +65,8 @@ pub struct Endpoints {
     pub service_usage: String,
     /// Earth Engine.
     pub earth_engine: String,
+    /// Policy Analyzer.
+    pub policy_analyzer: String,
 }
 
 impl Default for Endpoints {
@@ -76,6 +80,7 @@ impl Default for Endpoints {
             iam_credentials: google("iamcredentials"),
             service_usage: google("serviceusage"),
             earth_engine: google("earthengine"),
+            policy_analyzer: google("policyanalyzer"),
         }
     }
 }
@@ -116,6 +121,7 @@ impl Google {
             key_limit: Some(KEY_LIMIT),
             token_exchange: true,
             names_attempts: false,
+            tells_last_use: true,
         };
         let file = GoogleFileFields {
             project_id: project.to_owned(),
@@ -126,7 +132,7 @@ impl Google {
             universe_domain: "googleapis.com".to_owned(),
             ..GoogleFileFields::default()
         };
-        let made = Self::connect(endpoints, login.credentials, facts, file, call_timeout).await?;
+        let made = Self::connect(*endpoints, login.credentials, facts, file, call_timeout).await?;
         Ok(Self { tells_permissions: true, ..made })
     }
 
@@ -279,6 +285,10 @@ impl IamBackend for Google {
 
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {
         self.list(unique_id).await
+    }
+
+    async fn last_use(&self, email: &str, key_id: &str) -> Result<LastUse, BackendError> {
+        self.last_use_of(email, key_id).await
     }
 
     async fn create_key(

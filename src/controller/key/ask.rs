@@ -15,7 +15,7 @@ use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::credential::SecretBytes;
 use crate::defect;
-use crate::domain::key::{KeyList, Need, Preflight, Proof};
+use crate::domain::key::{KeyList, LastUse, Need, Preflight, Proof};
 use crate::domain::{Class, Trouble, names};
 use crate::kube_io::KubeIoError;
 
@@ -45,6 +45,10 @@ pub async fn ask(ctx: &Context, world: &mut World, need: &Need, memory: &mut Mem
         Need::Audit => audit(ctx, world).await,
         Need::Siblings => world.observation.siblings = Some(siblings::siblings(ctx, world).await?),
         Need::Rollout => world.observation.rollout = Some(rollout::rollouts(ctx, world).await),
+        Need::LastUse { id } => {
+            let told = last_use(world, id).await;
+            world.observation.last_use.insert(id.clone(), told);
+        }
         // It takes as long as many reads: what was read before it is read again.
         Need::Pair => {
             upload::make(ctx, memory).await?;
@@ -59,6 +63,15 @@ pub async fn ask(ctx: &Context, world: &mut World, need: &Need, memory: &mut Mem
         }
     }
     Ok(true)
+}
+
+async fn last_use(world: &World, id: &str) -> Result<LastUse, Trouble> {
+    let login = world.login.as_ref().zip(world.observation.account.reachable());
+    let Some((login, account)) = login else {
+        return Err(Trouble::new(Class::Unknown, "the backend of the account is not known"));
+    };
+    let told = login.read(&world.namespace()).await.last_use(&account.email, id).await;
+    told.map_err(|error| error.trouble())
 }
 
 /// Secrets of other names count as publishing, too.

@@ -1,7 +1,7 @@
 //! Reads, in the order that the protocol asks for: consumer Secret, object, staging Secrets; then the account's
 //! own object.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
@@ -94,6 +94,7 @@ pub async fn observe(
         looked_at: ctx.looks.looked_at(&uid, now, ctx.timing.audit),
         siblings: None,
         rollout: None,
+        last_use: BTreeMap::new(),
         fresh_pair: memory.pair.as_ref().map(|(fingerprint, _)| fingerprint.clone()),
         staged_here: memory.staged_here.clone(),
         upload: uploaded_before(&object, memory),
@@ -261,6 +262,7 @@ async fn account_view(
         unique_id,
         can_disable: facts.can_disable,
         can_upload: facts.can_upload,
+        tells_last_use: facts.tells_last_use,
         exclusive: status.exclusive == Some(true),
         algorithms: facts.algorithms.clone(),
         key_limit: facts.key_limit,

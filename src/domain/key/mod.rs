@@ -40,11 +40,13 @@ mod rollout;
 mod siblings;
 mod step;
 mod story;
+mod last_use;
 mod table;
 mod takeover;
 #[cfg(test)]
 mod tests;
 
+pub use last_use::LastUse;
 pub use observation::{
     Account, AccountView, Credential, Former, KeyList, ListedKey, Observation, Preflight, Proof, Published,
     Refusal, Requests, Rollout, RolloutState, Secret, Staged, Upload,

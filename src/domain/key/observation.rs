@@ -1,10 +1,12 @@
 //! Everything that a decision about a key rests on, as plain data. Reading it is the controller's business.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::put_off::{PutOff, Subject};
+use super::LastUse;
 use super::siblings::Siblings;
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeySpec, ServiceAccountKeyStatus};
 use crate::domain::{Reason, Trouble};
@@ -55,6 +57,8 @@ pub struct Observation {
     pub siblings: Option<Siblings>,
     /// Where the workloads to restart stand.
     pub rollout: Option<Vec<Rollout>>,
+    /// When keys whose overlap is over were last used, or why that cannot be read.
+    pub last_use: BTreeMap<String, Result<LastUse, Trouble>>,
     /// Fingerprint of a pair that is ready to be used by an attempt.
     pub fresh_pair: Option<String>,
     /// Nonce of the attempt whose pair this very process staged and has not uploaded yet: no look is needed before.
@@ -297,6 +301,8 @@ pub struct Account {
     pub algorithms: Vec<String>,
     /// Whether a public half can be uploaded.
     pub can_upload: bool,
+    /// Whether the backend tells when a key was last used.
+    pub tells_last_use: bool,
     /// Whether nobody else makes keys on this account, as far as we can know: it carries our mark and we created it, or
     /// the spec hands all its keys to us.
     pub exclusive: bool,

@@ -158,6 +158,11 @@ impl Table<'_> {
             let message = "The backend takes no uploaded keys: set keySource: Backend".to_owned();
             return Err(Mood::Stalled(Reason::CapabilityMissing, message));
         }
+        let rotation = obs.spec.rotation.as_ref();
+        if rotation.is_some_and(|r| r.require_unused_for.is_some()) && !account.tells_last_use {
+            let message = "The backend does not tell when a key was last used: remove rotation.requireUnusedFor";
+            return Err(Mood::Stalled(Reason::CapabilityMissing, message.to_owned()));
+        }
         Ok(account)
     }
 
@@ -179,7 +184,9 @@ impl Table<'_> {
 
     /// Rule 13, after any rule that only waits.
     fn retire(&self, waiting: &Plan, account: &Account, schedule: &Schedule) -> Option<Plan> {
-        let ending = retire::due(self, &waiting.status, account, schedule)?;
+        let Some(ending) = retire::due(self, &waiting.status, account, schedule) else {
+            return self.held_by_use(waiting, schedule);
+        };
         if let Step::DisableKey { id } | Step::DeleteKey { id } = &ending.step {
             // One that is disabled is read by nobody any more.
             let in_use = ledger::find(&waiting.status, id).is_some_and(|k| k.phase == KeyPhase::Overlap);
@@ -188,6 +195,9 @@ impl Table<'_> {
             }
             if let Some(unfinished) = self.unfinished_rollout(&waiting.status).filter(|_| in_use) {
                 return Some(self.held_by_rollout(waiting, id, &unfinished));
+            }
+            if let Some(unread) = self.unread_use(&waiting.status, id, schedule).filter(|_| in_use) {
+                return Some(unread);
             }
             let dropped = self.drop_previous(&waiting.status, account, id);
             if let Some(dropped) = dropped.filter(|_| !defect!(PreviousKept)) {
@@ -215,7 +225,7 @@ impl Table<'_> {
         let mut status = waiting.status.clone();
         let message =
             format!("Key {id} stays enabled until every workload has read the new one: {unfinished}");
-        story::rollout(self.obs, &mut status, &message, self.now);
+        story::held(self.obs, &mut status, Reason::RolloutNotDone, &message, self.now);
         Plan { status, ..waiting.clone() }
     }
 }

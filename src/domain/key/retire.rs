@@ -34,6 +34,7 @@ pub(super) fn due(
     let ended = |key: &&LedgerKey| may_end(obs, Some(secret), status, key);
     let disabled = status.keys.iter().filter(|k| k.phase == KeyPhase::Disabled && is_past(k.delete_at, now));
     let over = status.keys.iter().filter(|k| k.phase == KeyPhase::Overlap && is_past(k.disable_at, now));
+    let over = over.filter(|k| !table.is_in_use(k, schedule));
     let key = disabled.chain(over).find(ended)?;
     Some(end(table, status, key, account, schedule))
 }
@@ -68,6 +69,9 @@ pub(super) fn early(
         KeyPhase::Overlap => {
             // Nothing comes to its time on one clock.
             let due = account.clock_skew.is_some() && is_past(k.disable_at, table.now);
+            // What may be in use makes no room.
+            let due = due && (schedule.require_unused_for.is_none() || obs.last_use.contains_key(&k.id));
+            let due = due && !table.is_in_use(k, schedule);
             due && !table.is_awaited(status) || revoked(k) || defect!(RoomFromOverlap)
         }
         KeyPhase::Pending | KeyPhase::Active => false,

@@ -55,6 +55,11 @@ pub enum Need {
     },
     /// Where the workloads to restart stand.
     Rollout,
+    /// When a key was last used to log in.
+    LastUse {
+        /// The key.
+        id: String,
+    },
     /// A token exchange with the credential that the consumer Secret holds.
     SecretProof,
     /// Dry runs of the Secrets that an attempt will write.

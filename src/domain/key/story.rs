@@ -217,14 +217,15 @@ pub fn secret_name(obs: &Observation) -> String {
     obs.spec.secret.name.clone().unwrap_or_else(|| obs.name.clone())
 }
 
-/// An old key waits for the restart of workloads.
-pub fn rollout(obs: &Observation, status: &mut ServiceAccountKeyStatus, message: &str, now: Timestamp) {
-    Conditions::of(&mut status.conditions, obs.generation, now).set(
-        ROTATING,
-        Is::True,
-        Reason::RolloutNotDone,
-        message,
-    );
+/// An old key stays in service beyond its overlap.
+pub fn held(
+    obs: &Observation,
+    status: &mut ServiceAccountKeyStatus,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+) {
+    Conditions::of(&mut status.conditions, obs.generation, now).set(ROTATING, Is::True, reason, message);
     // It was taken away on the way here, and has not changed for all that.
     let list = |s: &ServiceAccountKeyStatus| conditions::find(&s.conditions, ROTATING).cloned();
     let before = obs.status.as_ref().and_then(list).filter(|c| c.status == Is::True.as_str());

@@ -18,6 +18,7 @@ mod faults;
 mod gate;
 mod google;
 mod kube;
+mod last_use;
 mod lease;
 mod lifecycle;
 mod people;
@@ -57,6 +58,7 @@ pub fn trials() -> Vec<Trial> {
         admission::trials(),
         people::trials(),
         lease::trials(),
+        last_use::trials(),
     ]
     .into_iter()
     .flatten()

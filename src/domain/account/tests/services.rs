@@ -14,8 +14,8 @@ fn asking(services: &[&str]) -> Observation {
     obs
 }
 
-fn views(all: &[(&str, bool)]) -> Option<Vec<ServiceView>> {
-    Some(all.iter().map(|(name, enabled)| view(name, Ok(*enabled))).collect())
+fn views(all: &[(&str, bool)]) -> Vec<ServiceView> {
+    all.iter().map(|(name, enabled)| view(name, Ok(*enabled))).collect()
 }
 
 fn view(name: &str, enabled: Result<bool, Trouble>) -> ServiceView {
@@ -24,7 +24,7 @@ fn view(name: &str, enabled: Result<bool, Trouble>) -> ServiceView {
 
 fn enabled() -> Observation {
     let mut obs = asking(&[STORAGE]);
-    obs.services = views(&[(STORAGE, true)]);
+    obs.services = Some(views(&[(STORAGE, true)]));
     obs.status = decide(&obs).status;
     obs.services = None;
     assert_eq!(reason(&decide(&obs), SERVICES_ENABLED), "ServicesEnabled");
@@ -43,7 +43,7 @@ fn each_missing_service_is_asked_for_once_and_waited_for() {
     let mut obs = asking(&[STORAGE, EARTH_ENGINE]);
     let names = vec![STORAGE.to_owned(), EARTH_ENGINE.to_owned()];
     assert_eq!(decide(&obs).next, Next::NeedServices { names });
-    obs.services = views(&[(STORAGE, false), (EARTH_ENGINE, false)]);
+    obs.services = Some(views(&[(STORAGE, false), (EARTH_ENGINE, false)]));
     let first = decide(&obs);
     assert_eq!(enables(&first), Some(STORAGE));
     assert_eq!(first.events.iter().map(|e| e.reason).collect::<Vec<_>>(), [Reason::AccountUpdated]);
@@ -59,7 +59,7 @@ fn each_missing_service_is_asked_for_once_and_waited_for() {
     obs.status = told.status;
     (obs.done, obs.services) = (Done::default(), None);
     assert!(matches!(decide(&obs).next, Next::NeedServices { .. }));
-    obs.services = views(&[(STORAGE, true), (EARTH_ENGINE, false)]);
+    obs.services = Some(views(&[(STORAGE, true), (EARTH_ENGINE, false)]));
     let waits = plan(&obs, at(299), &Timing::default());
     assert_eq!((waits.next, waits.requeue.as_secs()), (Next::Wait, 10));
     assert_eq!(enables(&plan(&obs, at(300), &Timing::default())), Some(EARTH_ENGINE), "it takes too long");
@@ -74,7 +74,7 @@ fn what_is_enabled_is_looked_at_once_an_audit_period() {
     assert_eq!((rest.next, rest.status), (Next::Wait, obs.status.clone()));
     obs.census_due = true;
     assert!(matches!(decide(&obs).next, Next::NeedServices { .. }));
-    obs.services = views(&[(STORAGE, false)]);
+    obs.services = Some(views(&[(STORAGE, false)]));
     assert_eq!(enables(&decide(&obs)), Some(STORAGE), "somebody disabled it");
     // What cannot be read now is as it was; a refusal is told.
     obs.services = Some(vec![view(STORAGE, Err(Trouble::new(Class::Unknown, "no")))]);
@@ -88,7 +88,7 @@ fn what_is_enabled_is_looked_at_once_an_audit_period() {
 #[test]
 fn a_service_that_may_not_be_enabled_is_told_and_tried_again() {
     let mut obs = asking(&[STORAGE]);
-    obs.services = views(&[(STORAGE, false)]);
+    obs.services = Some(views(&[(STORAGE, false)]));
     obs.done.asked.push(STORAGE.to_owned());
     obs.enable_refused = Some(Trouble::new(Class::Forbidden, "services.enable: no"));
     let told = decide(&obs);
@@ -141,7 +141,7 @@ fn nobody_waits_for_services_that_are_no_longer_asked_for() {
 #[test]
 fn the_registration_for_earth_engine_is_told_and_stands_in_nobodys_way() {
     let mut obs = asking(&[EARTH_ENGINE]);
-    obs.services = views(&[(EARTH_ENGINE, true)]);
+    obs.services = Some(views(&[(EARTH_ENGINE, true)]));
     assert_eq!(decide(&obs).next, Next::NeedEarthEngine);
     for (answer, is, why) in [
         (Ok("NOT_REGISTERED"), "False", "EarthEngineNotRegistered"),
@@ -162,7 +162,7 @@ fn the_registration_for_earth_engine_is_told_and_stands_in_nobodys_way() {
     (obs.earth_engine, obs.services) = (None, None);
     assert_eq!(decide(&obs).next, Next::Wait);
     obs.census_due = true;
-    obs.services = views(&[(EARTH_ENGINE, true)]);
+    obs.services = Some(views(&[(EARTH_ENGINE, true)]));
     assert_eq!(decide(&obs).next, Next::NeedEarthEngine);
     obs.earth_engine = Some(Err(Trouble::new(Class::Unknown, "no")));
     assert_eq!(reason(&decide(&obs), EARTH_ENGINE_REGISTERED), "EarthEngineRegistered");
@@ -171,7 +171,7 @@ fn the_registration_for_earth_engine_is_told_and_stands_in_nobodys_way() {
 #[test]
 fn earth_engine_is_asked_only_once_it_can_be_used() {
     let mut obs = asking(&[EARTH_ENGINE]);
-    obs.services = views(&[(EARTH_ENGINE, false)]);
+    obs.services = Some(views(&[(EARTH_ENGINE, false)]));
     obs.done.asked.push(EARTH_ENGINE.to_owned());
     let plan = decide(&obs);
     assert_eq!((plan.next.clone(), reason(&plan, EARTH_ENGINE_REGISTERED)), (Next::Wait, String::new()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{
-    KeyOrigin, KeyPhase, KeyReason, Rotation, ServiceAccountKeyStatus, Span, VerificationMode,
+    Algorithm, KeyOrigin, KeyPhase, KeyReason, Rotation, ServiceAccountKeyStatus, Span, VerificationMode,
 };
 use crate::domain::conditions::{self, Is};
 use crate::domain::{Class, Reason, Trouble};
@@ -152,6 +152,10 @@ fn rule_7_warns_of_a_key_that_can_be_broken() {
     let warned = |algorithm: Algorithm| {
         let mut obs = settled();
         obs.spec.algorithm = algorithm;
+        obs.account = AccountView::Usable(Account {
+            algorithms: vec!["RSA_1024".to_owned(), "RSA_2048".to_owned()],
+            ..account()
+        });
         status(&mut obs).pending = Some(pending("n2", 2, at(3600)));
         obs.staged = vec![staged("k2", "n2", 2)];
         obs.secret = Secret::Ours(Published { published_at: Some(at(3605)), ..published("k2", 2) });

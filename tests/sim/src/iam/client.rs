@@ -14,6 +14,7 @@ use keywheel::credential::{
     GoogleCredentials, GoogleFileFields, SecretBytes, parse_certificate, spki_sha256,
 };
 use keywheel::domain::account::{Account, Membership, PolicyChange};
+use keywheel::domain::key::LastUse;
 
 use super::call::{Answer, Call, Refusal};
 use super::model::{KEY_LIMIT, PROJECT, fields};
@@ -43,6 +44,7 @@ impl Connector for SimConnector {
             identity: "operator@sim".to_owned(),
             can_disable: self.can_disable,
             can_upload: true,
+            tells_last_use: false,
             algorithms: vec!["RSA_2048".to_owned()],
             key_limit: Some(u32::try_from(KEY_LIMIT).expect("a small number")),
             token_exchange: true,
@@ -143,6 +145,10 @@ impl IamBackend for SimBackend {
 
     async fn enable_service(&self, _: &str) -> Result<(), BackendError> {
         Err(strange("services.enable"))
+    }
+
+    async fn last_use(&self, _: &str, _: &str) -> Result<LastUse, BackendError> {
+        Err(strange("activities.query"))
     }
 
     async fn earth_engine_registration(&self) -> Result<String, BackendError> {
