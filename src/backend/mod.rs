@@ -143,11 +143,14 @@ pub trait IamBackend: Send + Sync {
     /// Asks for something harmless: proves reachability and login, and tells the backend's clock.
     async fn probe(&self) -> Result<Probed, BackendError>;
 
-    /// The account with this id, or none.
-    async fn find_account(&self, account_id: &str) -> Result<Option<Account>, BackendError>;
+    /// The account with this id or e-mail, or none. No id has an `@`.
+    async fn find_account(&self, handle: &str) -> Result<Option<Account>, BackendError>;
 
     /// Creates an account.
     async fn create_account(&self, account: &NewAccount) -> Result<Account, BackendError>;
+
+    /// Brings back an account that was deleted a short time ago, as long as no other has its e-mail.
+    async fn undelete_account(&self, unique_id: &str) -> Result<(), BackendError>;
 
     /// Changes what people read about an account.
     async fn describe_account(&self, unique_id: &str, to: &Description) -> Result<(), BackendError>;

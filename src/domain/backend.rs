@@ -162,7 +162,9 @@ fn tell(
             status.project_id = Some(project.clone());
             status.capabilities = Some(capabilities.clone());
             let told = status.clock_skew.as_deref().and_then(parse_seconds);
-            if told.is_none_or(|told| (told - skew_seconds).abs() > SKEW_STEP) || is_apart_now(told, *skew_seconds) {
+            if told.is_none_or(|told| (told - skew_seconds).abs() > SKEW_STEP)
+                || is_apart_now(told, *skew_seconds)
+            {
                 status.clock_skew = Some(format!("{skew_seconds}s"));
             }
             let spread = u32::try_from(super::names::stable_hash(&obs.uid) % 64).unwrap_or(0);

@@ -64,6 +64,8 @@ reasons! {
     AccountCreated Good,
     /// An account that was already at the backend was taken over.
     AccountAdopted Good,
+    /// An account that was deleted was brought back.
+    AccountRestored Good,
     /// An account was changed at the backend to what the spec says.
     AccountUpdated Good,
     /// The account has the roles of its spec.
@@ -96,6 +98,8 @@ reasons! {
     RolloutNotDone Progress,
     /// The old key stays enabled: as far as the backend tells, it was used within `rotation.requireUnusedFor`.
     KeyInUse Progress,
+    /// An old key was disabled although it seems to be in use: it was held for `rotation.deleteAfter`.
+    StillUsedAtRetirement Failure,
     /// A key that no object owns was ended, as `unmanagedKeys` says.
     UnmanagedKeyEnded Good,
     /// Somebody else deleted or disabled a key of ours at the backend.

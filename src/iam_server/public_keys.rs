@@ -1,10 +1,5 @@
 //! The public halves of an account's keys, for whoever checks its signatures.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rsa::RsaPublicKey;
-use rsa::pkcs8::DecodePublicKey as _;
-use rsa::traits::PublicKeyParts as _;
 use serde_json::{Map, Value, json};
 
 use super::Server;
@@ -13,6 +8,7 @@ use super::store::Ask as _;
 use super::system_keys;
 use super::wire::errors::ApiError;
 use super::wire::route::PublicKeyFormat;
+use crate::credential::Jwk;
 
 /// How long verifiers may keep an answer: Google tells them to look again every 15 minutes.
 pub const CACHE_CONTROL: &str = "public, max-age=900, must-revalidate";
@@ -49,13 +45,5 @@ fn by_id(keys: &[Key], text: impl Fn(&Key) -> &String) -> Value {
 
 /// A public key (PEM) as a JWK.
 pub fn jwk(id: &str, public_pem: &str) -> Option<Value> {
-    let public = RsaPublicKey::from_public_key_pem(public_pem).ok()?;
-    Some(json!({
-        "kty": "RSA",
-        "alg": "RS256",
-        "use": "sig",
-        "kid": id,
-        "n": URL_SAFE_NO_PAD.encode(public.n().to_bytes_be()),
-        "e": URL_SAFE_NO_PAD.encode(public.e().to_bytes_be()),
-    }))
+    serde_json::to_value(Jwk::of(id, public_pem)?).ok()
 }

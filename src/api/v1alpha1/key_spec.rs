@@ -230,7 +230,7 @@ pub struct Rotation {
     pub delete_after: Option<Span>,
 
     /// How long the previous key must not have been used to log in before it is disabled, where the backend tells. It tells by
-    /// day, and late by days: a key is held that much longer, and never ends sooner for it. A revocation does not wait.
+    /// day, and late by days: a key is held longer for it, by `deleteAfter` at most, and never ends sooner. A revocation does not wait.
     /// Units: ms, s, m, h, d, w. Default: not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_unused_for: Option<Span>,
@@ -388,7 +388,8 @@ pub struct SecretEntry {
 
     /// What it holds: `GoogleCredentials` (the JSON file that Google's clients read), `Pkcs12` (private key and certificate
     /// under the password `notasecret`, as Google hands them out), `Pkcs12Password` (that password, for a tool that reads it
-    /// from a file), `PrivateKeyPem` (PKCS#8), `CertificatePem` (self-signed, X.509), `PublicKeyPem` (SPKI), `KeyId`,
+    /// from a file), `PrivateKeyPem` (PKCS#8), `CertificatePem` (self-signed, X.509), `PublicKeyPem` (SPKI),
+    /// `PublicJwks` (the public halves of this key and of those in their overlap, for whoever checks signatures), `KeyId`,
     /// `Email` or `ProjectId`.
     pub format: EntryFormat,
 }
@@ -408,6 +409,8 @@ pub enum EntryFormat {
     CertificatePem,
     /// The public key: SPKI, PEM.
     PublicKeyPem,
+    /// The public halves of the key and of those in their overlap: a JSON Web Key Set.
+    PublicJwks,
     /// The id of the key at the backend.
     KeyId,
     /// The e-mail of the account.

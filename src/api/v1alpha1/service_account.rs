@@ -21,8 +21,8 @@ use super::roles::{BoundRole, RoleBinding};
     derive = "PartialEq",
     doc = "A service account at an IAM backend.",
     validation = Rule::new(
-        "has(self.spec.accountId) || self.metadata.name.matches('^[a-z][-a-z0-9]{4,28}[a-z0-9]$')")
-        .message("without spec.accountId, metadata.name is the account id: 6 to 30 lower-case letters, \
+        "has(self.spec.accountId) || has(self.spec.email) || self.metadata.name.matches('^[a-z][-a-z0-9]{4,28}[a-z0-9]$')")
+        .message("without spec.accountId and spec.email, metadata.name is the account id: 6 to 30 lower-case letters, \
                   digits and hyphens, beginning with a letter and not ending with a hyphen"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
@@ -33,7 +33,14 @@ use super::roles::{BoundRole, RoleBinding};
 #[x_kube(
     validation = Rule::new("self.backendRef == oldSelf.backendRef").message("backendRef is immutable"),
     validation = Rule::new("has(self.accountId) == has(oldSelf.accountId) && \
-        (!has(self.accountId) || self.accountId == oldSelf.accountId)").message("accountId is immutable")
+        (!has(self.accountId) || self.accountId == oldSelf.accountId)").message("accountId is immutable"),
+    validation = Rule::new("has(self.email) == has(oldSelf.email) && (!has(self.email) || self.email == oldSelf.email)")
+        .message("email is immutable"),
+    validation = Rule::new("!(has(self.email) && has(self.accountId))").message("set accountId or email, not both"),
+    validation = Rule::new("!has(self.email) || self.adoptionPolicy != 'IfExists'")
+        .message("an account that is named by its email is taken up and never created: adoptionPolicy is Required there"),
+    validation = Rule::new("!has(self.email) || !has(self.deletionPolicy) || self.deletionPolicy != 'Delete'")
+        .message("an account that is named by its email is never deleted: deletionPolicy is Disable or Retain")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountSpec {
@@ -45,6 +52,19 @@ pub struct ServiceAccountSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 6, max = 30), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])$"))]
     pub account_id: Option<String>,
+
+    /// E-mail of an account that is there, instead of `accountId`: default accounts of the project are taken up this way, too.
+    /// It is adopted whatever `adoptionPolicy` says, and never created or deleted. Where the backend has an
+    /// `accountIdPattern`, the whole e-mail must match it. Immutable. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 320), regex(pattern = r"^[a-z0-9][-a-z0-9.]*@[a-z0-9][-a-z0-9.]*$"))]
+    pub email: Option<String>,
+
+    /// Unique id of an account that was deleted at most 30 days ago: it is brought back, with what its roles and keys were, instead
+    /// of a new one being made. To bring back what this object did not have needs the right to adopt. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 30), regex(pattern = r"^[0-9]+$"))]
+    pub undelete: Option<String>,
 
     /// Name for people, at most 100 bytes. Default: none, and an adopted account keeps its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]

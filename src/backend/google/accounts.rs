@@ -9,8 +9,12 @@ use crate::domain::Class;
 use crate::domain::account::Account;
 
 impl Google {
-    pub(super) async fn find(&self, account_id: &str) -> Result<Option<Account>, BackendError> {
-        let email = format!("{account_id}@{}.iam.gserviceaccount.com", self.facts.project);
+    pub(super) async fn find(&self, handle: &str) -> Result<Option<Account>, BackendError> {
+        let email = if handle.contains('@') {
+            handle.to_owned()
+        } else {
+            format!("{handle}@{}.iam.gserviceaccount.com", self.facts.project)
+        };
         let request = self.once(self.iam.get_service_account().set_name(self.account(&email)));
         match self.within("accounts.get", request.send()).await {
             Ok(found) => Ok(Some(account(found))),
@@ -58,6 +62,11 @@ impl Google {
             let request = self.once(self.iam.enable_service_account().set_name(name));
             self.within("accounts.enable", request.send()).await
         }
+    }
+
+    pub(super) async fn undelete(&self, unique_id: &str) -> Result<(), BackendError> {
+        let request = self.once(self.iam.undelete_service_account().set_name(self.account(unique_id)));
+        self.within("accounts.undelete", request.send()).await.map(drop)
     }
 
     pub(super) async fn delete(&self, unique_id: &str) -> Result<(), BackendError> {

@@ -234,12 +234,16 @@ impl IamBackend for Google {
         Ok(Probed { backend_time, missing_permissions: None })
     }
 
-    async fn find_account(&self, account_id: &str) -> Result<Option<Account>, BackendError> {
-        self.find(account_id).await
+    async fn find_account(&self, handle: &str) -> Result<Option<Account>, BackendError> {
+        self.find(handle).await
     }
 
     async fn create_account(&self, account: &NewAccount) -> Result<Account, BackendError> {
         self.create(account).await
+    }
+
+    async fn undelete_account(&self, unique_id: &str) -> Result<(), BackendError> {
+        self.undelete(unique_id).await
     }
 
     async fn describe_account(&self, unique_id: &str, to: &Description) -> Result<(), BackendError> {

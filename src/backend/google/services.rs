@@ -38,11 +38,15 @@ impl Google {
     /// In the words of Earth Engine, as in `REGISTERED_COMMERCIALLY`.
     pub(super) async fn registration_state(&self) -> Result<String, BackendError> {
         let url = format!("{}/v1/projects/{}/config", self.endpoints.earth_engine, self.facts.project);
-        let (config, _): (Config, _) = self.send("earthengine.projects.getConfig", self.http.get(url)).await?;
+        let (config, _): (Config, _) =
+            self.send("earthengine.projects.getConfig", self.http.get(url)).await?;
         Ok(config.registration_state)
     }
 
     fn service(&self, service: &str, verb: &str) -> String {
-        format!("{}/v1/projects/{}/services/{service}{verb}", self.endpoints.service_usage, self.facts.project)
+        format!(
+            "{}/v1/projects/{}/services/{service}{verb}",
+            self.endpoints.service_usage, self.facts.project
+        )
     }
 }

@@ -24,7 +24,7 @@ use crate::api::v1alpha1::{
 };
 use crate::backend::{BackendError, Description, NewAccount};
 use crate::domain::account::{
-    Account, Census, Done, Grants, Leftover, Next, Observation, Plan, PolicyView, ServiceView, Step, account_id,
+    Account, Census, Done, Grants, Leftover, Next, Observation, Plan, PolicyView, ServiceView, Step, handle,
     plan,
 };
 use crate::domain::schedule::{audit_wait, is_audit_due, until_audit};
@@ -172,7 +172,7 @@ async fn decide(
         let decided = plan(observation, ctx.clock.now(), &ctx.timing);
         match (&decided.next, login) {
             (Next::NeedAccount, Some(login)) if observation.account.is_none() => {
-                let found = login.read(namespace).await.find_account(account_id(observation)).await;
+                let found = login.read(namespace).await.find_account(handle(observation)).await;
                 observation.account = Some(found.map_err(|e| e.trouble()));
             }
             (Next::NeedPolicies { resources }, Some(login)) if observation.policies.is_none() => {
@@ -330,7 +330,7 @@ async fn observe(
             }
             _ => {
                 let project = &login.facts().project;
-                observation.backend = Ok(grants(&rules, &id, &namespace, project, account_id(&observation)));
+                observation.backend = Ok(grants(&rules, &id, &namespace, project, handle(&observation)));
                 Some(login)
             }
         },
@@ -338,8 +338,13 @@ async fn observe(
             Some(login) => {
                 let project = login.facts().project.clone();
                 let none = Some(Vec::new());
-                observation.backend =
-                    Ok(Grants { adoption: false, account_id: Ok(()), project, roles: none.clone(), services: none });
+                observation.backend = Ok(Grants {
+                    adoption: false,
+                    account_id: Ok(()),
+                    project,
+                    roles: none.clone(),
+                    services: none,
+                });
                 Some(login)
             }
             None if deleting && unusable.reason == Reason::LoginMissing => {
@@ -359,12 +364,12 @@ async fn observe(
     Ok((login, observation))
 }
 
-fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, account_id: &str) -> Grants {
+fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, handle: &str) -> Grants {
     let project = project.to_owned();
     match (&rules.tenants, id.kind) {
         (Some(tenants), BackendKind::ClusterIamBackend) => Grants {
             adoption: tenants.adoption,
-            account_id: matches(tenants, namespace, account_id),
+            account_id: matches(tenants, namespace, handle),
             project,
             roles: Some(tenants.roles.clone()),
             services: Some(tenants.services.clone()),
@@ -374,14 +379,14 @@ fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, account
 }
 
 /// A pattern that is no regular expression lets nothing through.
-fn matches(tenants: &Tenants, namespace: &str, account_id: &str) -> Result<(), String> {
+fn matches(tenants: &Tenants, namespace: &str, handle: &str) -> Result<(), String> {
     let pattern = &tenants.account_id_pattern;
     if pattern.is_empty() {
         return Ok(());
     }
     let own = pattern.replace("{namespace}", &regex::escape(namespace));
     match Regex::new(&format!("^(?:{own})$")) {
-        Ok(regex) if regex.is_match(account_id) => Ok(()),
+        Ok(regex) if regex.is_match(handle) => Ok(()),
         _ => Err(own),
     }
 }
@@ -435,6 +440,7 @@ async fn act(
                 Err(error) => Err(error),
             }
         }
+        Step::Undelete { unique_id } => backend(ONE).await?.undelete_account(unique_id).await,
         Step::Describe { unique_id, display_name, description } => {
             let to = Description { display_name: display_name.clone(), description: description.clone() };
             backend(ONE).await?.describe_account(unique_id, &to).await

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::material::{Material, Stored, private_pem};
 use super::world::World;
-use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LedgerKey, SecretEntry, ServiceAccountKey, meta};
+use crate::api::v1alpha1::{
+    EntryFormat, KeyOrigin, KeyPhase, LedgerKey, SecretEntry, ServiceAccountKey, meta,
+};
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
-use crate::credential::{CheckedHalves, SecretBytes};
+use crate::credential::{CheckedHalves, Jwk, Jwks, SecretBytes};
 use crate::domain::key::{Account, Credential, Publication, Published, Secret, ledger};
 
 /// Names that the spec put on the Secret: what leaves the spec leaves the Secret, what others added stays.
@@ -100,6 +102,7 @@ pub fn read(
         ledger: ledger_of(secret),
         credential,
         previous_key_id: annotation(meta::PREVIOUS_KEY_ID),
+        public_ids: public_ids(secret, object, key_id.as_deref()),
         as_specified: is_as_specified(secret, object),
         immutable: secret.immutable == Some(true),
         held_by: super::observe::held_by(secret),
@@ -131,6 +134,19 @@ pub struct Materials {
     pub marked: Option<Stored>,
     /// That of its `.previous` entries.
     pub previous: Option<Stored>,
+}
+
+/// The public halves in the `PublicJwks` entries.
+fn public_halves(secret: &KubeSecret, object: &ServiceAccountKey) -> Vec<Jwk> {
+    let entries = object.spec.secret.entries.iter().filter(|e| e.format == EntryFormat::PublicJwks);
+    let texts = entries.filter_map(|e| secret.data.as_ref()?.get(&e.key));
+    texts.flat_map(|text| Jwks::parse(&text.0).keys).collect()
+}
+
+/// Whose they are, beside those of the published key.
+fn public_ids(secret: &KubeSecret, object: &ServiceAccountKey, published: Option<&str>) -> Vec<String> {
+    let shown: BTreeSet<String> = public_halves(secret, object).into_iter().map(|jwk| jwk.kid).collect();
+    shown.into_iter().filter(|id| Some(id.as_str()) != published).collect()
 }
 
 /// What follows an entry's data key where the previous credential stands.
@@ -225,9 +241,15 @@ pub fn build(
         }
     }
     let previous = publication.previous.as_deref().zip(previous);
+    let public = also_public(world, publication)?;
     for entry in &spec.entries {
         let (id, email) = (&publication.key_id, &publication.email);
-        let value = material.render(entry.format, id, email, world.life(id))?;
+        let value = match entry.format {
+            EntryFormat::PublicJwks => {
+                Jwks { keys: material.jwk(id).into_iter().chain(public.clone()).collect() }.render()
+            }
+            format => material.render(format, id, email, world.life(id))?,
+        };
         data.insert(entry.key.clone(), ByteString(value.expose().to_vec()));
         if let Some((id, previous)) = previous {
             let value = previous.render(entry.format, id, email, world.life(id))?;
@@ -255,6 +277,29 @@ pub fn build(
     ];
     secret.annotations_mut().extend(ours.map(|(k, v)| (k.to_owned(), v)));
     Ok(secret)
+}
+
+/// The public halves of other keys that the Secret goes on showing: as it shows them, if nobody edited it, or that of the key
+/// whose private half it holds. Any other is not known here.
+fn also_public(world: &World, publication: &Publication) -> Result<Vec<Jwk>, Error> {
+    let Some(secret) = &world.secret else { return Ok(Vec::new()) };
+    let spec = &world.object.spec.secret;
+    if !spec.entries.iter().any(|e| e.format == EntryFormat::PublicJwks) {
+        return Ok(Vec::new());
+    }
+    let recorded = secret.annotations().get(meta::DATA_HASH);
+    let whole = recorded == Some(&hash(secret, &spec.entries));
+    let shown = if whole { public_halves(secret, &world.object) } else { Vec::new() };
+    let mut public = Vec::new();
+    for id in publication.public.iter().filter(|id| **id != publication.key_id) {
+        let held = world.materials.marked.as_ref().filter(|stored| stored.fields.private_key_id == *id);
+        let known = shown.iter().find(|jwk| jwk.kid == *id).cloned();
+        public.extend(match (known, held) {
+            (None, Some(stored)) => stored.material()?.jwk(id),
+            (known, _) => known,
+        });
+    }
+    Ok(public)
 }
 
 /// The Secret as it would be written, with noise where the credential would be.

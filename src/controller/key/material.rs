@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use crate::api::v1alpha1::EntryFormat;
 use crate::controller::Error;
 use crate::credential::{
-    CredentialError, Expiry, GOOGLE_PKCS12_PASSWORD, GoogleCredentials, GoogleFileFields, RsaKeyPair,
-    SecretBytes, self_signed, write_pkcs12,
+    CredentialError, Expiry, GOOGLE_PKCS12_PASSWORD, GoogleCredentials, GoogleFileFields, Jwk, Jwks,
+    RsaKeyPair, SecretBytes, self_signed, write_pkcs12,
 };
 
 /// What a staging Secret holds.
@@ -96,10 +96,16 @@ impl Material {
             EntryFormat::PrivateKeyPem => self.pair.to_pkcs8_pem()?,
             EntryFormat::CertificatePem => SecretBytes::from(self.certificate(email, life)?),
             EntryFormat::PublicKeyPem => SecretBytes::from(self.pair.public_pem()),
+            EntryFormat::PublicJwks => Jwks { keys: self.jwk(key_id).into_iter().collect() }.render(),
             EntryFormat::KeyId => SecretBytes::from(key_id.to_owned()),
             EntryFormat::Email => SecretBytes::from(email.to_owned()),
             EntryFormat::ProjectId => SecretBytes::from(self.file.project_id().to_owned()),
         })
+    }
+
+    /// Its public half.
+    pub fn jwk(&self, key_id: &str) -> Option<Jwk> {
+        Jwk::of(key_id, &self.pair.public_pem())
     }
 
     /// The same bytes each time: nothing in it is random.

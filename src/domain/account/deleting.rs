@@ -70,7 +70,10 @@ impl Table<'_> {
     /// Whether the account outlives its object.
     fn is_retained(&self) -> bool {
         let policy = self.obs.spec.deletion_policy;
+        // An account that was named by its e-mail was there before, and stays.
+        let named = self.obs.spec.email.is_some() && policy != Some(AccountDeletionPolicy::Disable);
         policy == Some(AccountDeletionPolicy::Retain)
+            || named
             || (policy.is_none() && self.obs.status.origin == Some(AccountOrigin::Adopted))
     }
 

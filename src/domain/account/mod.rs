@@ -12,7 +12,7 @@ mod unmanaged;
 
 use std::time::Duration;
 
-pub use plan::{account_id, is_account_id, plan};
+pub use plan::{handle, is_account_id, plan};
 pub use roles::{Membership, PolicyChange, PolicyView};
 pub use services::ServiceView;
 pub use sweep::{Content, Leftover};
@@ -180,6 +180,11 @@ pub enum Step {
         display_name: String,
         /// Text for people with our mark.
         description: String,
+    },
+    /// Bring back an account that was deleted.
+    Undelete {
+        /// The account, by its unique id.
+        unique_id: String,
     },
     /// Change what people read.
     Describe {

@@ -10,14 +10,16 @@ use super::sweep::{Sweep, Swept, sweep};
 use super::{Account, Grants, Next, Observation, Plan, Step};
 use super::{roles, services, unmanaged};
 use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
-use crate::domain::conditions::{ACCOUNT_SHARED, Conditions, Is, READY, RECONCILING, ROLES_BOUND, SERVICES_ENABLED, STALLED};
+use crate::domain::conditions::{
+    ACCOUNT_SHARED, Conditions, Is, READY, RECONCILING, ROLES_BOUND, SERVICES_ENABLED, STALLED,
+};
 use crate::domain::names::{join_mark, split_mark};
 use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
 use crate::domain::{Event, Reason, Timing, Trouble};
 
-/// Id of the account at the backend.
-pub fn account_id(obs: &Observation) -> &str {
-    obs.spec.account_id.as_deref().unwrap_or(&obs.name)
+/// What the backend finds the account by: its e-mail where the spec names one, else its id. No id has an `@`.
+pub fn handle(obs: &Observation) -> &str {
+    obs.spec.email.as_deref().or(obs.spec.account_id.as_deref()).unwrap_or(&obs.name)
 }
 
 /// Whether a text can be an account id: 6 to 30 lower-case letters, digits, hyphens.
@@ -47,8 +49,8 @@ impl Table<'_> {
         if !obs.has_finalizer {
             return self.act(Step::AddFinalizer);
         }
-        let id = account_id(obs);
-        if !is_account_id(id) {
+        let id = handle(obs);
+        if obs.spec.email.is_none() && !is_account_id(id) {
             let message = format!(
                 "{id:?} is no account id: 6 to 30 lower-case letters, digits and hyphens, beginning with a letter \
                  and not ending with a hyphen. Set spec.accountId in a new object"
@@ -66,8 +68,8 @@ impl Table<'_> {
             return self.stalled(Reason::AccountIdNotAllowed, message);
         }
         // Nothing is made for what cannot be; an account that is there is looked after.
-        let refused = roles::refused(&obs.spec.roles, grants)
-            .or_else(|| services::refused(&obs.spec.services, grants));
+        let refused =
+            roles::refused(&obs.spec.roles, grants).or_else(|| services::refused(&obs.spec.services, grants));
         if let Some((reason, message)) = refused.filter(|_| obs.status.unique_id.is_none()) {
             return self.stalled(reason, message);
         }
@@ -95,6 +97,9 @@ impl Table<'_> {
 
     fn absent(&self) -> Plan {
         let obs = self.obs;
+        if let Some(plan) = self.undeleted() {
+            return plan;
+        }
         if let Some(unique_id) = &obs.status.unique_id {
             let fresh = obs.status.created_at.is_some_and(|at| between(at, self.now) <= self.timing.list_lag);
             if fresh {
@@ -102,17 +107,15 @@ impl Table<'_> {
                 return Plan { requeue: self.timing.settle, ..self.keep() };
             }
             let message = format!(
-                "The account {} ({unique_id}) is gone. Restore it at the backend, or delete this object and apply \
-                 it again",
+                "The account {} ({unique_id}) is gone. Have it brought back with undelete: {unique_id:?}, or delete this \
+                 object and apply it again",
                 obs.status.email.as_deref().unwrap_or_default()
             );
             return self.stalled(Reason::AccountGone, message);
         }
-        if obs.spec.adoption_policy == AdoptionPolicy::Required {
-            let message = format!(
-                "There is no account {} to adopt; create it, or set adoptionPolicy: IfExists",
-                account_id(obs)
-            );
+        if obs.spec.email.is_some() || obs.spec.adoption_policy == AdoptionPolicy::Required {
+            let also = if obs.spec.email.is_some() { "" } else { ", or set adoptionPolicy: IfExists" };
+            let message = format!("There is no account {} to adopt; create it{also}", handle(obs));
             return self.waiting(Reason::AccountNotFound, message);
         }
         if obs.status.created_at.is_none_or(|at| between(at, self.now) > self.timing.settle) {
@@ -121,13 +124,32 @@ impl Table<'_> {
             return Plan { next: Next::Wait, status, requeue: Duration::ZERO, events: Vec::new() };
         }
         let description = join_mark(obs.spec.description.as_deref().unwrap_or_default(), &obs.owner_mark);
-        let note = format!("Account {} is created", account_id(obs));
+        let note = format!("Account {} is created", handle(obs));
         let step = Step::Create {
-            account_id: account_id(obs).to_owned(),
+            account_id: handle(obs).to_owned(),
             display_name: obs.spec.display_name.clone().unwrap_or_default(),
             description,
         };
         Plan { events: vec![Event::normal(Reason::AccountCreated, note)], ..self.act(step) }
+    }
+
+    /// The account that the spec wants back is brought back. One that this object had is its own; any other is adopted.
+    fn undeleted(&self) -> Option<Plan> {
+        let obs = self.obs;
+        let wanted = obs.spec.undelete.as_ref()?;
+        let adopts = match &obs.status.unique_id {
+            Some(known) if known != wanted => return None,
+            known => known.is_none(),
+        };
+        if adopts && !obs.backend.as_ref().is_ok_and(|grants| grants.adoption) {
+            let message = format!(
+                "The backend's tenants.adoption does not let namespaces adopt accounts, so {wanted} is not brought back"
+            );
+            return Some(self.stalled(Reason::AdoptionNotAllowed, message));
+        }
+        let note = format!("Account {} ({wanted}) is brought back", handle(obs));
+        let events = vec![Event::normal(Reason::AccountRestored, note)];
+        Some(Plan { events, ..self.act(Step::Undelete { unique_id: wanted.clone() }) })
     }
 
     fn present(&self, account: &Account, grants: &Grants) -> Plan {
@@ -143,6 +165,8 @@ impl Table<'_> {
                 return self.stalled(Reason::AccountRecreated, message);
             }
             None if ours => {}
+            // A person named this very account: whoever marked it let it go.
+            None if grants.adoption && obs.spec.undelete.as_ref() == Some(&account.unique_id) => {}
             None if mark.is_some() => {
                 let message = format!(
                     "{} carries the mark of another ServiceAccount object, in this cluster or another: it is not adopted",
@@ -150,7 +174,7 @@ impl Table<'_> {
                 );
                 return self.stalled(Reason::AccountExists, message);
             }
-            None if obs.spec.adoption_policy == AdoptionPolicy::Never => {
+            None if obs.spec.email.is_none() && obs.spec.adoption_policy == AdoptionPolicy::Never => {
                 let also =
                     if grants.adoption { "" } else { ", and have the backend's tenants.adoption allow it" };
                 let message = format!(

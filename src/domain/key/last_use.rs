@@ -1,14 +1,14 @@
 //! When an old key was last used to log in, as the backend tells it: by day, and days late. An advisory gate: what it tells holds
-//! a key longer than its overlap, and never ends one sooner.
+//! a key beyond its overlap for `deleteAfter` at most, and never ends one sooner.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Need;
 use super::step::Plan;
 use super::story;
 use super::table::Table;
+use super::{Need, ledger};
 use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::domain::Reason;
 use crate::domain::schedule::{Schedule, add, between};
@@ -39,13 +39,31 @@ impl Table<'_> {
 
     /// Whether a key may not end yet, for all that was read of its use.
     pub(super) fn is_in_use(&self, key: &LedgerKey, schedule: &Schedule) -> bool {
-        key.phase == KeyPhase::Overlap && self.why_in_use(&key.id, schedule).is_some()
+        key.phase == KeyPhase::Overlap && self.why_held(key, schedule).is_some()
+    }
+
+    /// Why a key whose overlap is over is likely to be missed when it ends.
+    pub(super) fn still_used(
+        &self,
+        status: &ServiceAccountKeyStatus,
+        id: &str,
+        schedule: &Schedule,
+    ) -> Option<String> {
+        ledger::find(status, id).filter(|key| key.phase == KeyPhase::Overlap)?;
+        self.why_in_use(id, schedule)
+    }
+
+    /// Nothing holds a key for good: a report that never comes, or a workload that was forgotten, would keep it for ever.
+    fn why_held(&self, key: &LedgerKey, schedule: &Schedule) -> Option<String> {
+        let until = add(key.disable_at?, schedule.delete_after);
+        let why = self.why_in_use(&key.id, schedule).filter(|_| self.now < until)?;
+        Some(format!("Key {} stays enabled until {until:.0}: {why}", key.id))
     }
 
     /// The keys whose overlap is over, and that seem to be in use.
     pub(super) fn held_by_use(&self, waiting: &Plan, schedule: &Schedule) -> Option<Plan> {
         let over = waiting.status.keys.iter().filter(|k| k.phase == KeyPhase::Overlap);
-        let why: Vec<String> = over.filter_map(|key| self.why_in_use(&key.id, schedule)).collect();
+        let why: Vec<String> = over.filter_map(|key| self.why_held(key, schedule)).collect();
         if why.is_empty() {
             return None;
         }
@@ -58,10 +76,7 @@ impl Table<'_> {
         let required = schedule.require_unused_for?;
         let told = match self.obs.last_use.get(id)? {
             Ok(told) => told,
-            Err(trouble) => {
-                let message = &trouble.message;
-                return Some(format!("Key {id} stays enabled: its last use cannot be read: {message}"));
-            }
+            Err(trouble) => return Some(format!("its last use cannot be read: {}", trouble.message)),
         };
         let day = told.day?;
         let known_until = told.known_until.unwrap_or(self.now);
@@ -69,8 +84,8 @@ impl Table<'_> {
             return None;
         }
         Some(format!(
-            "Key {id} stays enabled: it was used on {} to log in, and is disabled once the backend shows {} without a use \
-             (it tells of uses until {known_until:.0})",
+            "it was used on {} to log in, and the backend does not show {} without a use since (it tells of uses until \
+             {known_until:.0})",
             day.strftime("%F"),
             humantime(required),
         ))

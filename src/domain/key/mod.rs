@@ -25,6 +25,7 @@
 mod attempt;
 mod audit;
 mod deleting;
+mod last_use;
 pub mod ledger;
 mod lost;
 mod mint;
@@ -40,7 +41,6 @@ mod rollout;
 mod siblings;
 mod step;
 mod story;
-mod last_use;
 mod table;
 mod takeover;
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::put_off::{PutOff, Subject};
 use super::LastUse;
+use super::put_off::{PutOff, Subject};
 use super::siblings::Siblings;
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeySpec, ServiceAccountKeyStatus};
 use crate::domain::{Reason, Trouble};
@@ -137,6 +137,8 @@ pub struct Published {
     pub credential: Credential,
     /// The key whose credential stands in the `.previous` entries.
     pub previous_key_id: Option<String>,
+    /// Other keys than the published one whose public halves stand in the `PublicJwks` entries.
+    pub public_ids: Vec<String>,
     /// Whether entries, labels and annotations are as the spec asks.
     pub as_specified: bool,
     /// Whether somebody made it immutable: then it can be deleted, not written.
@@ -288,6 +290,7 @@ impl AccountView {
 
 /// An account and what its backend can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Account {
     /// Project.
     pub project: String,

@@ -160,7 +160,8 @@ impl Table<'_> {
         }
         let rotation = obs.spec.rotation.as_ref();
         if rotation.is_some_and(|r| r.require_unused_for.is_some()) && !account.tells_last_use {
-            let message = "The backend does not tell when a key was last used: remove rotation.requireUnusedFor";
+            let message =
+                "The backend does not tell when a key was last used: remove rotation.requireUnusedFor";
             return Err(Mood::Stalled(Reason::CapabilityMissing, message.to_owned()));
         }
         Ok(account)
@@ -208,16 +209,21 @@ impl Table<'_> {
         if !self.obs.confirmed && !defect!(RetireBlindly) {
             return Some(Plan::need("13", Need::Confirm, &waiting.status));
         }
-        let event = match &ending.step {
+        let (id, event) = match &ending.step {
             Step::DisableKey { id } => {
-                Event::normal(Reason::KeyDisabled, format!("Key {id}: its overlap is over"))
+                (id, Event::normal(Reason::KeyDisabled, format!("Key {id}: its overlap is over")))
             }
             Step::DeleteKey { id } => {
-                Event::normal(Reason::KeyDeleted, format!("Key {id} was out of service long enough"))
+                (id, Event::normal(Reason::KeyDeleted, format!("Key {id} was out of service long enough")))
             }
             _ => return None,
         };
-        Some(Plan { events: vec![event], ..Plan::act("13", ending.step, ending.status) })
+        let used = self.still_used(&waiting.status, id, schedule).map(|why| {
+            let note = format!("Key {id} was held for deleteAfter, and ends: {why}");
+            Event::warning(Reason::StillUsedAtRetirement, note)
+        });
+        let events = [event].into_iter().chain(used).collect();
+        Some(Plan { events, ..Plan::act("13", ending.step, ending.status) })
     }
 
     /// A restart that does not end holds the old key alive, and says so.

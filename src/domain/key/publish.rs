@@ -38,6 +38,7 @@ impl Table<'_> {
             account: staged.account.clone(),
             email: account.email.clone(),
             previous: self.superseded(status),
+            public: self.still_trusted(status, ledger::active(status).map(|active| active.id.as_str())),
             ledger: if defect!(NoLedgerCopy) { Vec::new() } else { older_keys(status, &staged.id) },
         };
         Plan::act("8c", Step::Publish(Box::new(publication)), status.clone())
@@ -52,6 +53,16 @@ impl Table<'_> {
         readable.then(|| active.id.clone())
     }
 
+    /// Keys whose signatures are still good beside those of the published one: the ones in their overlap, and the one that is
+    /// replaced.
+    fn still_trusted(&self, status: &ServiceAccountKeyStatus, replaced: Option<&str>) -> Vec<String> {
+        let revoked =
+            |k: &LedgerKey| requests::revocation(self, status).is_some_and(|at| requests::is_revoked(k, at));
+        let works = |k: &&LedgerKey| k.phase == KeyPhase::Overlap || Some(k.id.as_str()) == replaced;
+        let trusted = |k: &&LedgerKey| works(k) && k.seen.is_none() && !revoked(k);
+        status.keys.iter().filter(trusted).map(|k| k.id.clone()).collect()
+    }
+
     /// Rule 11: the Secret's private half is good, the rest is not as specified.
     pub(super) fn rewrite(
         &self,
@@ -62,7 +73,9 @@ impl Table<'_> {
         let secret = self.obs.secret.ours()?;
         let active = ledger::active(status)?;
         let previous = self.kept_previous(status, secret);
-        if secret.as_specified && previous == secret.previous_key_id {
+        let trusted = self.still_trusted(status, None);
+        let untrusted = secret.public_ids.iter().any(|id| !trusted.contains(id));
+        if secret.as_specified && previous == secret.previous_key_id && !untrusted {
             return self.renamed(status, schedule, secret);
         }
         if let Some(until) = self.obs.rewrites_resume.filter(|until| *until > self.exact) {
@@ -77,7 +90,8 @@ impl Table<'_> {
         }
         let note = format!("Secret {} is written again as the spec says", story::secret_name(self.obs));
         let event = Event::normal(Reason::SecretRepaired, note);
-        let step = republication(status, active, secret.published_at, account, previous, self.now);
+        let shown = Shown { previous, public: trusted };
+        let step = republication(status, active, secret.published_at, account, shown, self.now);
         Some(Plan { events: vec![event], ..Plan::act("11", step, status.clone()) })
     }
 
@@ -89,17 +103,27 @@ impl Table<'_> {
         (key.phase == KeyPhase::Overlap && !revoked).then(|| id.clone())
     }
 
-    /// A key that is about to end leaves the `.previous` entries first.
+    /// A key that is about to end leaves the `.previous` and the `PublicJwks` entries first.
     pub(super) fn drop_previous(
         &self,
         status: &ServiceAccountKeyStatus,
         account: &Account,
         ending: &str,
     ) -> Option<Plan> {
-        let secret = self.obs.secret.ours().filter(|s| s.previous_key_id.as_deref() == Some(ending))?;
+        let secret = self.obs.secret.ours()?;
+        let private = secret.previous_key_id.as_deref() == Some(ending);
+        // A public half that cannot be taken out now holds nothing: it goes when the Secret is next written.
+        let public = secret.public_ids.iter().any(|id| id == ending) && !self.obs.is_rewriting_put_off();
+        if !private && !public {
+            return None;
+        }
         let active = ledger::active(status)
             .filter(|active| secret.credential.is(active.public_key_sha256.as_deref()))?;
-        let step = republication(status, active, secret.published_at, account, None, self.now);
+        let mut shown =
+            Shown { previous: self.kept_previous(status, secret), public: self.still_trusted(status, None) };
+        shown.previous = shown.previous.filter(|id| id != ending);
+        shown.public.retain(|id| id != ending);
+        let step = republication(status, active, secret.published_at, account, shown, self.now);
         Some(Plan::act("13p", step, status.clone()))
     }
 
@@ -180,7 +204,8 @@ impl Table<'_> {
         }
         let note = format!("The key is published in Secret {}, too", story::secret_name(self.obs));
         let event = Event::normal(Reason::KeyPublished, note);
-        let step = republication(status, active, old.published_at, account, None, self.now);
+        let shown = Shown { previous: None, public: self.still_trusted(status, None) };
+        let step = republication(status, active, old.published_at, account, shown, self.now);
         Some(Plan { events: vec![event], ..Plan::act("11", step, status.clone()) })
     }
 
@@ -265,13 +290,19 @@ pub(super) fn holds(secret: &Published, key: &LedgerKey) -> bool {
     secret.key_id.as_ref() == Some(&key.id) && secret.credential.is(key.public_key_sha256.as_deref())
 }
 
+/// What the Secret shows beside the published key.
+struct Shown {
+    previous: Option<String>,
+    public: Vec<String>,
+}
+
 /// The same credential once more.
 fn republication(
     status: &ServiceAccountKeyStatus,
     active: &LedgerKey,
     published_at: Option<Timestamp>,
     account: &Account,
-    previous: Option<String>,
+    shown: Shown,
     now: Timestamp,
 ) -> Step {
     Step::Publish(Box::new(Publication {
@@ -281,7 +312,8 @@ fn republication(
         published_at: active.published_at.or(published_at).unwrap_or(now),
         account: names::account(&account.project, &account.unique_id),
         email: account.email.clone(),
-        previous,
+        previous: shown.previous,
+        public: shown.public,
         ledger: older_keys(status, &active.id),
     }))
 }

@@ -173,6 +173,8 @@ pub struct Publication {
     pub email: String,
     /// The key whose credential stands in the `.previous` entries, if any shall.
     pub previous: Option<String>,
+    /// Other keys whose public halves stand in the `PublicJwks` entries, as far as they are known.
+    pub public: Vec<String>,
     /// All older keys.
     pub ledger: Vec<LedgerKey>,
 }

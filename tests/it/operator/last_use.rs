@@ -29,5 +29,7 @@ fn gate() {
     // As at Google, where uses of today are told in some days.
     case.iam().settings(&json!({"activityLag": "48h"})).unwrap();
     case.patch("iamsak", "billing", &json!({"metadata": {"annotations": {"example.com/look": "again"}}}));
-    case.when("iamsak", "billing", "the old key to be disabled", |key| entry(key, &old)["phase"] == "Disabled");
+    case.when("iamsak", "billing", "the old key to be disabled", |key| {
+        entry(key, &old)["phase"] == "Disabled"
+    });
 }

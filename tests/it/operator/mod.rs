@@ -24,8 +24,8 @@ mod lifecycle;
 mod people;
 mod person;
 mod roles;
-mod services;
 mod secrecy;
+mod services;
 mod startup;
 mod world;
 

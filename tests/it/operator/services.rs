@@ -38,13 +38,8 @@ fn life() {
     assert_eq!(enabled, 2, "one for each");
 
     // It works without a registration; only a person can see to that.
-    let message = case.told(
-        "iamsa",
-        "billing",
-        "EarthEngineRegistered",
-        "False",
-        Reason::EarthEngineNotRegistered,
-    );
+    let message =
+        case.told("iamsa", "billing", "EarthEngineRegistered", "False", Reason::EarthEngineNotRegistered);
     assert!(message.contains("https://console.cloud.google.com/earth-engine"), "{message}");
     let registered = format!("{}=REGISTERED_COMMERCIALLY", case.iam().project());
     case.iam().settings(&json!({"earthEngine": [registered]})).unwrap();

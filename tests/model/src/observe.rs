@@ -211,6 +211,7 @@ fn wanted(need: &keywheel::domain::key::Need) -> Need {
         | Production::Audit
         | Production::Pair
         | Production::Find { .. }
+        | Production::LastUse { .. }
         | Production::Rollout => panic!("no spec of this model asks for {need:?}"),
     }
 }
@@ -253,6 +254,7 @@ fn published(secret: &Consumer, pass: &Pass) -> Published {
             Credential::Missing
         },
         previous_key_id: None,
+        public_ids: Vec::new(),
         as_specified: secret.intact && active.as_ref() == Some(&id),
         immutable: false,
         held_by: None,

@@ -2,6 +2,7 @@
 
 mod deletion;
 mod edges;
+mod named;
 mod roles;
 mod services;
 mod sharing;
@@ -37,6 +38,8 @@ fn fresh() -> Observation {
         spec: ServiceAccountSpec {
             backend_ref: BackendRef { kind: BackendKind::default(), name: "default".to_owned() },
             account_id: None,
+            email: None,
+            undelete: None,
             display_name: None,
             description: None,
             disabled: false,

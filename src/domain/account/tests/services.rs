@@ -64,7 +64,11 @@ fn each_missing_service_is_asked_for_once_and_waited_for() {
     assert_eq!((waits.next, waits.requeue.as_secs()), (Next::Wait, 10));
     assert_eq!(enables(&plan(&obs, at(300), &Timing::default())), Some(EARTH_ENGINE), "it takes too long");
     obs.done.asked.push(EARTH_ENGINE.to_owned());
-    assert_eq!(plan(&obs, at(300), &Timing::default()).requeue, Timing::default().retry_cap, "and in no haste");
+    assert_eq!(
+        plan(&obs, at(300), &Timing::default()).requeue,
+        Timing::default().retry_cap,
+        "and in no haste"
+    );
 }
 
 #[test]

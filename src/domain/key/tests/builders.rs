@@ -118,6 +118,7 @@ pub fn published(id: &str, attempt: u32) -> Published {
         ledger: Vec::new(),
         credential: Credential::Readable { public_key_sha256: sha(id) },
         previous_key_id: None,
+        public_ids: Vec::new(),
         as_specified: true,
         immutable: false,
         held_by: None,

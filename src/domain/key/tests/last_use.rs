@@ -4,7 +4,7 @@ use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{KeyPhase, Rotation, Span};
 use crate::domain::conditions::{self, ROTATING};
-use crate::domain::{Class, Trouble};
+use crate::domain::{Class, Reason, Trouble};
 
 const DAY: i64 = 86_400;
 
@@ -23,9 +23,17 @@ fn over() -> Observation {
     obs
 }
 
+/// The same with a use that may hold them for a month.
+fn patient() -> Observation {
+    let mut obs = over();
+    let delete_after = Some(Span::new("30d"));
+    obs.spec.rotation = obs.spec.rotation.map(|rotation| Rotation { delete_after, ..rotation });
+    obs
+}
+
 /// Used on a day that began then, told until then.
-fn told(day: Option<i64>, until: i64) -> Result<LastUse, Trouble> {
-    Ok(LastUse { day: day.map(at), known_until: Some(at(until)) })
+fn told(day: Option<i64>, until: i64) -> LastUse {
+    LastUse { day: day.map(at), known_until: Some(at(until)) }
 }
 
 fn disables(plan: &Plan) -> Option<&str> {
@@ -38,7 +46,7 @@ fn disables(plan: &Plan) -> Option<&str> {
 #[test]
 fn a_key_ends_once_the_backend_shows_that_it_was_not_used_for_long_enough() {
     let now = 10 * DAY;
-    let mut obs = over();
+    let mut obs = patient();
     assert_eq!(decide(&obs, 99).next, Next::Wait, "nothing is asked before its overlap is over");
     assert_eq!(decide(&obs, now).next, Next::Need(Need::LastUse { id: "k0".to_owned() }));
     for (used, until, ends) in [
@@ -49,7 +57,7 @@ fn a_key_ends_once_the_backend_shows_that_it_was_not_used_for_long_enough() {
         (Some(5 * DAY), 5 * DAY, false),
         (Some(9 * DAY), now, false),
     ] {
-        obs.last_use.insert("k0".to_owned(), told(used, until));
+        obs.last_use.insert("k0".to_owned(), Ok(told(used, until)));
         let plan = decide(&obs, now);
         assert_eq!(disables(&plan) == Some("k0"), ends, "{used:?} {until}: {plan:?}");
     }
@@ -58,10 +66,10 @@ fn a_key_ends_once_the_backend_shows_that_it_was_not_used_for_long_enough() {
 #[test]
 fn a_key_in_use_is_told_and_keeps_no_other_key() {
     let now = 10 * DAY;
-    let mut obs = over();
-    obs.last_use.insert("k0".to_owned(), told(Some(9 * DAY), now));
+    let mut obs = patient();
+    obs.last_use.insert("k0".to_owned(), Ok(told(Some(9 * DAY), now)));
     assert_eq!(decide(&obs, now).next, Next::Need(Need::LastUse { id: "k9".to_owned() }));
-    obs.last_use.insert("k9".to_owned(), told(None, now));
+    obs.last_use.insert("k9".to_owned(), Ok(told(None, now)));
     assert_eq!(disables(&decide(&obs, now)), Some("k9"));
     status(&mut obs).keys.retain(|key| key.id != "k9");
     let held = decide(&obs, now);
@@ -77,9 +85,25 @@ fn a_key_in_use_is_told_and_keeps_no_other_key() {
 }
 
 #[test]
+fn a_use_that_goes_on_holds_a_key_for_delete_after_at_most() {
+    let mut obs = over();
+    status(&mut obs).keys.retain(|key| key.id != "k9");
+    // Its overlap was over at 100, and it is kept for 20 minutes when it is disabled.
+    for (now, ends) in [(100 + 1199, false), (100 + 1200, true)] {
+        assert_eq!(decide(&obs, now).next, Next::Need(Need::LastUse { id: "k0".to_owned() }));
+        let mut obs = obs.clone();
+        obs.last_use.insert("k0".to_owned(), Ok(told(Some(0), now)));
+        let plan = decide(&obs, now);
+        assert_eq!(disables(&plan) == Some("k0"), ends, "{plan:?}");
+        let told: Vec<_> = plan.events.iter().map(|event| event.reason).collect();
+        assert_eq!(told.contains(&Reason::StillUsedAtRetirement), ends, "{told:?}");
+    }
+}
+
+#[test]
 fn a_revocation_waits_for_nobodys_use() {
     let mut obs = over();
-    obs.last_use.insert("k0".to_owned(), told(Some(9 * DAY), 10 * DAY));
+    obs.last_use.insert("k0".to_owned(), Ok(told(Some(9 * DAY), 10 * DAY)));
     obs.requests.revoke_at = Some(at(10 * DAY));
     let plan = decide(&obs, 10 * DAY);
     assert!(matches!(&plan.next, Next::Act(Step::DeleteKey { .. } | Step::DisableKey { .. })), "{plan:?}");

@@ -6,6 +6,7 @@ mod endings;
 mod facts;
 mod holes;
 mod incidents;
+mod jwks;
 mod last_use;
 mod ledger;
 mod lives;

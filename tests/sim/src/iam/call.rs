@@ -15,6 +15,11 @@ pub enum Call {
     FindAccount(String),
     /// A new account.
     CreateAccount(NewAccount),
+    /// A deleted account back.
+    Undelete {
+        /// The account.
+        account: String,
+    },
     /// New words about an account.
     Describe {
         /// The account.
@@ -119,6 +124,7 @@ impl Call {
             Self::Probe => "iam probe".to_owned(),
             Self::FindAccount(id) => format!("iam find-account {id}"),
             Self::CreateAccount(new) => format!("iam create-account {}", new.account_id),
+            Self::Undelete { account } => format!("iam undelete-account {account}"),
             Self::Describe { account, .. } => format!("iam describe-account {account}"),
             Self::SetDisabled { account, disabled } => format!("iam set-disabled {account} {disabled}"),
             Self::DeleteAccount { account } => format!("iam delete-account {account}"),

@@ -101,8 +101,8 @@ impl IamBackend for SimBackend {
         }
     }
 
-    async fn find_account(&self, account_id: &str) -> Result<Option<Account>, BackendError> {
-        match self.ask("accounts.get", Call::FindAccount(account_id.to_owned())).await? {
+    async fn find_account(&self, handle: &str) -> Result<Option<Account>, BackendError> {
+        match self.ask("accounts.get", Call::FindAccount(handle.to_owned())).await? {
             Answer::Account(found) => Ok(found.map(|account| *account)),
             _ => Err(strange("accounts.get")),
         }
@@ -113,6 +113,10 @@ impl IamBackend for SimBackend {
             Answer::Account(Some(account)) => Ok(*account),
             _ => Err(strange("accounts.create")),
         }
+    }
+
+    async fn undelete_account(&self, unique_id: &str) -> Result<(), BackendError> {
+        self.done("accounts.undelete", Call::Undelete { account: unique_id.to_owned() }).await
     }
 
     async fn describe_account(&self, unique_id: &str, to: &Description) -> Result<(), BackendError> {

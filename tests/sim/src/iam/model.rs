@@ -141,6 +141,7 @@ impl Iam {
                 Ok(Answer::Account(self.living(id).map(|record| Box::new(record.account.clone()))))
             }
             Call::CreateAccount(new) => self.create_account(new),
+            Call::Undelete { account } => self.undelete(account),
             Call::Describe { account, to } => self.describe(account, to),
             Call::SetDisabled { account, disabled } => {
                 self.account_mut(account)?.account.disabled = *disabled;
@@ -294,6 +295,16 @@ impl Iam {
         };
         self.accounts.insert(unique_id, record);
         Ok(Answer::Account(Some(Box::new(account))))
+    }
+
+    fn undelete(&mut self, account: &str) -> Result<Answer, Refusal> {
+        let id = self.accounts.get(account).ok_or_else(Refusal::not_found)?.id.clone();
+        if self.living(&id).is_some() {
+            return Err(Refusal::already_exists());
+        }
+        let record = self.accounts.get_mut(account).ok_or_else(Refusal::not_found)?;
+        record.deleted = false;
+        Ok(Answer::Done)
     }
 
     fn describe(&mut self, account: &str, to: &Description) -> Result<Answer, Refusal> {
