@@ -365,3 +365,9 @@ pub fn entry(object: &Value, id: &str) -> Value {
 pub fn time(value: &Value) -> jiff::Timestamp {
     value.as_str().unwrap_or_else(|| panic!("{value} is no time")).parse().unwrap()
 }
+
+/// Two seconds from now: what was published before is older than that, in whole seconds, too.
+pub fn soon() -> String {
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    soon.round(jiff::Unit::Second).unwrap().to_string()
+}

@@ -5,7 +5,7 @@ use keywheel_testbed::iam::IamOptions;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::case::{Case, entry};
+use super::case::{Case, entry, soon};
 use super::trial;
 use super::world::{World, start_iam};
 
@@ -19,7 +19,7 @@ fn gate() {
     case.iam().settings(&json!({"activityLag": "0s"})).unwrap();
     case.settled(&json!({"rotation": {"overlap": "1s", "requireUnusedFor": "1h"}}));
     let old = case.active("billing");
-    let rotate = json!({"keywheel.dev/rotate-at": format!("{:.0}", jiff::Timestamp::now())});
+    let rotate = json!({"keywheel.dev/rotate-at": soon()});
     case.patch("iamsak", "billing", &json!({"metadata": {"annotations": rotate}}));
     let message = case.told("iamsak", "billing", "Rotating", "True", Reason::KeyInUse);
     assert!(message.contains(&old) && message.contains("1h"), "{message}");

@@ -44,12 +44,6 @@ fn ask(case: &Case<'_>, annotation: &str, value: &str) {
     case.patch("iamsak", "billing", &json!({"metadata": {"annotations": {annotation: value}}}));
 }
 
-/// Two seconds from now: what was published before is older than that, in whole seconds, too.
-fn soon() -> String {
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
-    soon.round(jiff::Unit::Second).unwrap().to_string()
-}
-
 fn rotated(case: &Case<'_>, from: &str) -> Value {
     case.when("iamsak", "billing", "rotated", |key| {
         key["status"]["activeKeyId"].is_string() && key["status"]["activeKeyId"] != from
