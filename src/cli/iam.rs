@@ -16,6 +16,7 @@ use crate::telemetry::{LogFormat, init_logs};
 
 /// Options of the embedded IAM server.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct IamArgs {
     /// Address to listen on; with port 0 the kernel chooses a port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8085")]
@@ -78,6 +79,11 @@ pub struct IamArgs {
     /// Serve the metadata of a machine that has this account, to whoever reaches the server, its tokens included.
     #[arg(long, value_name = "EMAIL")]
     metadata_account: Option<String>,
+
+    /// Give each project the default accounts of App Engine (PROJECT@appspot.gserviceaccount.com) and Compute Engine
+    /// (NUMBER-compute@developer.gserviceaccount.com).
+    #[arg(long)]
+    default_accounts: bool,
 
     /// Constraints of the organization, separated by commas or in several options:
     /// iam.disableServiceAccountCreation, iam.disableServiceAccountKeyCreation, iam.disableServiceAccountKeyUpload,
@@ -163,6 +169,7 @@ impl From<IamArgs> for Settings {
             activity_lag: args.activity_lag,
             identity_providers: args.identity_providers,
             metadata_account: args.metadata_account,
+            default_accounts: args.default_accounts,
             constraints: args.constraints,
             earth_engine: args.earth_engine,
             clock_offset: args.clock_offset,

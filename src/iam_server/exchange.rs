@@ -23,7 +23,7 @@ use super::model::email;
 use super::request_log::Entry;
 use super::sts::StsError;
 use super::token::{Form as TokenForm, TokenError};
-use super::wire::errors::ApiError;
+use super::wire::errors::{ApiError, Injected};
 use super::wire::operation::Operation;
 use super::wire::query::Query;
 use super::wire::requests::{CreateAccount, parse};
@@ -314,7 +314,7 @@ async fn api(
         server.faults.take(call.operation, about.as_deref())
     };
     entry.fault = fault.as_ref().map(Action::name);
-    let injected = |status, canonical, message| ApiError::Injected { status, canonical, message }.into();
+    let injected = |injected: Injected| ApiError::Injected(injected).into();
     let attempt = attempt_of(entry.user_agent.as_deref());
     let asked = Asked { caller: &caller, query, body, attempt };
     let act = async { dispatch(server, call, asked).await.map_or_else(Reply::from, Reply::ok) };
@@ -333,14 +333,14 @@ fn attempt_of(user_agent: Option<&str>) -> Option<String> {
 /// Lets a fault do its work around an action.
 async fn with_fault(
     fault: Option<Action>,
-    injected: impl FnOnce(StatusCode, String, String) -> Reply,
+    injected: impl FnOnce(Injected) -> Reply,
     act: impl Future<Output = Reply>,
 ) -> Outcome {
     match fault {
         None => Outcome::Answer(act.await),
-        Some(Action::Fail { status, canonical, message }) => {
+        Some(Action::Fail { status, canonical, message, details }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            Outcome::Answer(injected(status, canonical, message))
+            Outcome::Answer(injected(Injected { status, canonical, message, details }))
         }
         Some(Action::Delay { millis }) => {
             tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -372,7 +372,7 @@ async fn token_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Out
     let issuer = parsed.as_ref().ok().and_then(|token| token.claims().iss.clone());
     let fault = server.faults.take(Operation::TOKEN, issuer.as_deref());
     entry.fault = fault.as_ref().map(Action::name);
-    let injected = |status, code, message| TokenError::Injected { status, code, message }.into();
+    let injected = |injected: Injected| TokenError::injected(injected).into();
     let exchanged = async {
         match parsed {
             Ok(parsed) => token::exchange(server, parsed).await.map_or_else(Reply::from, Reply::ok),
@@ -391,7 +391,7 @@ async fn token_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Out
 async fn sts_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Outcome {
     let fault = server.faults.take(Operation::STS_TOKEN, None);
     entry.fault = fault.as_ref().map(Action::name);
-    let injected = |status, code, message| StsError::Injected { status, code, message }.into();
+    let injected = |injected: Injected| StsError::injected(injected).into();
     let caller = &mut entry.caller;
     let exchanged = async {
         match sts::exchange(server, body).await {
@@ -414,7 +414,10 @@ async fn metadata_endpoint(
 ) -> Outcome {
     let fault = server.faults.take(Operation::METADATA, None);
     entry.fault = fault.as_ref().map(Action::name);
-    let injected = |status, _, message| Reply { status, ..Reply::metadata(Content::Text(message)) };
+    let injected = |injected: Injected| Reply {
+        status: injected.status,
+        ..Reply::metadata(Content::Text(injected.message))
+    };
     let caller = &mut entry.caller;
     let answered = async {
         match metadata::answer(server, path, query, &parts.headers).await {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::wire::operation::Operation;
 
@@ -41,6 +42,9 @@ pub enum Action {
         canonical: String,
         /// Message.
         message: String,
+        /// Details of an error of the API, as google.rpc types.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        details: Vec<Value>,
     },
     /// The call waits this long and then goes on, whether or not its client is still there.
     Delay {

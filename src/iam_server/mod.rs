@@ -13,6 +13,7 @@ mod caller;
 mod clock;
 mod connection;
 mod control;
+mod default_accounts;
 mod dispatch;
 mod earth_engine;
 mod exchange;
@@ -91,6 +92,9 @@ pub enum IamServerError {
     /// The projects could not be set up.
     #[error("the projects could not be set up")]
     Projects(#[source] wire::errors::ApiError),
+    /// The default accounts could not be set up.
+    #[error("the default accounts could not be set up")]
+    DefaultAccounts(#[source] wire::errors::ApiError),
     /// The administrator could not be set up.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -161,6 +165,9 @@ pub async fn serve(
     let server = Arc::new(server);
     if let (Some(path), Some(project)) = (&server.settings.admin_key_file, server.settings.projects.first()) {
         admin::ensure(&server, project, path).await?;
+    }
+    if server.settings.default_accounts {
+        default_accounts::ensure(&server).await.map_err(IamServerError::DefaultAccounts)?;
     }
     if server.settings.enable_fault_api {
         tracing::warn!("the fault API is on: whoever can reach the server can make it fail");

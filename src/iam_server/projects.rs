@@ -68,6 +68,11 @@ impl Projects {
         Some((first.id.clone(), format!("projects/{}", first.stored.number)))
     }
 
+    /// The number of a project of this server.
+    pub fn number(&self, id: &str) -> Option<u64> {
+        self.0.iter().find(|project| project.id == id).map(|project| project.stored.number)
+    }
+
     /// `projects/NUMBER`, as resources other than accounts are named.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ pub enum KeyLimitError {
 
 /// How the server starts.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct Settings {
     /// Address to listen on; port 0 lets the kernel choose.
     pub listen: SocketAddr,
@@ -65,6 +66,8 @@ pub struct Settings {
     pub identity_providers: Vec<ProviderSpec>,
     /// The address of the account that the metadata server has.
     pub metadata_account: Option<String>,
+    /// Whether each project has the default accounts of App Engine and Compute Engine.
+    pub default_accounts: bool,
     /// Constraints on accounts and keys.
     pub constraints: Vec<Constraint>,
     /// Projects whose registration for Earth Engine is known.

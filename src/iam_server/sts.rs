@@ -10,6 +10,7 @@ use super::model::Holder;
 use super::principal::Principal;
 use super::signed_token::SignedToken;
 use super::token::{self, LIFETIME, MintError};
+use super::wire::errors::Injected;
 
 /// The only grant that is served.
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -62,6 +63,12 @@ pub enum StsError {
 }
 
 impl StsError {
+    /// What a test asked for.
+    pub fn injected(injected: Injected) -> Self {
+        let Injected { status, canonical: code, message, .. } = injected;
+        Self::Injected { status, code, message }
+    }
+
     /// HTTP status and OAuth2 error code.
     pub fn code(&self) -> (StatusCode, &str) {
         match self {

@@ -9,7 +9,7 @@ use super::caller::{issuer, token_hash};
 use super::model::{AccessToken, Holder};
 use super::signed_token::SignedToken;
 use super::store::{Ask as _, StoreError};
-use super::wire::errors::ApiError;
+use super::wire::errors::{ApiError, Injected};
 use super::{Server, id_tokens, last_use, random};
 
 /// The only grant that is served.
@@ -113,6 +113,12 @@ pub enum MintError {
 }
 
 impl TokenError {
+    /// What a test asked for.
+    pub fn injected(injected: Injected) -> Self {
+        let Injected { status, canonical: code, message, .. } = injected;
+        Self::Injected { status, code, message }
+    }
+
     /// HTTP status and OAuth2 error code.
     pub fn code(&self) -> (StatusCode, &str) {
         match self {

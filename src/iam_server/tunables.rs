@@ -225,6 +225,7 @@ mod tests {
             activity_lag: SignedDuration::ZERO,
             identity_providers: Vec::new(),
             metadata_account: None,
+            default_accounts: false,
             constraints: Vec::new(),
             earth_engine: Vec::new(),
             clock_offset: SignedDuration::ZERO,

@@ -12,9 +12,9 @@ use crate::api::v1alpha1::{
     VerificationMode,
 };
 use crate::defect;
-use crate::domain::Reason;
 use crate::domain::conditions::Is;
 use crate::domain::schedule::{Schedule, add, between};
+use crate::domain::{Class, Reason, Trouble};
 
 /// How many proofs in a row a key needs once it was refused: replicas of a backend differ for minutes.
 const PROOFS_AFTER_REFUSAL: u32 = 3;
@@ -96,7 +96,11 @@ impl Table<'_> {
         after.pending = None;
         let (reason, message) = match refusal {
             Refusal::ByBackend(trouble) => {
-                (trouble.class.reason(), format!("The backend refused to make a key: {}", trouble.message))
+                let way_out = self.way_out(trouble);
+                (
+                    trouble.class.reason(),
+                    format!("The backend refused to make a key: {}{way_out}", trouble.message),
+                )
             }
             Refusal::Unstageable { message } => (
                 Reason::SecretRefused,
@@ -104,6 +108,18 @@ impl Table<'_> {
             ),
         };
         self.fail("8a", after, reason, message)
+    }
+
+    /// Constraints forbid keys that Google makes and keys that are uploaded one by one.
+    fn way_out(&self, trouble: &Trouble) -> &'static str {
+        let local = self.obs.spec.key_source == KeySource::Local;
+        match trouble.class {
+            Class::OrgPolicy if local => "",
+            Class::OrgPolicy => {
+                ". keySource: Local may work: the pair is then made here, and only its public half is uploaded"
+            }
+            _ => "",
+        }
     }
 
     /// Rules 8b and 8c: the staged key of the open attempt is proved, then published.

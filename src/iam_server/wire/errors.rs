@@ -10,6 +10,19 @@ use crate::iam_server::settings::KeyLimitError;
 use crate::iam_server::store::StoreError;
 use crate::iam_server::token::MintError;
 
+/// The answer that a test asked for.
+#[derive(Debug)]
+pub struct Injected {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Canonical code, or that of OAuth2.
+    pub canonical: String,
+    /// Message.
+    pub message: String,
+    /// Details of an error of the API.
+    pub details: Vec<Value>,
+}
+
 /// What a method of the API can fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -124,15 +137,8 @@ pub enum ApiError {
     #[error("The requested URL was not found on this server.")]
     UnknownPath,
     /// A test asked for this answer.
-    #[error("{message}")]
-    Injected {
-        /// HTTP status.
-        status: StatusCode,
-        /// Canonical code.
-        canonical: String,
-        /// Message.
-        message: String,
-    },
+    #[error("{}", _0.message)]
+    Injected(Injected),
     /// The store failed; the caller learns no more than that.
     #[error("Internal error encountered.")]
     Store(#[from] StoreError),
@@ -193,7 +199,7 @@ impl ApiError {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED")
             }
             Self::Unimplemented { .. } => (StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED"),
-            Self::Injected { status, canonical, .. } => (*status, canonical),
+            Self::Injected(injected) => (injected.status, &injected.canonical),
             Self::Store(_)
             | Self::Credential(_)
             | Self::Time(_)
@@ -243,6 +249,7 @@ impl ApiError {
 
     fn details(&self) -> Vec<Value> {
         match self {
+            Self::Injected(injected) => injected.details.clone(),
             Self::PermissionDenied { permission } => vec![json!({
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                 "reason": "IAM_PERMISSION_DENIED",

@@ -14,13 +14,16 @@ mod chaos;
 mod crash;
 mod deletion;
 mod drift;
+mod errors;
 mod faults;
 mod gate;
 mod google;
+mod jwks;
 mod kube;
 mod last_use;
 mod lease;
 mod lifecycle;
+mod named;
 mod people;
 mod person;
 mod roles;
@@ -59,6 +62,9 @@ pub fn trials() -> Vec<Trial> {
         people::trials(),
         lease::trials(),
         last_use::trials(),
+        errors::trials(),
+        jwks::trials(),
+        named::trials(),
     ]
     .into_iter()
     .flatten()

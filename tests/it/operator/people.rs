@@ -7,7 +7,7 @@ use keywheel::domain::Reason;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::case::{Case, condition, entry};
+use super::case::{Case, condition, entry, soon};
 use super::trial;
 use super::world::{Own, World};
 
