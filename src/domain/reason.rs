@@ -100,6 +100,8 @@ reasons! {
     KeyInUse Progress,
     /// An old key was disabled although it seems to be in use: it was held for `rotation.deleteAfter`.
     StillUsedAtRetirement Failure,
+    /// A rotation or a revocation was asked for with a time before all keys were made: name a later one.
+    RequestWithoutEffect Failure,
     /// A key that no object owns was ended, as `unmanagedKeys` says.
     UnmanagedKeyEnded Good,
     /// Somebody else deleted or disabled a key of ours at the backend.

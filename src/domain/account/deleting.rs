@@ -30,7 +30,11 @@ impl Table<'_> {
             None => return Plan { next: Next::NeedKeys, ..self.keep() },
             Some(keys) if !keys.is_empty() => {
                 let shown: Vec<&str> = keys.iter().take(10).map(String::as_str).collect();
-                let message = format!("{} keys refer to this account: {}", keys.len(), shown.join(", "));
+                let message = format!(
+                    "ServiceAccountKeys refer to this account, and go first: delete {} ({} in all)",
+                    shown.join(", "),
+                    keys.len()
+                );
                 return self.deletion_waits(Reason::WaitingForKeys, message, self.timing.audit);
             }
             Some(_) => {}

@@ -9,6 +9,7 @@ use super::step::{Need, Plan, Step};
 use super::story;
 use super::table::Table;
 use super::{Account, ledger, retire};
+use crate::api::v1alpha1::meta::{REVOKE_AT, ROTATE_AT};
 use crate::api::v1alpha1::{KeyOrigin, KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::defect;
 use crate::domain::schedule::add;
@@ -130,7 +131,8 @@ impl Table<'_> {
             return None;
         }
         story::suspects(self.obs, &mut after, self.now);
-        Some(Plan::act("14a", Step::WriteStatus, after))
+        let events = without_effect(status, &after);
+        Some(Plan { events, ..Plan::act("14a", Step::WriteStatus, after) })
     }
 
     /// Suspects that a person claims are ended like any other old key; those that are disowned are forgotten.
@@ -158,6 +160,22 @@ impl Table<'_> {
             ledger::put(status, key);
         }
     }
+}
+
+/// Who asks for what is done already may have given the wrong time, and believe a leaked key to be dead.
+fn without_effect(before: &ServiceAccountKeyStatus, after: &ServiceAccountKeyStatus) -> Vec<Event> {
+    let (done, was) = (&after.handled, &before.handled);
+    let revoked = done.revoke_at.filter(|at| Some(*at) != was.revoke_at).map(|at| {
+        format!("{REVOKE_AT} {at}: nothing is left to revoke, as all keys of today were made after that time. To end them, name a later time")
+    });
+    let rotated = done.rotate_at.filter(|at| Some(*at) != was.rotate_at).map(|at| {
+        format!("{ROTATE_AT} {at}: nothing is left to do, as the key of today was published after that time. To replace it, name a later time")
+    });
+    revoked
+        .into_iter()
+        .chain(rotated)
+        .map(|note| Event::warning(Reason::RequestWithoutEffect, note))
+        .collect()
 }
 
 /// Wrong on purpose: what is out of use already is left to its overlap.

@@ -34,7 +34,7 @@ fn life() {
         &json!({"rotation": {"overlap": "1h", "deleteAfter": "1h"}, "secret": {"entries": entries}}),
     );
     let first = case.active("billing");
-    assert_eq!(ids(&case), [first.clone()]);
+    assert_eq!(ids(&case), vec![first.clone()]);
 
     rotate(&case, "keywheel.dev/rotate-at");
     case.when("iamsak", "billing", "another key", |key| key["status"]["activeKeyId"] != json!(first));

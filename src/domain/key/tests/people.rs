@@ -5,7 +5,7 @@ use super::builders::*;
 use crate::api::v1alpha1::{
     DeletionPolicy, FormerSecret, KeyPhase, KeyReason, KeySeen, SuspectKey, Workload, WorkloadKind,
 };
-use crate::domain::conditions;
+use crate::domain::{Reason, conditions};
 
 #[test]
 fn rotate_at_is_done_once_by_any_publication_after_it() {
@@ -21,6 +21,11 @@ fn rotate_at_is_done_once_by_any_publication_after_it() {
     status(&mut obs).keys[0].published_at = Some(at(200));
     let plan = decide(&obs, 300);
     assert_eq!((step(&plan), plan.status.handled.rotate_at), (&Step::WriteStatus, Some(at(100))));
+    assert!(
+        plan.events.iter().any(|event| event.reason == Reason::RequestWithoutEffect),
+        "{:?}",
+        plan.events
+    );
     status(&mut obs).handled.rotate_at = Some(at(100));
     assert_eq!(decide(&obs, 300).next, Next::Wait);
 }
