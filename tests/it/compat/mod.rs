@@ -6,6 +6,7 @@
 mod earth_engine;
 mod gcloud;
 mod keys;
+mod page;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -28,6 +29,8 @@ pub fn trials() -> Vec<Trial> {
     for (name, test) in gcloud::TRIALS {
         trials.push(trial(name, *test).with_ignored_flag(!installed));
     }
+    let page = trial("compat::a_browser_shows_the_page_through_a_rotation", page::rotation);
+    trials.push(page.with_ignored_flag(page::browser().is_none()));
     trials
 }
 

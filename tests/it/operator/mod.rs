@@ -34,7 +34,7 @@ mod world;
 
 use libtest_mimic::Trial;
 
-pub use self::case::{Case, condition, data_of};
+pub use self::case::{Case, condition, data_of, soon};
 pub use self::kube::path;
 pub use self::person::Person;
 pub use self::world::{World, set_login, start_iam};

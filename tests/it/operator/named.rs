@@ -47,11 +47,7 @@ fn default_account() {
     case.gone("iamsak", "billing");
     case.delete("iamsa", "billing");
     case.gone("iamsa", "billing");
-    let left = case.person.call(
-        "GET",
-        &format!("/v1/projects/{}/serviceAccounts/{email}", case.iam().project()),
-        &json!({}),
-    );
+    let left = case.person.call("GET", &format!("/{email}"), &Value::Null);
     assert_eq!((left.0, &left.1["description"]), (200, &Value::Null), "it is as it was: {}", left.1);
     assert_eq!(case.count("accounts.create") + case.count("accounts.delete"), 0);
 
@@ -82,8 +78,7 @@ fn undeleted() {
     let case = case("undelete", &[]);
     case.settled(&json!({}));
     let id = case.get("iamsa", "billing")["status"]["uniqueId"].as_str().unwrap().to_owned();
-    let path = format!("/v1/projects/{}/serviceAccounts/{id}", case.iam().project());
-    assert_eq!(case.person.call("DELETE", &path, &json!({})).0, 200);
+    assert_eq!(case.person.call("DELETE", &format!("/{id}"), &Value::Null).0, 200);
     case.patch("iamsa", "billing", &json!({"spec": {"displayName": "look again"}}));
     let message = case.told("iamsa", "billing", "Stalled", "True", Reason::AccountGone);
     assert!(message.contains(&format!("undelete: \"{id}\"")), "{message}");
