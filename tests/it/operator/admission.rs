@@ -1,6 +1,6 @@
 //! What the API server itself refuses by our schemas, word for word, and what kubectl makes of the kinds.
 
-use keywheel_testbed::shared;
+use keywheel_testbed::{repo, shared};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -14,8 +14,29 @@ pub fn trials() -> Vec<Trial> {
         trial("admission::every_rule_of_the_schemas_refuses_with_its_message", refused),
         trial("admission::what_is_immutable_cannot_be_changed", immutable),
         trial("admission::a_minimal_object_gets_the_documented_defaults", defaults),
+        trial("admission::the_samples_are_taken_as_they_are", samples),
         trial("admission::kubectl_shows_explains_and_waits_as_a_user_expects", kubectl),
     ]
+}
+
+/// Every document of every sample; namespaces must be there for what lies in them.
+fn samples() {
+    let cp = shared::control_plane().unwrap();
+    let folder = repo::deploy().join("samples");
+    let files = [folder.clone(), folder.join("google")].into_iter().flat_map(|folder| {
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+    });
+    let texts: Vec<String> = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let documents: Vec<&str> = texts.iter().flat_map(|text| text.split("\n---\n")).collect();
+    let (namespaces, others): (Vec<&str>, Vec<&str>) =
+        documents.into_iter().partition(|document| document.lines().any(|line| line == "kind: Namespace"));
+    for namespace in &namespaces {
+        cp.apply_yaml(namespace).unwrap();
+    }
+    for document in &others {
+        cp.check_yaml(document).unwrap_or_else(|error| panic!("{error}: {document}"));
+    }
+    assert!(others.len() >= 15, "{} samples", others.len());
 }
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {

@@ -241,7 +241,7 @@ fn skew() {
                 exp values in the JWT claim.";
     fails(&case, "token", 400, "invalid_grant", text, &json!([]));
     case.key("billing", &json!({}));
-    let message = case.told("iamsak", "billing", "KeyVerified", "Unknown", Reason::ClockSkew);
+    let message = case.told("iamsak", "billing", "Ready", "False", Reason::ClockSkew);
     assert!(message.contains("reasonable timeframe"), "{message}");
     assert_eq!(case.find("secret", "billing"), None, "an unproved key is not published");
     assert_eq!(case.count("keys.create"), 1, "the same key is tried again");

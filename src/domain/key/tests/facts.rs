@@ -24,6 +24,13 @@ fn publishing() -> Observation {
     obs
 }
 
+#[test]
+fn a_refused_publication_of_a_new_key_is_no_rewriting_that_can_be_put_off() {
+    let plan = decide(&publishing(), 3605);
+    assert!(matches!(step(&plan), Step::Publish(p) if p.key_id == "k2"));
+    assert_eq!(step(&plan).subject(), None);
+}
+
 fn publication(obs: &Observation, seconds: i64) -> Publication {
     let plan = decide(obs, seconds);
     let Step::Publish(publication) = step(&plan) else { panic!("{:?}", plan.next) };

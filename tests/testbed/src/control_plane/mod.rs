@@ -211,6 +211,12 @@ impl ControlPlane {
         Ok(kubectl::run(self.kubectl(), &["apply", "-f", "-"], Some(yaml))?)
     }
 
+    /// `kubectl apply` that the API server only checks, unknown fields included.
+    pub fn check_yaml(&self, yaml: &str) -> Result<String, Error> {
+        let args = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
+        Ok(kubectl::run(self.kubectl(), &args, Some(yaml))?)
+    }
+
     /// A new namespace, `PREFIX-NUMBER`; the number differs for each on this control plane.
     pub fn create_namespace(&self, prefix: &str) -> Result<String, Error> {
         let number = self.names.fetch_add(1, Ordering::Relaxed);
