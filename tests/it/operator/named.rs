@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::case::Case;
 use super::trial;
-use super::world::{World, start_iam};
+use super::world::{Own, World, start_iam};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -17,11 +17,14 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-fn case(prefix: &str, args: &[&str]) -> Case<'static> {
+fn case<'w>(world: &'w World, prefix: &str, args: &[&str]) -> Case<'w> {
     let args = args.iter().map(|&arg| arg.to_owned()).collect();
     let iam = start_iam(IamOptions { args, ..IamOptions::default() });
-    Case::at(World::shared(), prefix, iam, &json!({"tenants": {"adoption": true}}))
+    Case::at(world, prefix, iam, &json!({"tenants": {"adoption": true}}))
 }
+
+/// What was made is missed a second later.
+const BRISK: &str = r#"{"settle": 500, "retryBase": 200, "retryCap": 2000, "proofBase": 300, "listLag": 1000, "audit": 2000}"#;
 
 fn object(name: &str, backend: &str, spec: &Value) -> Value {
     let mut whole = json!({"backendRef": {"name": backend}});
@@ -32,7 +35,7 @@ fn object(name: &str, backend: &str, spec: &Value) -> Value {
 }
 
 fn default_account() {
-    let case = case("by-email", &["--default-accounts"]);
+    let case = case(World::shared(), "by-email", &["--default-accounts"]);
     let email = format!("{}@appspot.gserviceaccount.com", case.iam().project());
     case.create("iamsa", &object("billing", &case.backend, &json!({"email": email})));
     let account = case.ready("iamsa", "billing");
@@ -75,7 +78,8 @@ fn admission() {
 }
 
 fn undeleted() {
-    let case = case("undelete", &[]);
+    let world = World::own(Own { timing: Some(BRISK), ..Own::default() });
+    let case = case(&world, "undelete", &[]);
     case.settled(&json!({}));
     let id = case.get("iamsa", "billing")["status"]["uniqueId"].as_str().unwrap().to_owned();
     assert_eq!(case.person.call("DELETE", &format!("/{id}"), &Value::Null).0, 200);
