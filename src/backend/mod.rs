@@ -189,6 +189,9 @@ pub trait IamBackend: Send + Sync {
     /// Lists the keys of an account.
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError>;
 
+    /// How many keys of an account the backend keeps for itself.
+    async fn count_system_keys(&self, unique_id: &str) -> Result<u32, BackendError>;
+
     /// When a key was last used to log in. Only where [`Facts::tells_last_use`].
     async fn last_use(&self, email: &str, key_id: &str) -> Result<LastUse, BackendError>;
 

@@ -94,7 +94,13 @@ pub async fn census(
         })
         .collect();
     let managed = u32::try_from(total - unmanaged.len()).unwrap_or(u32::MAX);
-    Ok(Ok(Census { managed, limit: facts.key_limit, unmanaged }))
+    let system_managed = if unmanaged.is_empty() {
+        None
+    } else {
+        let told = login.read(place.namespace).await.count_system_keys(unique_id).await;
+        told.inspect_err(|error| tracing::debug!(%error, "the backend's own keys are not counted")).ok()
+    };
+    Ok(Ok(Census { managed, system_managed, limit: facts.key_limit, unmanaged }))
 }
 
 async fn key_objects(

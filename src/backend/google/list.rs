@@ -71,6 +71,13 @@ impl Google {
         Ok(KeyListing { keys, backend_time })
     }
 
+    /// Those that Google made for itself: it rotates them, and nobody else may.
+    pub(super) async fn count_system(&self, account: &str) -> Result<u32, BackendError> {
+        let path = format!("v1/{}/keys?keyTypes=SYSTEM_MANAGED", self.account(account));
+        let (listed, _): (ListAnswer, _) = self.get(CALL, &path).await?;
+        Ok(u32::try_from(listed.keys.len()).unwrap_or(u32::MAX))
+    }
+
     /// The embedded server's own call: which key an attempt made.
     pub(super) async fn of_attempt(&self, nonce: &str) -> Result<Option<String>, BackendError> {
         let call = "attempts.get";

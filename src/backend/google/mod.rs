@@ -291,6 +291,10 @@ impl IamBackend for Google {
         self.list(unique_id).await
     }
 
+    async fn count_system_keys(&self, unique_id: &str) -> Result<u32, BackendError> {
+        self.count_system(unique_id).await
+    }
+
     async fn last_use(&self, email: &str, key_id: &str) -> Result<LastUse, BackendError> {
         self.last_use_of(email, key_id).await
     }

@@ -17,6 +17,8 @@ const SHOWN: usize = 20;
 pub struct Census {
     /// How many keys objects own.
     pub managed: u32,
+    /// How many the backend keeps for itself, if that was read: only where there are unmanaged ones to be told of.
+    pub system_managed: Option<u32>,
     /// How many fit.
     pub limit: Option<u32>,
     /// The others.
@@ -45,7 +47,12 @@ pub(super) fn report(status: &mut ServiceAccountStatus, policy: UnmanagedKeys, c
     };
     let known = status.keys.map_or(0, |k| k.unmanaged);
     if count != known || shown != status.unmanaged_keys {
-        status.keys = Some(AccountKeys { managed: census.managed, unmanaged: count, limit: census.limit });
+        status.keys = Some(AccountKeys {
+            managed: census.managed,
+            unmanaged: count,
+            system_managed: census.system_managed,
+            limit: census.limit,
+        });
         status.unmanaged_keys = shown;
     }
 }

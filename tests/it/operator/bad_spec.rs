@@ -101,7 +101,10 @@ fn refused_at_apply() {
         (key(json!({"rotattion": {}})), "unknown field \"spec.rotattion\""),
         (account("billing", json!({"accountId": "Billing"})), "accountId"),
         (account("billing", json!({"accountId": "ends-with-"})), "accountId"),
-        (account("short", json!({})), "without spec.accountId and spec.email, metadata.name is the account id"),
+        (
+            account("short", json!({})),
+            "without spec.accountId and spec.email, metadata.name is the account id",
+        ),
         (account("billing", json!({"backendRef": {"kind": "Other", "name": "x"}})), "backendRef.kind"),
     ] {
         let object = json!({

@@ -220,7 +220,9 @@ fn unmanaged() {
     });
     assert_eq!(account["status"]["unmanagedKeys"][0]["id"], theirs.as_str());
     assert_eq!(account["status"]["keys"]["limit"], 10);
+    assert_eq!(account["status"]["keys"]["systemManaged"], 1, "the server signs with one of its own");
     assert!(case.person.keys(&case.name).iter().all(|key| !key.disabled));
+    assert_eq!(case.count("keys.disable") + case.count("keys.delete"), 0, "none was touched");
 }
 
 fn restarted() {

@@ -27,7 +27,8 @@ fn unclaimed(id: &str) -> Unclaimed {
 
 fn counted(obs: &mut Observation) {
     obs.census_due = true;
-    obs.census = Some(Ok(Census { managed: 0, limit: None, unmanaged: vec![unclaimed("k-9")] }));
+    obs.census =
+        Some(Ok(Census { managed: 0, system_managed: None, limit: None, unmanaged: vec![unclaimed("k-9")] }));
 }
 
 /// Looks again with the status that was decided, until nothing is to be recorded any more.

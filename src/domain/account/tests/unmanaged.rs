@@ -18,7 +18,7 @@ fn counted(policy: UnmanagedKeys, unmanaged: Vec<Unclaimed>) -> Observation {
     let mut obs = settled();
     obs.spec.unmanaged_keys = policy;
     obs.census_due = true;
-    obs.census = Some(Ok(Census { managed: 2, limit: Some(10), unmanaged }));
+    obs.census = Some(Ok(Census { managed: 2, system_managed: None, limit: Some(10), unmanaged }));
     obs
 }
 
@@ -33,11 +33,21 @@ fn a_count_is_recorded_when_it_changes() {
     assert_eq!((keys.managed, keys.unmanaged, keys.limit), (2, 1, Some(10)));
     assert_eq!(one.status.unmanaged_keys, [unclaimed(-1).key]);
     obs.status = one.status;
-    obs.census = Some(Ok(Census { managed: 3, limit: Some(10), unmanaged: vec![unclaimed(-1)] }));
+    obs.census = Some(Ok(Census {
+        managed: 3,
+        system_managed: None,
+        limit: Some(10),
+        unmanaged: vec![unclaimed(-1)],
+    }));
     assert_eq!(decide(&obs).status, obs.status, "a rotation of a managed key costs no write");
     let mut disabled = unclaimed(-1);
     disabled.key.disabled = true;
-    obs.census = Some(Ok(Census { managed: 3, limit: Some(10), unmanaged: vec![disabled.clone()] }));
+    obs.census = Some(Ok(Census {
+        managed: 3,
+        system_managed: None,
+        limit: Some(10),
+        unmanaged: vec![disabled.clone()],
+    }));
     assert_eq!(decide(&obs).status.unmanaged_keys, [disabled.key], "as many as before, and one is another");
 }
 

@@ -151,6 +151,10 @@ impl IamBackend for SimBackend {
         Err(strange("services.enable"))
     }
 
+    async fn count_system_keys(&self, _: &str) -> Result<u32, BackendError> {
+        Ok(1)
+    }
+
     async fn last_use(&self, _: &str, _: &str) -> Result<LastUse, BackendError> {
         Err(strange("activities.query"))
     }
