@@ -4,7 +4,7 @@ usage: identity.py CREDENTIALS_FILE
 
 google-auth signs a JWT with the file's key and verifies it with the certificates at client_x509_cert_url; cryptography
 compares the certificate, the JWK and the raw key with the private key. Prints one JSON object. Exit code 0: {"issuer",
-"key", "published", "not_after"}; 1: {"refused": why}, the key is not among the published ones; anything else is trouble.
+"key", "published", "not_after", "version"}; 1: {"refused": why}, the key is not among the published ones; anything else is trouble.
 The private key and the JWT are never printed.
 """
 
@@ -13,6 +13,7 @@ import json
 import sys
 import time
 
+import google.auth
 import google.auth.transport.requests
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -70,7 +71,13 @@ def main(path: str) -> int:
     not_after = certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     print(
         json.dumps(
-            {"issuer": claims["iss"], "key": key_id, "published": len(certificates), "not_after": not_after}
+            {
+                "issuer": claims["iss"],
+                "key": key_id,
+                "published": len(certificates),
+                "not_after": not_after,
+                "version": google.auth.__version__,
+            }
         )
     )
     return 0

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod auth;
 mod earth_engine;
 mod gcloud;
 mod keys;
@@ -23,6 +24,8 @@ pub fn trials() -> Vec<Trial> {
         trial("compat::earth_engine_computes_with_the_file_from_the_secret", earth_engine::by_file),
         trial("compat::earth_engine_computes_with_the_account_of_the_machine", earth_engine::by_machine),
         trial("compat::the_earth_engine_sample_runs_and_a_lost_key_is_replaced", earth_engine::sample),
+        trial("compat::google_auth_gets_a_token_and_its_id_token_is_believed", auth::google_auth),
+        trial("compat::the_rust_client_works_with_the_file_from_the_secret", auth::rust_client),
         trial("compat::the_python_api_client_calls_every_key_method", keys::every_method),
     ];
     let installed = Command::new("gcloud").arg("--version").output().is_ok_and(|out| out.status.success());
