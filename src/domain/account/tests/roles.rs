@@ -329,6 +329,19 @@ fn a_role_that_is_not_allowed_any_more_is_taken_back_and_the_account_is_looked_a
     assert!(matches!(decide(&obs).next, Next::Act(Step::SetDisabled { .. })));
 }
 
+/// Each write wakes the object again: one that differed from the one before by its time alone would have no end.
+#[test]
+fn what_an_account_lacks_is_written_once() {
+    let mut obs = having(&["roles/viewer"]);
+    obs.backend = Ok(Grants { roles: Some(Vec::new()), ..granted() });
+    obs.policies = Some(policy(&[]));
+    let settled = |obs: &Observation| plan(obs, at(700), &Timing::default());
+    obs.status = settled(&obs).status;
+    assert_eq!(reason(&settled(&obs), READY), "RoleNotAllowed");
+    let later = plan(&obs, at(3600), &Timing::default());
+    assert_eq!(later.status, obs.status);
+}
+
 #[test]
 fn what_another_process_sent_may_arrive_although_the_policy_shows_it() {
     let mut obs = asking(&["roles/viewer"]);
