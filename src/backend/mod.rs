@@ -6,6 +6,7 @@
 mod embedded;
 mod error;
 mod google;
+pub mod policies;
 mod throttle;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use error::{BackendError, ExchangeError};
 pub use google::{Endpoints, GoogleCloud, GoogleLogin};
 pub use throttle::{Rate, Throttle};
 
+use self::policies::Rebound;
 use crate::credential::{GoogleFileFields, SecretBytes};
 use crate::domain::account::{Account, Membership, PolicyChange};
 use crate::domain::key::{LastUse, ListedKey};
@@ -175,7 +177,7 @@ pub trait IamBackend: Send + Sync {
         &self,
         change: &PolicyChange,
         still: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<Membership>, BackendError>;
+    ) -> Result<Option<Rebound>, BackendError>;
 
     /// Whether the project may use a service.
     async fn service_is_enabled(&self, service: &str) -> Result<bool, BackendError>;

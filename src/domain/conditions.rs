@@ -74,13 +74,22 @@ impl<'a> Conditions<'a> {
         Self { list, generation, now }
     }
 
-    /// Where `on` is False, the other one is, too, for the same reason.
-    pub fn follow(&mut self, type_: &str, on: &str) -> &mut Self {
-        let fails = self.list.iter().find(|c| c.type_ == on && c.status == Is::False.as_str()).cloned();
-        if let Some((condition, reason)) = fails.and_then(|c| Reason::parse(&c.reason).map(|r| (c, r))) {
-            self.set(type_, Is::False, reason, condition.message);
+    /// Sets a condition to True, unless one of `on` is False: then it is, too, for the same reason. It is set once: what was
+    /// True in between would have another transition time after every look.
+    pub fn set_true_unless(
+        &mut self,
+        type_: &str,
+        on: &[&str],
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> &mut Self {
+        let fails =
+            |name: &&str| self.list.iter().find(|c| c.type_ == *name && c.status == Is::False.as_str());
+        let failing = on.iter().find_map(fails).map(|c| (c.reason.clone(), c.message.clone()));
+        match failing.and_then(|(reason, message)| Some((Reason::parse(&reason)?, message))) {
+            Some((reason, message)) => self.set(type_, Is::False, reason, message),
+            None => self.set(type_, Is::True, reason, message),
         }
-        self
     }
 
     /// Sets a condition; its transition time moves only when its status does.

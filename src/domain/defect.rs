@@ -137,6 +137,13 @@ defects! {
     UploadBlindly Simulation "a pair is uploaded again without a look",
     FingerprintDropped Simulation "an ended pair is forgotten although its upload may still be on its way",
     TakenUnproved Simulation "the key of a Secret that was left is believed though the backend refuses it",
+    RoleUnrecorded Simulation "a role is bound before it is written down",
+    RoleForgotten Simulation "a role that one read of the policy does not show is forgotten",
+    ForeignRoleTaken Simulation "roles that others gave the account are taken back, too",
+    PolicyBlind Simulation "a policy is written without the etag of what was read",
+    RolesOutlive Simulation "an account is deleted before it leaves its bindings",
+    UnwrittenAnswers Simulation "a policy that was read and not written counts as the answer to a change",
+    BoundUnseen Simulation "an account is deleted while a role that no read shows yet may be bound",
 }
 
 /// Which variant is on, counted from one; zero: none.

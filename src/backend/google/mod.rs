@@ -24,6 +24,7 @@ use jiff::Timestamp;
 
 pub use self::login::GoogleLogin;
 pub(super) use self::login::is_usable;
+use super::policies::{Rebound, membership, rebind};
 use super::{
     BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount, Probed,
     UploadedKey,
@@ -264,15 +265,15 @@ impl IamBackend for Google {
         email: &str,
         unique_id: &str,
     ) -> Result<Membership, BackendError> {
-        self.membership(resource, email, unique_id).await
+        membership(self, resource, email, unique_id).await
     }
 
     async fn change_policy(
         &self,
         change: &PolicyChange,
         still: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<Membership>, BackendError> {
-        self.rebind(change, still).await
+    ) -> Result<Option<Rebound>, BackendError> {
+        rebind(self, change, still).await
     }
 
     async fn service_is_enabled(&self, service: &str) -> Result<bool, BackendError> {

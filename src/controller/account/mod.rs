@@ -22,7 +22,9 @@ use super::{Context, Error};
 use crate::api::v1alpha1::{
     BackendKind, ServiceAccount, ServiceAccountKey, ServiceAccountStatus, Tenants, meta,
 };
+use crate::backend::policies::Rebound;
 use crate::backend::{BackendError, Description, NewAccount};
+use crate::defect;
 use crate::domain::account::{
     Account, Census, Done, Grants, Leftover, Next, Observation, Plan, PolicyView, ServiceView, Step, handle,
     plan,
@@ -455,9 +457,9 @@ async fn act(
             let _alone = writer.lock().await;
             let still = || pass.may_send(ctx, "account").is_ok();
             match backend.change_policy(change, &still).await {
-                Ok(Some(told)) => {
-                    let (resource, answers) = (change.resource.clone(), Some(change.clone()));
-                    let view = PolicyView { resource, told: Ok(told), answers };
+                Ok(Some(Rebound { told, written })) => {
+                    let answers = (written || defect!(UnwrittenAnswers)).then(|| change.clone());
+                    let view = PolicyView { resource: change.resource.clone(), told: Ok(told), answers };
                     return Ok(Learned { policy: Some(view), ..Learned::default() });
                 }
                 Ok(None) => return Err(Error::TooLate { step: "account" }),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::plan::Table;
 use super::{Account, Content, Next, Plan, Step};
 use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin};
+use crate::defect;
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING};
 use crate::domain::names::split_mark;
 use crate::domain::schedule::{add, between};
@@ -189,7 +190,7 @@ impl Table<'_> {
             Some(AccountDeletionPolicy::Disable) if account.disabled => self.left(account),
             Some(AccountDeletionPolicy::Disable) => self.act(Step::SetDisabled { unique_id, disabled: true }),
             Some(AccountDeletionPolicy::Delete) | None => {
-                if let Some(plan) = self.unbound(account, true) {
+                if let Some(plan) = self.unbound(account, true).filter(|_| !defect!(RolesOutlive)) {
                     return plan;
                 }
                 let note = format!("Account {} is deleted", account.email);
@@ -199,7 +200,7 @@ impl Table<'_> {
         }
     }
 
-    fn deletion_waits(&self, reason: Reason, message: String, requeue: Duration) -> Plan {
+    pub(super) fn deletion_waits(&self, reason: Reason, message: String, requeue: Duration) -> Plan {
         let mut status = self.obs.status.clone();
         status.observed_generation = self.obs.generation;
         Conditions::of(&mut status.conditions, self.obs.generation, self.now)

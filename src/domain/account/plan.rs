@@ -245,8 +245,8 @@ impl Table<'_> {
             (Reason::AccountReady, "The account is at the backend as the spec says")
         };
         let mut conditions = Conditions::of(&mut status.conditions, obs.generation, self.now);
-        conditions.set(READY, Is::True, reason, message).clear(STALLED).clear(RECONCILING);
-        conditions.follow(READY, ROLES_BOUND).follow(READY, SERVICES_ENABLED);
+        conditions.clear(STALLED).clear(RECONCILING);
+        conditions.set_true_unless(READY, &[SERVICES_ENABLED, ROLES_BOUND], reason, message);
         match hold {
             // Its keys work, so it is Ready.
             Hold::Shared(message) => conditions.set(ACCOUNT_SHARED, Is::True, Reason::AccountShared, message),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::plan::Table;
 use super::{Account, Grants, Next, Plan, Step};
 use crate::api::v1alpha1::{AccountOrigin, BoundRole, RoleBinding, ServiceAccountStatus};
+use crate::defect;
 use crate::domain::conditions::{self, Conditions, Is, READY, ROLES_BOUND};
 use crate::domain::schedule::{add, between};
 use crate::domain::{Class, Event, Reason, Trouble, names};
@@ -211,7 +212,7 @@ impl Table<'_> {
         // First and alone what goes: a role that cannot be bound must not keep another one.
         let mut leave = views.iter().filter_map(|view| {
             let held = readable(view, wanted)?.held;
-            let mut remove = on(recorded, view);
+            let mut remove = if defect!(ForeignRoleTaken) { held.clone() } else { on(recorded, view) };
             remove.retain(|role| held.contains(role) && !wanted.contains(role));
             (!remove.is_empty()).then(|| change(account, view, Vec::new(), remove))
         });
@@ -247,7 +248,7 @@ impl Table<'_> {
         let answered = |role: &&BoundRole| {
             views.iter().any(|view| view.resource == role.resource && view.answers.is_some())
         };
-        let open = recorded.iter().filter(lingering).any(|role| !answered(&role));
+        let open = recorded.iter().filter(lingering).any(|role| !answered(&role)) && !defect!(RoleForgotten);
         Roles::Bound(unsettled.filter(|_| open))
     }
 
@@ -262,7 +263,8 @@ impl Table<'_> {
             return Roles::Refused(Reason::RolesPending, message);
         }
         let fresh = status.roles_settle_at.is_some_and(|at| self.unanswered() <= add(at, self.timing.settle));
-        if fresh && all == status.bound_roles { Roles::Change(change) } else { Roles::Intend(all) }
+        let intended = fresh && all == status.bound_roles || defect!(RoleUnrecorded);
+        if intended { Roles::Change(change) } else { Roles::Intend(all) }
     }
 
     /// An account that is gone, by somebody else's hand, leaves its ghost in the policies: a later account of its e-mail could
@@ -293,7 +295,7 @@ impl Table<'_> {
     }
 
     /// Before an account goes, or is let go: what this object bound goes first, but for what stays with the account. `held_up`:
-    /// the account goes, so what cannot be read or changed is waited for.
+    /// the account goes, so what cannot be read or changed, or does not show yet, is waited for.
     pub(super) fn unbound(&self, account: &Account, held_up: bool) -> Option<Plan> {
         let obs = self.obs;
         let grants = obs.backend.as_ref().ok()?;
@@ -318,8 +320,50 @@ impl Table<'_> {
             }
         }
         let mut troubles = views.iter().filter(|view| readable(view, &[]).is_none());
-        let trouble = troubles.find_map(|view| view.told.as_ref().err()).filter(|_| held_up)?;
-        Some(self.deletion_fails(trouble))
+        if !held_up {
+            return None;
+        }
+        if let Some(trouble) = troubles.find_map(|view| view.told.as_ref().err()) {
+            return Some(self.deletion_fails(trouble));
+        }
+        self.hides(views, &ours).filter(|_| !defect!(BoundUnseen))
+    }
+
+    /// A change whose answer was lost may still arrive, and a read may show what was before one that was answered: what does not
+    /// show is not known to be gone before that is over. After the account nobody would look.
+    fn hides(&self, views: &[PolicyView], ours: &[BoundRole]) -> Option<Plan> {
+        let until = self.shown_at().filter(|at| *at > self.now)?;
+        let read = |role: &&BoundRole| {
+            let mut of = views.iter().filter(|view| view.resource == role.resource);
+            of.any(|view| view.told.is_ok() && view.answers.is_none())
+        };
+        let hidden = ours.iter().find(read)?;
+        let message = format!(
+            "{} on {} may still be bound although the policy does not show it; that is known at {until:.0}. The annotation \
+             keywheel.dev/abandon lets the object go at once and leaves the account",
+            hidden.role, hidden.resource
+        );
+        Some(self.deletion_waits(Reason::Deleting, message, between(self.now, until)))
+    }
+
+    /// By when a read shows what is bound, and nothing can be bound any more. What the backend refused is not on its way: what
+    /// was bound before it shows within the lag of reads.
+    fn shown_at(&self) -> Option<Timestamp> {
+        let (status, timing) = (&self.obs.status, self.timing);
+        let settled = status.roles_settle_at?;
+        let told =
+            conditions::find(&status.conditions, ROLES_BOUND).filter(|c| c.status == Is::False.as_str());
+        let refusals = [
+            Reason::RequestRefused,
+            Reason::PermissionMissing,
+            Reason::PreconditionFailed,
+            Reason::OrgPolicyForbids,
+            Reason::LoginRefused,
+            Reason::BackendThrottled,
+        ];
+        let refused = told.filter(|c| refusals.iter().any(|reason| c.reason == reason.as_str()));
+        let since = refused.map(|c| add(c.last_transition_time.0, timing.settle + timing.send_window));
+        Some(since.map_or(settled, |since| settled.min(add(since, timing.list_lag))))
     }
 }
 

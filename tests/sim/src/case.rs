@@ -221,19 +221,18 @@ fn overspent(counts: &Counts, flow: &Flow) -> Option<String> {
 async fn drive(world: &mut World, script: &mut Script, begun: Duration, flow: &Flow) -> bool {
     let calm = script.is_over() && script.wake_after.is_none();
     let end = begun + flow.longest + Duration::from_hours(u64::from(!calm));
-    let mut later = flow.later.map(|(after, act)| (begun + after, act));
+    let mut later: VecDeque<_> = flow.later.iter().map(|(after, act)| (begun + *after, *act)).collect();
     while world.time.elapsed() < end && world.oracle.violations().is_empty() {
-        if let Some((at, act)) = later
-            && at <= world.time.elapsed()
+        if later.front().is_some_and(|(at, _)| *at <= world.time.elapsed())
+            && let Some((_, act)) = later.pop_front()
         {
             act(world);
-            later = None;
         }
-        if later.is_none() && script.is_over() && world.is_quiet() && (flow.is_done)(world) {
+        if later.is_empty() && script.is_over() && world.is_quiet() && (flow.is_done)(world) {
             break;
         }
         // Between two events nobody would see that it is done.
-        let until = later.map_or(end, |(at, _)| at.min(end)).min(world.time.elapsed() + NOTICE);
+        let until = later.front().map_or(end, |(at, _)| *at.min(&end)).min(world.time.elapsed() + NOTICE);
         world.turn(until, script).await;
         keep_alive(world, script).await;
         let sleeper = world.actors.iter().position(|a| a.is_alive() && a.is_frozen());

@@ -14,7 +14,7 @@ pub struct Counts {
     pub dry_runs: Vec<String>,
     /// Reads at the API server.
     pub api_reads: u64,
-    /// Calls to the IAM system about keys: lists, changes, exchanges.
+    /// Calls to the IAM system: all but probes and looks at accounts.
     pub iam_calls: Vec<String>,
     /// Keys that were made.
     pub keys_made: u64,
@@ -47,7 +47,9 @@ impl Counts {
 
     /// What was spent.
     pub fn spent(&self) -> Budget {
-        let lists = self.iam_calls.iter().filter(|call| call.starts_with("iam list-keys")).count();
+        let looks = ["iam list-keys", "iam read-"];
+        let is_look = |call: &&String| looks.iter().any(|look| call.starts_with(look));
+        let lists = self.iam_calls.iter().filter(is_look).count();
         Budget { api_writes: self.api_writes.len(), iam_calls: self.iam_calls.len() - lists, lists }
     }
 

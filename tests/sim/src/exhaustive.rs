@@ -121,6 +121,9 @@ pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
     if is_main(flow) || matches!(flow.name, "revoke" | "rename") {
         cases.extend(meanwhile(flow, &calm.seen, wanted));
     }
+    if flow.name == "roles-person" {
+        cases.extend(between(flow, &calm.seen, &role_deeds(), wanted));
+    }
     if is_main(flow) || depth != Depth::Smoke && matches!(flow.name, "revoke" | "rename") {
         cases.extend(late_wakers(flow, &calm.seen, wanted));
     }
@@ -182,7 +185,29 @@ fn quick(offer: &Offer) -> Vec<Fate> {
         let no = if offer.to_iam { No::Iam(1) } else { No::Api(403, "Forbidden") };
         fates.extend([Fate::LoseCall(Loss::Silence), Fate::Late(Loss::Silence, after), Fate::Refuse(no)]);
     }
+    if is_beside(offer) {
+        fates.extend(No::of_iam(offer).into_iter().map(Fate::Refuse));
+        if offer.summary.starts_with("iam read-policy") {
+            fates.extend([OLD, OLDER].map(Fate::Stale));
+        }
+    }
     fates
+}
+
+/// How many seconds a policy that is read may be out of date.
+const OLD: usize = 5;
+const OLDER: usize = 590;
+
+/// Whether it is about roles and services, which few flows have: all that can become of it is little.
+fn is_beside(offer: &Offer) -> bool {
+    let about = [
+        "iam read-policy",
+        "iam write-policy",
+        "iam read-service",
+        "iam enable-service",
+        "iam read-registration",
+    ];
+    about.iter().any(|what| offer.summary.starts_with(what))
 }
 
 /// Everything that can become of a call. A silence lasts until the caller's own timeout; of the losses that are known
@@ -209,12 +234,7 @@ fn full(offer: &Offer) -> Vec<Fate> {
             ]);
         }
     }
-    let refusals = if offer.to_iam {
-        // A 404 about a key that is there would be a lie, and what it costs is not ours to prevent.
-        (0..8).filter(|i| *i != 2 || !offer.mutating).map(No::Iam).collect()
-    } else {
-        No::API.to_vec()
-    };
+    let refusals = if offer.to_iam { No::of_iam(offer) } else { No::API.to_vec() };
     fates.extend(refusals.into_iter().map(Fate::Refuse));
     fates
 }
@@ -338,6 +358,27 @@ fn deeds() -> [Deed; 13] {
         Deed::DisableKey(0),
         Deed::DeleteKeyAtBackend(0),
     ]
+}
+
+/// What a person may do to the roles of an account between two calls.
+fn role_deeds() -> [Deed; 5] {
+    [
+        Deed::TakeRoles(0),
+        Deed::JoinRoles(0),
+        Deed::BindByHand(0),
+        Deed::EditRoles(0, 2),
+        Deed::EditRoles(0, 0),
+    ]
+}
+
+/// A person does one of these right before each call; in the smallest depth before those that change something and the
+/// reads right before them.
+fn between(flow: &Flow, seen: &[Offer], deeds: &[Deed], depth: Depth) -> Vec<Case> {
+    let near =
+        |at: usize| depth != Depth::Smoke || seen.iter().skip(at).take(2).any(|o| o.mutating && o.to_iam);
+    let points = (0..seen.len()).filter(|at| near(*at)).filter_map(|at| u64::try_from(at + 1).ok());
+    let one = |call: u64, deed: &Deed| Case { deed: Some((call, deed.clone())), ..Case::calm(flow.name) };
+    points.flat_map(|call| deeds.iter().map(move |deed| one(call, deed))).collect()
 }
 
 /// A person does something between any two calls of a pass that ends in a change: what was read before is old then.

@@ -46,6 +46,18 @@ impl No {
         Self::Api(504, "Timeout"),
     ];
 
+    /// Every class of refusal that a call to the IAM system can meet.
+    pub fn of_iam(offer: &Offer) -> Vec<Self> {
+        let exchange = offer.summary.starts_with("iam exchange");
+        let policy = offer.summary.starts_with("iam read-policy");
+        let meets = |refusal: &iam::Refusal| refusal.can_meet(offer.mutating, exchange, policy);
+        (0..)
+            .zip(&iam::Refusal::FAULTS)
+            .filter(|(_, refusal)| meets(refusal))
+            .map(|(i, _)| Self::Iam(i))
+            .collect()
+    }
+
     /// The refusal of the IAM system that this is.
     pub fn refusal(index: usize) -> iam::Refusal {
         iam::Refusal::FAULTS[index % iam::Refusal::FAULTS.len()].clone()

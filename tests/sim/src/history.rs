@@ -120,8 +120,11 @@ impl History {
             world.oracle.slack += world.timing().max_skew * 2;
         }
         for account in 0..=people::account_of(self.keys - 1) {
-            world.create_account(&people::account_name(account));
+            let spec = people::account_spec_of(self.seed, account);
+            world.create_account_with(&people::account_name(account), &spec);
         }
+        // One without keys, which people delete and apply again.
+        people::act(&mut world, &Deed::ApplyAccount(people::WITHOUT_KEYS));
         for key in 0..self.keys {
             let spec = people::spec(self.seed, key);
             world.create_key(&people::key_name(key), &people::account_name(people::account_of(key)), &spec);
@@ -369,18 +372,17 @@ impl Director for Chaos {
             (!*mutating || offer.mutating)
                 && match fate {
                     Fate::LoseAnswer(_) | Fate::Late(..) | Fate::CrashLate(_) => offer.mutating,
-                    Fate::Stale(_) => offer.summary.starts_with("iam list-keys"),
+                    Fate::Stale(_) => ["iam list-keys", "iam read-policy"]
+                        .iter()
+                        .any(|read| offer.summary.starts_with(read)),
                     _ => true,
                 }
         };
         let Some(found) = self.pending.iter().position(fits) else { return Fate::Deliver };
         let (_, fate) = self.pending.remove(found);
         match fate {
-            // The IAM system's own refusals; never a 404 about a key that is there.
-            Fate::Refuse(_) if offer.to_iam => {
-                let class = index(self.dice.below(8));
-                Fate::Refuse(No::Iam(if class == 2 && offer.mutating { 6 } else { class }))
-            }
+            // The IAM system's own refusals.
+            Fate::Refuse(_) if offer.to_iam => Fate::Refuse(*self.dice.pick(&No::of_iam(offer))),
             fate => fate,
         }
     }

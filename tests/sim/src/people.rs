@@ -1,5 +1,8 @@
 //! What people do: to objects, to Secrets, at the backend, at any moment.
 
+mod bindings;
+mod listed;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -10,6 +13,7 @@ use crate::oracle::View;
 use crate::random::Dice;
 use crate::stage::{NAMESPACE, key_place, resource, secret_place};
 use crate::world::World;
+pub use listed::{ROLES, account_spec_of, roles};
 
 const KEY: &str = "ServiceAccountKey";
 
@@ -66,11 +70,32 @@ pub enum Deed {
     NameAccount(usize, &'static str),
     /// Makes the account unusable by its spec, or usable again.
     DisableBySpec(usize, bool),
+    /// Lists other roles for the account in its spec.
+    EditRoles(usize, usize),
+    /// Wants a service, or none.
+    EditServices(usize, Option<&'static str>),
+    /// Turns a service off at the backend.
+    TurnOff(&'static str),
+    /// Takes the account out of every binding.
+    TakeRoles(usize),
+    /// Lets others into every binding that the account is in.
+    JoinRoles(usize),
+    /// Gives the account a role that no spec lists.
+    BindByHand(usize),
+    /// Lets namespaces ask for few roles, or for more again.
+    AllowRoles(bool),
+    /// Applies an account, again if it is gone.
+    ApplyAccount(usize),
+    /// Deletes an account that has no keys.
+    DeleteAccount,
     /// Lets the namespace hold no more Secrets than there are, or any number again.
     Quota(bool),
     /// Takes the operator's login away, or brings it back.
     Login(bool),
 }
+
+/// The account that has no keys.
+pub const WITHOUT_KEYS: usize = 3;
 
 /// Name of a key.
 pub fn key_name(number: usize) -> String {
@@ -111,7 +136,7 @@ pub fn spec(seed: u64, key: usize) -> Value {
 pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
     let key = usize::try_from(dice.below(u64::try_from(keys).expect("few keys"))).expect("few keys");
     let yes = !dice.one_in(3);
-    match dice.below(35) {
+    match dice.below(46) {
         0 | 1 => Deed::ApplyKey(key),
         2 | 3 => Deed::DeleteKey(key),
         4 => Deed::ForceDelete(key),
@@ -139,9 +164,26 @@ pub fn deed(dice: &mut Dice, keys: usize) -> Deed {
         30 | 31 => {
             Deed::HandOver(account_of(key), dice.pick::<&str>(&["Disable", "Delete", "Report", "Ignore"]))
         }
+        35..=37 => {
+            let account = role_account(dice, key);
+            Deed::EditRoles(account, usize::try_from(dice.below(4)).expect("a small number"))
+        }
+        38 => Deed::TakeRoles(role_account(dice, key)),
+        39 => Deed::JoinRoles(role_account(dice, key)),
+        40 => Deed::BindByHand(role_account(dice, key)),
+        41 => Deed::AllowRoles(yes),
+        42 => Deed::EditServices(account_of(key), yes.then_some("vision.googleapis.com")),
+        43 => Deed::DeleteAccount,
+        44 => Deed::TurnOff(dice.pick::<&str>(&["translate.googleapis.com", "vision.googleapis.com"])),
+        45 => Deed::ApplyAccount(WITHOUT_KEYS),
         32 => Deed::NameAccount(account_of(key), dice.pick::<&str>(&["Billing", "Shop"])),
         _ => Deed::DisableBySpec(account_of(key), yes),
     }
+}
+
+/// One with keys or the one without.
+fn role_account(dice: &mut Dice, key: usize) -> usize {
+    if dice.one_in(2) { WITHOUT_KEYS } else { account_of(key) }
 }
 
 /// Does it.
@@ -220,6 +262,24 @@ pub fn act(world: &mut World, deed: &Deed) {
         Deed::NameAccount(account, name) => account_spec(world, *account, &json!({ "displayName": name })),
         Deed::DisableBySpec(account, disabled) => {
             account_spec(world, *account, &json!({ "disabled": disabled }));
+        }
+        Deed::EditRoles(account, number) => {
+            account_spec(world, *account, &json!({ "roles": roles(*number) }));
+        }
+        Deed::EditServices(account, service) => {
+            let services: Vec<&str> = service.iter().copied().collect();
+            account_spec(world, *account, &json!({ "services": services }));
+        }
+        Deed::TurnOff(service) => {
+            world.person(&format!("turns {service} off"), |_, iam, _| iam.services.disable(service));
+        }
+        Deed::TakeRoles(account) => bindings::take(world, *account),
+        Deed::JoinRoles(account) => bindings::join(world, *account),
+        Deed::BindByHand(account) => bindings::bind(world, *account),
+        Deed::AllowRoles(all) => listed::allow(world, *all),
+        Deed::ApplyAccount(account) => listed::apply(world, &account_name(*account)),
+        Deed::DeleteAccount => {
+            world.delete("ServiceAccount", &account_name(WITHOUT_KEYS));
         }
         Deed::Quota(tight) => quota(world, *tight),
         Deed::Login(there) => login(world, *there),

@@ -51,7 +51,10 @@ impl World {
         world.create("Secret", "keywheel-system", login);
         let backend = json!({
             "apiVersion": API, "kind": "ClusterIamBackend", "metadata": { "name": "default" },
-            "spec": { "embedded": { "endpoint": "http://iam.sim", "auth": { "secretRef": { "name": "login" } } } },
+            "spec": {
+                "embedded": { "endpoint": "http://iam.sim", "auth": { "secretRef": { "name": "login" } } },
+                "tenants": { "roles": crate::people::ROLES, "services": ["*"] },
+            },
         });
         world.create("ClusterIamBackend", "", backend);
         world
@@ -75,10 +78,16 @@ impl World {
 
     /// A person creates an account.
     pub fn create_account(&mut self, name: &str) {
-        let object = json!({
+        self.create_account_with(name, &json!({}));
+    }
+
+    /// The same with this much of a spec.
+    pub fn create_account_with(&mut self, name: &str, spec: &Value) {
+        let mut object = json!({
             "apiVersion": API, "kind": "ServiceAccount", "metadata": { "name": name },
             "spec": { "backendRef": { "name": "default" } },
         });
+        json_patch::merge(&mut object["spec"], spec);
         self.create("ServiceAccount", NAMESPACE, object);
     }
 

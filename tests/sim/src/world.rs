@@ -422,12 +422,16 @@ impl World {
         }
     }
 
-    /// A list of keys as it was a while ago. All other reads are quorum reads.
+    /// A list of keys or a policy as it was a while ago. All other reads are quorum reads.
     fn stale(&mut self, call: &Call, back: usize) -> Option<Reply> {
         let Call::Iam(asked) = call else { return None };
-        let crate::iam::Call::ListKeys { account } = &**asked else { return None };
         let lag = Duration::from_secs(u64::try_from(back).ok()?).min(self.setup.timing.list_lag);
         let then = self.time.now() - jiff::SignedDuration::try_from(lag).ok()?;
+        if matches!(**asked, crate::iam::Call::ReadPolicy { .. }) {
+            let policy = Box::new(self.iam.policy.at(then).clone());
+            return Some(Reply::Iam(Ok(crate::iam::Answer::Policy(policy))));
+        }
+        let crate::iam::Call::ListKeys { account } = &**asked else { return None };
         let now = self.time.now();
         let Ok(crate::iam::Answer::Keys { keys, time }) =
             self.iam.apply(&crate::iam::Call::ListKeys { account: account.clone() }, now)

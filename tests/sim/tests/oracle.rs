@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keywheel::backend::policies::Policy;
 use keywheel_sim::api_server::{PatchFormat, Request, Verb};
 use keywheel_sim::case::in_own_time;
 use keywheel_sim::fate::Calm;
 use keywheel_sim::flows::{self, KEY};
 use keywheel_sim::iam::{self, Maker};
 use keywheel_sim::oracle::unrest;
+use keywheel_sim::people::{self, Deed};
 use keywheel_sim::stage::{ACCOUNT, NAMESPACE, resource, secret_place};
 use keywheel_sim::wire::{Call, Reply};
 use keywheel_sim::world::{Setup, World};
@@ -144,6 +146,108 @@ fn no_theft_a_key_of_a_person() {
         asks(world, OPERATOR, iam::Call::DeleteKey { account, key });
     };
     assert_eq!(in_own_time(said(with_key(), act)), ["No theft"]);
+}
+
+/// The operator replaces the policy of the project by one with a change.
+fn rewrites(world: &mut World, change: impl FnOnce(&mut Policy)) {
+    let mut policy = Box::new(world.iam.policy.now().clone());
+    change(&mut policy);
+    let resource = format!("projects/{}", iam::PROJECT);
+    asks(world, OPERATOR, iam::Call::WritePolicy { resource, policy });
+}
+
+fn with_roles() -> impl Future<Output = World> {
+    flows::with_roles(Setup::new(1))
+}
+
+fn member(world: &World) -> String {
+    iam::member(&world.iam.living(ACCOUNT).unwrap().account.email)
+}
+
+/// The binding of this role.
+fn of_role<'p>(policy: &'p mut Policy, role: &str) -> &'p mut Vec<String> {
+    &mut policy.bindings.iter_mut().find(|binding| binding.role == role).unwrap().members
+}
+
+#[test]
+fn no_theft_a_role_of_somebody_else() {
+    let leaves =
+        |world: &mut World| rewrites(world, |policy| drop(of_role(policy, "roles/editor").remove(0)));
+    assert_eq!(in_own_time(said(with_roles(), leaves)), ["No theft"]);
+    let enters = |world: &mut World| {
+        rewrites(world, |policy| of_role(policy, "roles/viewer").push("user:eve@example.com".to_owned()));
+    };
+    assert_eq!(in_own_time(said(with_roles(), enters)), ["No theft"]);
+    let audits = |world: &mut World| rewrites(world, |policy| policy.audit_configs.clear());
+    assert_eq!(in_own_time(said(with_roles(), audits)), ["No theft"]);
+}
+
+#[test]
+fn no_theft_a_role_that_a_person_gave_the_account() {
+    let act = |world: &mut World| {
+        people::act(world, &Deed::BindByHand(0));
+        let ours = member(world);
+        assert!(of_role(&mut world.iam.policy.now().clone(), "roles/owner").contains(&ours));
+        rewrites(world, |policy| of_role(policy, "roles/owner").retain(|member| *member != ours));
+    };
+    assert_eq!(in_own_time(said(with_roles(), act)), ["No theft"]);
+    let own = |world: &mut World| {
+        let ours = member(world);
+        rewrites(world, |policy| of_role(policy, "roles/viewer").retain(|member| *member != ours));
+    };
+    assert_eq!(in_own_time(said(with_roles(), own)), [""; 0], "what the operator bound it may take back");
+}
+
+#[test]
+fn covered_a_role_that_is_written_down_nowhere() {
+    let binds = |world: &mut World| {
+        let ours = member(world);
+        rewrites(world, |policy| of_role(policy, "roles/editor").push(ours));
+    };
+    assert_eq!(in_own_time(said(with_roles(), binds)), ["Covered"; 2], "when it is bound, and from then on");
+    let forgets = |world: &mut World| {
+        let mut request = patch("ServiceAccount", ACCOUNT, json!({ "status": { "boundRoles": null } }));
+        request.subresource = Some("status".to_owned());
+        writes(world, request);
+    };
+    assert_eq!(in_own_time(said(with_roles(), forgets)), ["Covered"; 2], "each of two roles");
+}
+
+#[test]
+fn covered_a_role_that_outlives_its_account() {
+    in_own_time(async {
+        let mut world = with_roles().await;
+        let account = account(&world);
+        asks(&mut world, OPERATOR, iam::Call::DeleteAccount { account });
+        assert_eq!(world.oracle.violations(), [], "its object still knows");
+        writes(&mut world, patch("ServiceAccount", ACCOUNT, json!({ "metadata": { "finalizers": null } })));
+        world.delete("ServiceAccount", ACCOUNT);
+        let said: Vec<_> = world.oracle.violations().iter().map(|violation| violation.invariant).collect();
+        assert_eq!(said, ["Covered"; 2]);
+    });
+}
+
+#[test]
+fn convergence_roles_and_services_that_are_not_as_the_spec_says() {
+    in_own_time(async {
+        let mut world = with_roles().await;
+        let left = |world: &World| -> Vec<String> {
+            let left = unrest(&world.api, &world.iam, &world.oracle, world.time.now());
+            left.into_iter().map(|unrest| unrest.0).collect()
+        };
+        assert_eq!(left(&world), [""; 0]);
+        let spec = json!({ "roles": people::roles(3), "services": ["vision.googleapis.com"] });
+        world.patch("ServiceAccount", ACCOUNT, json!({ "spec": spec }));
+        let told = left(&world);
+        for what in
+            ["still has [\"roles/storage", "still remembers [\"roles/storage", "vision.googleapis.com is not"]
+        {
+            assert!(told.iter().any(|line| line.contains(what)), "{what}: {told:?}");
+        }
+        assert_eq!(told.len(), 3, "nobody may have roles/owner: {told:?}");
+        people::act(&mut world, &Deed::TakeRoles(0));
+        assert!(left(&world).iter().any(|line| line.contains("lacks roles/viewer")));
+    });
 }
 
 /// A person's key on an account whose object says this of it, so many minutes later.

@@ -232,8 +232,46 @@ fn an_account_leaves_its_bindings_before_it_goes() {
     assert_eq!(reason(&decide(&obs), READY), "PermissionMissing");
     for gone in [policy(&["roles/owner"]), unread(Class::NotFound)] {
         obs.policies = Some(gone);
-        assert!(matches!(decide(&obs).next, Next::Act(Step::Delete { .. })));
+        assert!(matches!(plan(&obs, at(600), &Timing::default()).next, Next::Act(Step::Delete { .. })));
     }
+}
+
+/// A bind whose answer was lost may still arrive, and a read may show what was before one that was answered.
+#[test]
+fn an_account_goes_only_once_a_read_must_show_what_it_was_bound_to() {
+    let mut obs = having(&["roles/viewer"]);
+    (obs.deleting, obs.keys) = (true, Some(Vec::new()));
+    obs.policies = Some(policy(&["roles/viewer"]));
+    let remove = change(&decide(&obs)).clone();
+    obs.policies = Some(answer(&[], &remove));
+    assert!(matches!(decide(&obs).next, Next::Act(Step::Delete { .. })), "its own change is no lag");
+    obs.policies = Some(policy(&[]));
+    let waits = decide(&obs);
+    assert_eq!((&waits.next, waits.requeue.as_secs()), (&Next::Wait, 600));
+    assert_eq!(reason(&waits, READY), "Deleting");
+    let due = plan(&obs, at(600), &Timing::default());
+    assert!(matches!(due.next, Next::Act(Step::Delete { .. })));
+    obs.spec.deletion_policy = Some(AccountDeletionPolicy::Retain);
+    assert!(matches!(decide(&obs).next, Next::Act(Step::Describe { .. })), "it is let go");
+}
+
+/// A slip of the pen in a spec holds up nobody for an hour.
+#[test]
+fn what_was_refused_is_not_on_its_way() {
+    let mut obs = asking(&["roles/viewr"]);
+    obs.policies = Some(policy(&[]));
+    obs.status = decide(&obs).status;
+    let deleting = |obs: &Observation, class: Class| {
+        let refused = Observation { bind_refused: Some(Trouble::new(class, "no")), ..obs.clone() };
+        let status = decide(&refused).status;
+        let plan = decide(&Observation { deleting: true, keys: Some(Vec::new()), status, ..obs.clone() });
+        assert_eq!((&plan.next, reason(&plan, READY).as_str()), (&Next::Wait, "Deleting"), "{class:?}");
+        i64::try_from(plan.requeue.as_secs()).unwrap()
+    };
+    for class in [Class::Invalid, Class::Forbidden, Class::OrgPolicy, Class::Throttled] {
+        assert_eq!(deleting(&obs, class), 60 + 10 + 600, "{class:?}");
+    }
+    assert_eq!(deleting(&obs, Class::Unknown), UNANSWERED, "a timeout is not a no");
 }
 
 #[test]
@@ -327,6 +365,19 @@ fn a_role_that_is_not_allowed_any_more_is_taken_back_and_the_account_is_looked_a
     assert!(obs.status.bound_roles.is_empty());
     obs.spec.disabled = true;
     assert!(matches!(decide(&obs).next, Next::Act(Step::SetDisabled { .. })));
+}
+
+/// Each write wakes the object again: one that differed from the one before by its time alone would have no end.
+#[test]
+fn what_an_account_lacks_is_written_once() {
+    let mut obs = having(&["roles/viewer"]);
+    obs.backend = Ok(Grants { roles: Some(Vec::new()), ..granted() });
+    obs.policies = Some(policy(&[]));
+    let settled = |obs: &Observation| plan(obs, at(700), &Timing::default());
+    obs.status = settled(&obs).status;
+    assert_eq!(reason(&settled(&obs), READY), "RoleNotAllowed");
+    let later = plan(&obs, at(3600), &Timing::default());
+    assert_eq!(later.status, obs.status);
 }
 
 #[test]

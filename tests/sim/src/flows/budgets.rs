@@ -7,7 +7,8 @@ pub struct Budget {
     pub api_writes: usize,
     /// Calls to the backend but for looks: changes of keys and accounts, exchanges.
     pub iam_calls: usize,
-    /// Lists of keys: one an attempt, one a refused exchange, and audits, about one an hour of a flow.
+    /// Lists of keys: one an attempt, one a refused exchange, and audits, about one an hour of a flow. Reads of policies and
+    /// services.
     pub lists: usize,
 }
 
@@ -23,6 +24,14 @@ const END: Budget = Budget { api_writes: 1, iam_calls: 1, lists: 0 };
 const DELETE: Budget = Budget { api_writes: 3, iam_calls: 1, lists: 0 };
 /// The oldest key at once, a new one, then the key that it replaces.
 const REVOKE: Budget = Budget { api_writes: 7, iam_calls: 4, lists: 1 };
+
+/// Intent and record; the policy is read before each, and in the change.
+const BIND: Budget = Budget { api_writes: 2, iam_calls: 1, lists: 3 };
+/// What leaves first, then what comes: two intents, of which the second is the record of the first, and a record. A reconcile reads the
+/// policy once, and each change once more.
+const REBIND: Budget = Budget { api_writes: 3, iam_calls: 2, lists: 5 };
+/// Nothing is written down before what is taken back.
+const UNBIND: Budget = Budget { api_writes: 0, iam_calls: 1, lists: 2 };
 
 const fn only(api_writes: usize, iam_calls: usize) -> Budget {
     Budget { api_writes, iam_calls, lists: 0 }
@@ -156,6 +165,14 @@ pub fn of(flow: &str) -> Option<Budget> {
         "disown" => only(2, 0).lists(3),
         // The Secret, why the key is still there, the finalizer.
         "abandon" => only(3, 0),
+
+        // Roles and services.
+        // The finalizer and the account.
+        "roles" | "roles-at-once" => BIND.and(REBIND).and(UNBIND).and(only(1, 1)),
+        "roles-person" => REBIND,
+        // Finalizer, intent, what is waited for, that it is on, that the project is registered. The account, one service; twelve
+        // looks at both, ten seconds apart while it is being enabled; three at the registration.
+        "services" => only(5, 2).lists(27),
         _ => return None,
     })
 }

@@ -5,12 +5,14 @@ pub mod budgets;
 mod lives;
 mod odd;
 mod restored;
+mod roles;
 mod unmanaged;
 
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use jiff::SignedDuration;
+pub use roles::with_roles;
 use serde_json::{Value, json};
 
 use crate::actor::Kind;
@@ -35,8 +37,8 @@ pub struct Flow {
     pub is_done: fn(&World) -> bool,
     /// How long it may take without faults.
     pub longest: Duration,
-    /// What else happens, so long after it began.
-    pub later: Option<(Duration, Happening)>,
+    /// What else happens, so long after it began, in order.
+    pub later: Vec<(Duration, Happening)>,
     /// Attempts that it ends before they lead to anything.
     pub given_up: usize,
 }
@@ -53,11 +55,12 @@ impl Flow {
         minutes: u64,
     ) -> Self {
         let longest = Duration::from_secs(60 * minutes);
-        Self { name, begin, act, is_done, longest, later: None, given_up: 0 }
+        Self { name, begin, act, is_done, longest, later: Vec::new(), given_up: 0 }
     }
 
-    fn later(self, after: Duration, act: fn(&mut World)) -> Self {
-        Self { later: Some((after, act)), ..self }
+    fn later(mut self, after: Duration, act: fn(&mut World)) -> Self {
+        self.later.push((after, act));
+        self
     }
 
     fn gives_up(self, attempts: usize) -> Self {
@@ -68,7 +71,7 @@ impl Flow {
 /// All flows.
 pub fn all() -> Vec<Flow> {
     let all = lives::all().into_iter().chain(asked::all()).chain(odd::all());
-    all.chain(restored::all()).chain(unmanaged::all()).collect()
+    all.chain(restored::all()).chain(unmanaged::all()).chain(roles::all()).collect()
 }
 
 /// The flow of a name.

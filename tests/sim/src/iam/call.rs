@@ -1,6 +1,7 @@
 //! Calls to the IAM system, and its answers.
 
 use jiff::Timestamp;
+use keywheel::backend::policies::Policy;
 use keywheel::backend::{Description, NewAccount};
 use keywheel::credential::SecretBytes;
 use keywheel::domain::account::Account;
@@ -95,6 +96,24 @@ pub enum Call {
         /// The key.
         key: String,
     },
+    /// The policy of a resource.
+    ReadPolicy {
+        /// The resource.
+        resource: String,
+    },
+    /// Another policy for a resource.
+    WritePolicy {
+        /// The resource.
+        resource: String,
+        /// What it shall say, with the etag of what it said.
+        policy: Box<Policy>,
+    },
+    /// Whether a service can be used.
+    ReadService(String),
+    /// Lets the project use a service.
+    EnableService(String),
+    /// Whether the project is registered for Earth Engine.
+    ReadRegistration,
     /// A token for a credential.
     Exchange {
         /// The key that it names.
@@ -114,6 +133,9 @@ impl Call {
                 | Self::ListKeys { .. }
                 | Self::Fingerprint { .. }
                 | Self::KeyOfAttempt { .. }
+                | Self::ReadPolicy { .. }
+                | Self::ReadService(_)
+                | Self::ReadRegistration
                 | Self::Exchange { .. }
         )
     }
@@ -136,6 +158,13 @@ impl Call {
             Self::EnableKey { key, .. } => format!("iam enable-key {}", short(key)),
             Self::DisableKey { key, .. } => format!("iam disable-key {}", short(key)),
             Self::DeleteKey { key, .. } => format!("iam delete-key {}", short(key)),
+            Self::ReadPolicy { resource } => format!("iam read-policy {resource}"),
+            Self::WritePolicy { resource, policy } => {
+                format!("iam write-policy {resource} ({})", String::from_utf8_lossy(&policy.etag))
+            }
+            Self::ReadService(service) => format!("iam read-service {service}"),
+            Self::EnableService(service) => format!("iam enable-service {service}"),
+            Self::ReadRegistration => "iam read-registration".to_owned(),
             Self::Exchange { key, .. } => format!("iam exchange {}", short(key)),
         }
     }
@@ -175,6 +204,12 @@ pub enum Answer {
     Fingerprint(String),
     /// The key of an attempt, while it is there.
     KeyOfAttempt(Option<String>),
+    /// A policy.
+    Policy(Box<Policy>),
+    /// Whether a service can be used.
+    Enabled(bool),
+    /// How Earth Engine calls the registration.
+    Registration(String),
     /// A key and its private half.
     Minted {
         /// Its id.
@@ -195,11 +230,13 @@ pub struct Refusal {
     pub canonical: Option<&'static str>,
     /// For people.
     pub message: &'static str,
+    /// The constraint of the organization that it names.
+    pub constraint: Option<&'static str>,
 }
 
 impl Refusal {
     const fn new(status: u16, canonical: &'static str, message: &'static str) -> Self {
-        Self { status, canonical: Some(canonical), message }
+        Self { status, canonical: Some(canonical), message, constraint: None }
     }
 
     /// It is not there.
@@ -232,15 +269,52 @@ impl Refusal {
         Self::new(400, "invalid_grant", "Invalid grant: account not found")
     }
 
-    /// Every class of refusal that a fault can bring. Those of 5xx say nothing about whether the call was applied.
-    pub const FAULTS: [Self; 8] = [
+    /// Somebody else changed it first.
+    pub const fn aborted() -> Self {
+        Self::new(
+            409,
+            "ABORTED",
+            "There were concurrent policy changes. Please retry the whole read-modify-write.",
+        )
+    }
+
+    /// It makes no sense.
+    pub const fn invalid() -> Self {
+        Self::new(400, "INVALID_ARGUMENT", "The request is invalid.")
+    }
+
+    /// Every class of refusal that a fault can bring. Those of 5xx and a lost race say nothing about whether the call was
+    /// applied. Which call can meet which: [`Refusal::can_meet`].
+    pub const FAULTS: [Self; 12] = [
         Self::new(401, "UNAUTHENTICATED", "The login is not accepted."),
         Self::new(403, "PERMISSION_DENIED", "Permission denied."),
-        Self::new(404, "NOT_FOUND", "Requested entity was not found."),
+        Self::not_found(),
         Self::new(429, "RESOURCE_EXHAUSTED", "Quota exceeded."),
-        Self::new(400, "INVALID_ARGUMENT", "The request is invalid."),
-        Self::new(400, "FAILED_PRECONDITION", "Precondition check failed."),
+        Self::invalid(),
+        Self::precondition(),
         Self::new(500, "INTERNAL", "Internal error encountered."),
-        Self { status: 503, canonical: None, message: "upstream connect error" },
+        Self { canonical: None, ..Self::new(503, "", "upstream connect error") },
+        Self::new(503, "UNAVAILABLE", "The service is currently unavailable."),
+        Self {
+            constraint: Some("constraints/iam.disableServiceAccountKeyCreation"),
+            ..Self::new(400, "FAILED_PRECONDITION", "Key creation is not allowed on this service account.")
+        },
+        Self::aborted(),
+        Self::new(
+            400,
+            "invalid_grant",
+            "invalid_grant: Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe.",
+        ),
     ];
+
+    /// Whether a call that changes something or not, and is a token exchange or not, can be refused like this.
+    pub fn can_meet(&self, mutating: bool, exchange: bool, policy: bool) -> bool {
+        match self.canonical {
+            // About a key or a project that is there it would be a lie, and what it costs is not ours to prevent.
+            Some("NOT_FOUND") => !mutating && !policy,
+            Some("ABORTED") => mutating,
+            Some("invalid_grant") => exchange,
+            _ => mutating || self.constraint.is_none(),
+        }
+    }
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use google_cloud_gax::error::Error as GaxError;
+use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
 use jiff::Timestamp;
+use keywheel::backend::policies::{Policies, Policy, Rebound, membership, rebind};
 use keywheel::backend::{
     BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount, Probed,
     System, UploadedKey,
@@ -15,6 +18,7 @@ use keywheel::credential::{
 };
 use keywheel::domain::account::{Account, Membership, PolicyChange};
 use keywheel::domain::key::LastUse;
+use serde_json::json;
 
 use super::call::{Answer, Call, Refusal};
 use super::model::{KEY_LIMIT, PROJECT, fields};
@@ -66,12 +70,7 @@ impl SimBackend {
         match tokio::time::timeout(self.timeout, self.line.call(call)).await {
             Err(_) | Ok(None) => Err(lost),
             Ok(Some(Ok(answer))) => Ok(answer),
-            Ok(Some(Err(refusal))) => Err(BackendError::Answer {
-                call: name,
-                status: refusal.status,
-                canonical: refusal.canonical.map(str::to_owned),
-                message: refusal.message.to_owned(),
-            }),
+            Ok(Some(Err(refusal))) => Err(refused(name, &refusal)),
         }
     }
 
@@ -80,8 +79,59 @@ impl SimBackend {
     }
 }
 
+/// Calls that the operator makes itself. The official client makes all others.
+const BY_HAND: [&str; 6] = [
+    "token",
+    "keys.list",
+    "attempts.get",
+    "services.get",
+    "services.enable",
+    "earthengine.projects.getConfig",
+];
+
+/// A refusal as either client tells it.
+fn refused(call: &'static str, refusal: &Refusal) -> BackendError {
+    let code = refusal.canonical.and_then(|canonical| Code::try_from(canonical).ok());
+    let Some(code) = code.filter(|_| !BY_HAND.contains(&call)) else {
+        return BackendError::Answer {
+            call,
+            status: refusal.status,
+            canonical: refusal.canonical.map(str::to_owned),
+            message: refusal.message.to_owned(),
+        };
+    };
+    let details = refusal.constraint.map(|constraint| {
+        let violation = json!({ "type": constraint, "subject": PROJECT, "description": refusal.message });
+        let kind = "type.googleapis.com/google.rpc.PreconditionFailure";
+        let failure = json!({ "@type": kind, "violations": [violation] });
+        serde_json::from_value::<StatusDetails>(failure).expect("these are details")
+    });
+    let status = Status::default().set_code(code).set_message(refusal.message).set_details(details);
+    let error = GaxError::service_with_http_metadata(status, Some(refusal.status), None);
+    BackendError::Call { call, source: Box::new(error) }
+}
+
 fn strange(call: &'static str) -> BackendError {
     BackendError::Incomplete { call, what: "answer" }
+}
+
+#[async_trait]
+impl Policies for SimBackend {
+    async fn read_policy(&self, resource: &str) -> Result<Policy, BackendError> {
+        let call = Call::ReadPolicy { resource: resource.to_owned() };
+        match self.ask("projects.getIamPolicy", call).await? {
+            Answer::Policy(policy) => Ok(*policy),
+            _ => Err(strange("projects.getIamPolicy")),
+        }
+    }
+
+    async fn write_policy(&self, resource: &str, policy: Policy) -> Result<Policy, BackendError> {
+        let call = Call::WritePolicy { resource: resource.to_owned(), policy: Box::new(policy) };
+        match self.ask("projects.setIamPolicy", call).await? {
+            Answer::Policy(policy) => Ok(*policy),
+            _ => Err(strange("projects.setIamPolicy")),
+        }
+    }
 }
 
 #[async_trait]
@@ -131,24 +181,32 @@ impl IamBackend for SimBackend {
         self.done("accounts.delete", Call::DeleteAccount { account: unique_id.to_owned() }).await
     }
 
-    async fn view_policy(&self, _: &str, _: &str, _: &str) -> Result<Membership, BackendError> {
-        Ok(Membership::default())
+    async fn view_policy(
+        &self,
+        resource: &str,
+        email: &str,
+        unique_id: &str,
+    ) -> Result<Membership, BackendError> {
+        membership(self, resource, email, unique_id).await
     }
 
     async fn change_policy(
         &self,
-        _: &PolicyChange,
-        _: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<Membership>, BackendError> {
-        Err(strange("projects.setIamPolicy"))
+        change: &PolicyChange,
+        still: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Rebound>, BackendError> {
+        rebind(self, change, still).await
     }
 
-    async fn service_is_enabled(&self, _: &str) -> Result<bool, BackendError> {
-        Err(strange("services.get"))
+    async fn service_is_enabled(&self, service: &str) -> Result<bool, BackendError> {
+        match self.ask("services.get", Call::ReadService(service.to_owned())).await? {
+            Answer::Enabled(enabled) => Ok(enabled),
+            _ => Err(strange("services.get")),
+        }
     }
 
-    async fn enable_service(&self, _: &str) -> Result<(), BackendError> {
-        Err(strange("services.enable"))
+    async fn enable_service(&self, service: &str) -> Result<(), BackendError> {
+        self.done("services.enable", Call::EnableService(service.to_owned())).await
     }
 
     async fn count_system_keys(&self, _: &str) -> Result<u32, BackendError> {
@@ -160,7 +218,10 @@ impl IamBackend for SimBackend {
     }
 
     async fn earth_engine_registration(&self) -> Result<String, BackendError> {
-        Err(strange("projects.getConfig"))
+        match self.ask("earthengine.projects.getConfig", Call::ReadRegistration).await? {
+            Answer::Registration(state) => Ok(state),
+            _ => Err(strange("earthengine.projects.getConfig")),
+        }
     }
 
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {

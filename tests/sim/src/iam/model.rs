@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::call::{Answer, Call, Refusal};
 use super::pairs::{self, fingerprint};
+use super::policy::ProjectPolicy;
+use super::services::Services;
 
 /// The one project of this world.
 pub const PROJECT: &str = "sim-project";
@@ -102,6 +104,10 @@ pub struct Iam {
     pub accounts: BTreeMap<String, AccountRecord>,
     /// Keys by id.
     pub keys: BTreeMap<String, Key>,
+    /// Who has which role.
+    pub policy: ProjectPolicy,
+    /// What the project may use.
+    pub services: Services,
     /// How slow it is from now on.
     pub lag: Lag,
     /// How far its clock is wrong.
@@ -118,6 +124,8 @@ impl Iam {
         Self {
             accounts: BTreeMap::new(),
             keys: BTreeMap::new(),
+            policy: ProjectPolicy::default(),
+            services: Services::default(),
             lag: Lag::default(),
             clock_error: SignedDuration::ZERO,
             can_disable: true,
@@ -141,14 +149,17 @@ impl Iam {
                 Ok(Answer::Account(self.living(id).map(|record| Box::new(record.account.clone()))))
             }
             Call::CreateAccount(new) => self.create_account(new),
-            Call::Undelete { account } => self.undelete(account),
+            Call::Undelete { account } => self.undelete(account, now),
             Call::Describe { account, to } => self.describe(account, to),
             Call::SetDisabled { account, disabled } => {
                 self.account_mut(account)?.account.disabled = *disabled;
                 Ok(Answer::Done)
             }
             Call::DeleteAccount { account } => {
-                self.account_mut(account)?.deleted = true;
+                let record = self.account_mut(account)?;
+                record.deleted = true;
+                let gone = record.account.clone();
+                self.policy.rename(&gone, true, now);
                 for key in self.keys.values_mut().filter(|k| k.account == *account) {
                     key.deleted = true;
                 }
@@ -195,6 +206,27 @@ impl Iam {
                 self.key_mut(account, key)?.deleted = true;
                 Ok(Answer::Done)
             }
+            Call::ReadPolicy { resource } | Call::WritePolicy { resource, .. }
+                if *resource != format!("projects/{PROJECT}") =>
+            {
+                Err(Refusal::not_found())
+            }
+            Call::ReadPolicy { .. } => Ok(Answer::Policy(Box::new(self.policy.now().clone()))),
+            Call::WritePolicy { policy, .. } => {
+                let accounts = &self.accounts;
+                // Of other projects every one is.
+                let is_there = |email: &str| {
+                    !email.contains(PROJECT)
+                        || accounts.values().any(|record| !record.deleted && record.account.email == email)
+                };
+                Ok(Answer::Policy(Box::new(self.policy.replace(policy, is_there, now)?)))
+            }
+            Call::ReadService(service) => Ok(Answer::Enabled(self.services.is_enabled(service, now))),
+            Call::EnableService(service) => {
+                self.services.enable(service, now);
+                Ok(Answer::Done)
+            }
+            Call::ReadRegistration => Ok(Answer::Registration(self.services.registration.clone())),
             Call::Exchange { key, private_pem, .. } => self.exchange(key, private_pem, now),
         }
     }
@@ -297,13 +329,15 @@ impl Iam {
         Ok(Answer::Account(Some(Box::new(account))))
     }
 
-    fn undelete(&mut self, account: &str) -> Result<Answer, Refusal> {
+    fn undelete(&mut self, account: &str, now: Timestamp) -> Result<Answer, Refusal> {
         let id = self.accounts.get(account).ok_or_else(Refusal::not_found)?.id.clone();
         if self.living(&id).is_some() {
             return Err(Refusal::already_exists());
         }
         let record = self.accounts.get_mut(account).ok_or_else(Refusal::not_found)?;
         record.deleted = false;
+        let back = record.account.clone();
+        self.policy.rename(&back, false, now);
         Ok(Answer::Done)
     }
 

@@ -6,6 +6,7 @@ mod ending;
 mod handed;
 mod needs;
 mod rest;
+mod roles;
 mod uploads;
 mod view;
 
@@ -22,6 +23,7 @@ pub use rest::{Unrest, unrest};
 pub use view::{KeyObject, SecretObject, View, time};
 
 use self::needs::{FRESH, Needs};
+use self::roles::Roles;
 use self::uploads::Uploads;
 use crate::actor::{Kind, LEASE_NAME, LEASE_NAMESPACE, identity};
 use crate::api_server::watch::Shared;
@@ -67,6 +69,7 @@ pub struct Oracle {
     reads: BTreeMap<(usize, Place), u64>,
     needs: Needs,
     uploads: Uploads,
+    roles: Roles,
     /// Objects that are gone, as they were last.
     gone: BTreeMap<String, Value>,
     /// Objects and Secrets that a person took out of the operator's hands.
@@ -117,6 +120,7 @@ impl Default for Oracle {
             reads: BTreeMap::new(),
             needs: Needs::default(),
             uploads: Uploads::default(),
+            roles: Roles::default(),
             gone: BTreeMap::new(),
             let_go: BTreeSet::new(),
             forgotten: BTreeSet::new(),
@@ -220,6 +224,7 @@ impl Oracle {
                         self.report("No theft", format!("account {} is not ours and is changed", record.id));
                     }
                 }
+                iam::Call::WritePolicy { policy, .. } => self.rebinds(policy, api, iam),
                 _ => {}
             },
         }
@@ -473,6 +478,7 @@ impl Oracle {
         {
             self.let_go.insert(uid.clone());
         }
+        self.saw_roles(change);
         if gone {
             self.gone.insert(uid, (*change.object).clone());
         }
@@ -601,6 +607,7 @@ impl Oracle {
         self.publications(&view, now);
         self.needs.look(&view, now);
         self.outages(&view, iam, now);
+        self.remembered(api, iam);
         lines.extend(self.violations[before..].iter().map(|v| format!("VIOLATION {v}")));
         lines
     }

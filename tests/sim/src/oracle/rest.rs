@@ -68,6 +68,7 @@ pub fn unrest(api: &Shared, iam: &Iam, oracle: &Oracle, now: Timestamp) -> Vec<U
         found.push(Unrest(format!("key {} is handed over by its account and still there", short(&key.id))));
     }
     found.extend(accounts(api, iam, oracle));
+    found.extend(oracle.roles_at_rest(api, iam, now).into_iter().map(Unrest));
     found
 }
 
