@@ -5,6 +5,7 @@
 
 mod earth_engine;
 mod gcloud;
+mod keyless;
 mod keys;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         trial("compat::earth_engine_computes_with_the_account_of_the_machine", earth_engine::by_machine),
         trial("compat::the_earth_engine_sample_runs_and_a_lost_key_is_replaced", earth_engine::sample),
         trial("compat::the_python_api_client_calls_every_key_method", keys::every_method),
+        trial("compat::google_auth_speaks_for_an_account_without_a_key", keyless::federated),
     ];
     let installed = Command::new("gcloud").arg("--version").output().is_ok_and(|out| out.status.success());
     for (name, test) in gcloud::TRIALS {

@@ -13,7 +13,7 @@ use keywheel::controller::Connector;
 use keywheel::credential::{
     GoogleCredentials, GoogleFileFields, SecretBytes, parse_certificate, spki_sha256,
 };
-use keywheel::domain::account::{Account, Membership, PolicyChange};
+use keywheel::domain::account::{Account, Membership, PolicyChange, PublicKeys};
 use keywheel::domain::key::LastUse;
 
 use super::call::{Answer, Call, Refusal};
@@ -157,6 +157,14 @@ impl IamBackend for SimBackend {
 
     async fn earth_engine_registration(&self) -> Result<String, BackendError> {
         Err(strange("projects.getConfig"))
+    }
+
+    async fn public_keys(&self, _: &str) -> Result<PublicKeys, BackendError> {
+        Err(strange("publicKeys.get"))
+    }
+
+    fn federation_file(&self, _: &str, _: &str, _: &str) -> String {
+        String::new()
     }
 
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {
