@@ -48,7 +48,11 @@ pub(super) async fn log_in(embedded: Embedded<'_>, call_timeout: Duration) -> Re
         service_usage: endpoint.clone(),
         earth_engine: endpoint.clone(),
         policy_analyzer: endpoint.clone(),
+        public_keys: endpoint.clone(),
     };
     // Project, addresses and universe of other files are those of our own login: it came from the same server.
-    Google::connect(endpoints, credentials, facts, login.fields().clone(), call_timeout).await
+    let fields = login.fields().clone();
+    let for_workloads = fields.token_uri.strip_suffix("/token").unwrap_or(&endpoint).to_owned();
+    let made = Google::connect(endpoints, credentials, facts, fields, call_timeout).await?;
+    Ok(made.reached_by_workloads_at(&for_workloads))
 }

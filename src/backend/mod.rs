@@ -21,7 +21,7 @@ pub use throttle::{Rate, Throttle};
 
 use self::policies::Rebound;
 use crate::credential::{GoogleFileFields, SecretBytes};
-use crate::domain::account::{Account, Membership, PolicyChange};
+use crate::domain::account::{Account, Membership, PolicyChange, PublicKeys};
 use crate::domain::key::{LastUse, ListedKey};
 
 /// What a backend is and can do. Never changes while a login is in use.
@@ -187,6 +187,12 @@ pub trait IamBackend: Send + Sync {
 
     /// How Earth Engine calls the registration of the project, as in `NOT_REGISTERED`.
     async fn earth_engine_registration(&self) -> Result<String, BackendError>;
+
+    /// All keys whose signatures count now, those that the backend keeps for itself included. Anybody may read them.
+    async fn public_keys(&self, email: &str) -> Result<PublicKeys, BackendError>;
+
+    /// A credentials file without a key: whoever has a token that this provider believes, and may speak for the account, does.
+    fn federation_file(&self, email: &str, provider: &str, token_file: &str) -> String;
 
     /// Lists the keys of an account.
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError>;

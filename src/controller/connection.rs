@@ -141,6 +141,7 @@ fn endpoints(spec: Option<&GoogleEndpoints>) -> Endpoints {
         service_usage: chosen(&spec.service_usage, own.service_usage),
         earth_engine: chosen(&spec.earth_engine, own.earth_engine),
         policy_analyzer: chosen(&spec.policy_analyzer, own.policy_analyzer),
+        public_keys: chosen(&spec.public_keys, own.public_keys),
     }
 }
 

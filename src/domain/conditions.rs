@@ -41,6 +41,8 @@ pub const ROLES_BOUND: &str = "RolesBound";
 pub const SERVICES_ENABLED: &str = "ServicesEnabled";
 /// Whether the project is registered for Earth Engine; absent where the account does not ask for it.
 pub const EARTH_ENGINE_REGISTERED: &str = "EarthEngineRegistered";
+/// Whether what the account publishes stands in its `ConfigMaps`; absent where it publishes nothing.
+pub const CONFIG_MAPS_PUBLISHED: &str = "ConfigMapsPublished";
 /// True while a key is being replaced, False with a reason while its replacement cannot go on.
 pub const ROTATING: &str = "Rotating";
 /// Whether the Secret holds the active key.

@@ -76,6 +76,8 @@ reasons! {
     ServicesEnabled Good,
     /// The services of the spec are being enabled, which takes some minutes.
     ServicesPending Progress,
+    /// The `ConfigMaps` hold what the account publishes.
+    ConfigMapsPublished Good,
     /// The project is registered for Earth Engine.
     EarthEngineRegistered Good,
     /// An account was deleted at the backend.
@@ -163,6 +165,12 @@ reasons! {
     SecretContested Failure,
     /// The API server refused to store the Secret (permission, quota, admission): no key is made before it can.
     SecretRefused Failure,
+    /// The name of a `ConfigMap` is taken by one that is not ours. Remove that one, or choose another `configMapName`.
+    ConfigMapConflict Failure,
+    /// The API server refused to read, store or delete a `ConfigMap` (permission, quota, admission). It is tried again.
+    ConfigMapRefused Failure,
+    /// A `ConfigMap` that is being deleted is held by finalizers of others. Whoever put them there must take them off.
+    ConfigMapHeld Failure,
     /// The `ServiceAccount` does not exist in this namespace. Create it.
     AccountMissing Failure,
     /// The `ServiceAccount` is not ready; its own conditions say why.

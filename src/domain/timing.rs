@@ -53,6 +53,9 @@ pub struct Timing {
     /// Longest time between two looks at an object.
     #[serde(deserialize_with = "millis")]
     pub audit: Duration,
+    /// Time between two looks at what an account publishes in `ConfigMaps`.
+    #[serde(deserialize_with = "millis")]
+    pub documents: Duration,
     /// Time between two looks at a backend that answers.
     #[serde(deserialize_with = "millis")]
     pub probe: Duration,
@@ -83,6 +86,7 @@ impl Default for Timing {
             burn_cap: 3,
             max_skew: minutes(5),
             audit: minutes(60),
+            documents: minutes(15),
             probe: minutes(5),
             retry_base: Duration::from_secs(1),
             retry_cap: minutes(5),

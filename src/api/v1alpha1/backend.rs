@@ -218,8 +218,8 @@ fn default_token_file() -> String {
 #[x_kube(validation = Rule::new("[has(self.iam) ? self.iam : '', has(self.resourceManager) ? self.resourceManager : '', \
     has(self.token) ? self.token : '', has(self.sts) ? self.sts : '', \
     has(self.iamCredentials) ? self.iamCredentials : '', has(self.serviceUsage) ? self.serviceUsage : '', \
-    has(self.earthEngine) ? self.earthEngine : '', has(self.policyAnalyzer) ? self.policyAnalyzer : ''].all(u, u == '' || (isURL(u) && \
-    url(u).getScheme() in ['http', 'https']))").message("endpoints must be http or https URLs"))]
+    has(self.earthEngine) ? self.earthEngine : '', has(self.policyAnalyzer) ? self.policyAnalyzer : '', \
+    has(self.publicKeys) ? self.publicKeys : ''].all(u, u == '' || (isURL(u) && url(u).getScheme() in ['http', 'https']))").message("endpoints must be http or https URLs"))]
 #[serde(rename_all = "camelCase")]
 pub struct GoogleEndpoints {
     /// IAM. Default: `https://iam.googleapis.com`.
@@ -261,6 +261,11 @@ pub struct GoogleEndpoints {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub policy_analyzer: Option<String>,
+
+    /// Where public keys of accounts are shown, for `publicKeys`. Default: `https://www.googleapis.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub public_keys: Option<String>,
 }
 
 /// How many requests a backend gets.

@@ -2,7 +2,7 @@
 
 /// Finalizer on all four kinds: nothing at the backend is forgotten with the object.
 pub const FINALIZER: &str = "keywheel.dev/finalizer";
-/// Label on every Secret of ours: finds them. It proves nothing; ownership is [`OWNER_UID`].
+/// Label on every Secret and `ConfigMap` of ours: finds them. It proves nothing; ownership is [`OWNER_UID`].
 pub const OWNED_LABEL: &str = "keywheel.dev/owned";
 /// Value of [`OWNED_LABEL`].
 pub const OWNED_VALUE: &str = "true";
@@ -13,11 +13,11 @@ pub const EXCLUDE_FROM_BACKUP_LABEL: &str = "velero.io/exclude-from-backup";
 /// Type of staging Secrets.
 pub const STAGING_TYPE: &str = "keywheel.dev/staging";
 
-/// Name of the `ServiceAccountKey` that owns a Secret, in the Secret's namespace.
+/// Name of the object that owns a Secret or `ConfigMap`, in the same namespace: a `ServiceAccountKey` or a `ServiceAccount`.
 pub const OWNER: &str = "keywheel.dev/owner";
 /// Its namespace: a copy of the Secret elsewhere is not the owner's.
 pub const OWNER_NAMESPACE: &str = "keywheel.dev/owner-namespace";
-/// Uid of the `ServiceAccountKey` that owns a Secret.
+/// Uid of the object that owns a Secret or `ConfigMap`.
 pub const OWNER_UID: &str = "keywheel.dev/owner-uid";
 /// The account whose key a Secret holds: `<project>/<unique id>`.
 pub const ACCOUNT: &str = "keywheel.dev/account";

@@ -1,6 +1,7 @@
 //! Version `v1alpha1`: the four kinds, what a schema can refuse, and the columns that `kubectl get` prints.
 
 mod backend;
+mod documents;
 mod duration;
 mod key_spec;
 mod key_status;
@@ -13,6 +14,7 @@ pub use backend::{
     ClusterIamBackendSpec, Embedded, Google, GoogleAuth, GoogleEndpoints, IamBackend, IamBackendSpec,
     NamespaceSelector, RateLimit, SecretAuth, SecretKeyRef, Tenants, WorkloadIdentityFederation,
 };
+pub use documents::{Federation, PublishedKeys};
 pub use duration::{InvalidSpan, Span};
 pub use key_spec::{
     Algorithm, DeletionPolicy, EntryFormat, KeySource, LocalRef, Rotation, SecretEntry, SecretTemplate,

@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::documents::{Federation, PublishedKeys};
 use super::roles::{BoundRole, RoleBinding};
 
 /// A service account at an IAM backend.
@@ -40,7 +41,10 @@ use super::roles::{BoundRole, RoleBinding};
     validation = Rule::new("!has(self.email) || self.adoptionPolicy != 'IfExists'")
         .message("an account that is named by its email is taken up and never created: adoptionPolicy is Required there"),
     validation = Rule::new("!has(self.email) || !has(self.deletionPolicy) || self.deletionPolicy != 'Delete'")
-        .message("an account that is named by its email is never deleted: deletionPolicy is Disable or Retain")
+        .message("an account that is named by its email is never deleted: deletionPolicy is Disable or Retain"),
+    validation = Rule::new("!has(self.publicKeys) || !has(self.federation) || \
+        self.publicKeys.configMapName != self.federation.configMapName")
+        .message("publicKeys and federation need a ConfigMap each")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountSpec {
@@ -114,6 +118,16 @@ pub struct ServiceAccountSpec {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub services: Vec<String>,
+
+    /// Publishes the public halves of all valid keys of the account, system-managed ones included, in a `ConfigMap` of this
+    /// namespace. They are read every 15 minutes, and written when they change. Default: not published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_keys: Option<PublishedKeys>,
+
+    /// Publishes a credentials file without a key in a `ConfigMap` of this namespace, for workloads that speak for the account
+    /// by a token that is projected into their pods. Default: not published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federation: Option<Federation>,
 }
 
 /// What to do about keys that no object owns.
@@ -289,6 +303,11 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles_settle_at: Option<jiff::Timestamp>,
 
+    /// Names of the `ConfigMaps` that this object wrote or is about to write: no others are ever deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub config_maps: Vec<String>,
+
     /// When this object created the account at the backend, or began to; reads may lag behind for minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<jiff::Timestamp>,
@@ -302,8 +321,8 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<jiff::Timestamp>,
 
-    /// `Ready`: the account is at the backend as the spec says, with its roles (`RolesBound`) and
-    /// the services that it needs (`ServicesEnabled`). `EarthEngineRegistered` only tells. `Reconciling`, `Stalled` and `AccountShared` (others have
+    /// `Ready`: the account is at the backend as the spec says, with its roles (`RolesBound`), the services
+    /// that it needs (`ServicesEnabled`) and what it publishes (`ConfigMapsPublished`). `EarthEngineRegistered` only tells. `Reconciling`, `Stalled` and `AccountShared` (others have
     /// the account, too, and it would be ours alone else): only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -122,23 +122,42 @@ impl Google {
         let CacheableResource::New { data, .. } = headers else {
             return Err(BackendError::Incomplete { call, what: "login header" });
         };
-        let no_answer = |e: reqwest::Error| BackendError::NoAnswer { call, source: e.without_url() };
-        let answer = request.headers(data).send().await.map_err(no_answer)?;
-        let status = answer.status();
-        let date = answer
-            .headers()
-            .get(DATE)
-            .and_then(|d| d.to_str().ok())
-            .and_then(|d| rfc2822::parse(d).ok())
-            .map(|d| d.timestamp());
-        let body = answer.bytes().await.map_err(no_answer)?;
-        if !status.is_success() {
-            return Err(refusal(call, status.as_u16(), &body));
-        }
-        let document =
-            serde_json::from_slice(&body).map_err(|_| BackendError::Incomplete { call, what: "body" })?;
-        Ok((document, date))
+        answer(call, request.headers(data)).await
     }
+
+    /// The document that anybody may read at an address.
+    pub(super) async fn read_open<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        url: String,
+    ) -> Result<T, BackendError> {
+        let sent = tokio::time::timeout(self.call_timeout, answer(call, self.http.get(url))).await;
+        sent.unwrap_or(Err(BackendError::Timeout { call, after: self.call_timeout }))
+            .map(|(document, _)| document)
+    }
+}
+
+/// Sends a request as it is.
+async fn answer<T: DeserializeOwned>(
+    call: &'static str,
+    request: reqwest::RequestBuilder,
+) -> Result<(T, Option<Timestamp>), BackendError> {
+    let no_answer = |e: reqwest::Error| BackendError::NoAnswer { call, source: e.without_url() };
+    let answer = request.send().await.map_err(no_answer)?;
+    let status = answer.status();
+    let date = answer
+        .headers()
+        .get(DATE)
+        .and_then(|d| d.to_str().ok())
+        .and_then(|d| rfc2822::parse(d).ok())
+        .map(|d| d.timestamp());
+    let body = answer.bytes().await.map_err(no_answer)?;
+    if !status.is_success() {
+        return Err(refusal(call, status.as_u16(), &body));
+    }
+    let document =
+        serde_json::from_slice(&body).map_err(|_| BackendError::Incomplete { call, what: "body" })?;
+    Ok((document, date))
 }
 
 fn listed_key(key: WireKey) -> Option<ListedKey> {

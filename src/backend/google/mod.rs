@@ -3,12 +3,14 @@
 //! which the client cannot make for somebody else's key; and those of services that have no official client.
 
 mod accounts;
+mod federation;
 mod keys;
 mod last_use;
 mod list;
 mod login;
 mod permissions;
 mod policies;
+mod public_keys;
 mod services;
 mod token;
 
@@ -22,6 +24,7 @@ use google_cloud_iam_admin_v1::client::Iam;
 use google_cloud_resourcemanager_v3::client::Projects;
 use jiff::Timestamp;
 
+use self::federation::Federated;
 pub use self::login::GoogleLogin;
 pub(super) use self::login::is_usable;
 use super::policies::{Rebound, membership, rebind};
@@ -30,7 +33,7 @@ use super::{
     UploadedKey,
 };
 use crate::credential::{GoogleFileFields, SecretBytes};
-use crate::domain::account::{Account, Membership, PolicyChange};
+use crate::domain::account::{Account, Membership, PolicyChange, PublicKeys};
 use crate::domain::key::LastUse;
 
 /// Keys that fit on an account (documented).
@@ -68,6 +71,8 @@ pub struct Endpoints {
     pub earth_engine: String,
     /// Policy Analyzer.
     pub policy_analyzer: String,
+    /// Public keys of accounts.
+    pub public_keys: String,
 }
 
 impl Default for Endpoints {
@@ -82,14 +87,15 @@ impl Default for Endpoints {
             service_usage: google("serviceusage"),
             earth_engine: google("earthengine"),
             policy_analyzer: google("policyanalyzer"),
+            public_keys: google("www"),
         }
     }
 }
 
 impl Endpoints {
-    /// Where a token of another account is asked for. The wildcard stands for the account's own project, by contract.
+    /// Where a token of another account is asked for.
     fn impersonation(&self, target: &str) -> String {
-        format!("{}/v1/projects/-/serviceAccounts/{target}:generateAccessToken", self.iam_credentials)
+        federation::impersonation(&self.iam_credentials, target)
     }
 }
 
@@ -103,6 +109,8 @@ pub(super) struct Google {
     facts: Facts,
     /// What the credential files of this backend have in common.
     file: GoogleFileFields,
+    /// Where workloads reach STS and IAM Credentials.
+    for_workloads: Federated,
     /// Whether its project can say what our login may do.
     tells_permissions: bool,
     call_timeout: Duration,
@@ -170,6 +178,8 @@ impl Google {
             .user_agent(concat!("keywheel/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| failed(e.into()))?;
+        let for_workloads =
+            Federated { sts: endpoints.sts.clone(), iam_credentials: endpoints.iam_credentials.clone() };
         Ok(Self {
             iam,
             projects,
@@ -178,9 +188,16 @@ impl Google {
             endpoints,
             facts,
             file,
+            for_workloads,
             tells_permissions: false,
             call_timeout,
         })
+    }
+
+    /// The same, where workloads reach it at another address than the operator does.
+    pub(super) fn reached_by_workloads_at(self, base: &str) -> Self {
+        let for_workloads = Federated { sts: base.to_owned(), iam_credentials: base.to_owned() };
+        Self { for_workloads, ..self }
     }
 
     /// The account's resource name. Never with the `-` wildcard: it turns a 404 into a 403.
@@ -286,6 +303,14 @@ impl IamBackend for Google {
 
     async fn earth_engine_registration(&self) -> Result<String, BackendError> {
         self.registration_state().await
+    }
+
+    async fn public_keys(&self, email: &str) -> Result<PublicKeys, BackendError> {
+        self.read_public_keys(email).await
+    }
+
+    fn federation_file(&self, email: &str, provider: &str, token_file: &str) -> String {
+        self.for_workloads.file(&self.file.universe_domain, email, provider, token_file)
     }
 
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {

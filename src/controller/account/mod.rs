@@ -1,5 +1,6 @@
 //! Accounts: observe, plan, act.
 
+mod documents;
 mod sharers;
 
 use std::num::NonZeroU32;
@@ -57,7 +58,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
     let api = ctx.io.namespaced::<ServiceAccount>(&namespace);
     let mut learned = Learned::default();
     let mut done = Done::default();
-    let mut seen = Vec::new();
+    let (mut seen, mut public_keys) = (Vec::new(), None);
     for _ in 0..PASSES {
         let pass = Pass::begin(ctx)?;
         let Some(current) = ctx.io.get(&api, &object.name_any()).await? else {
@@ -65,12 +66,22 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
         };
         let (login, mut observation) = observe(ctx, &current, std::mem::take(&mut learned)).await?;
         observation.done.clone_from(&done);
-        let decided = decide(ctx, &namespace, login.as_deref(), &mut seen, &mut observation).await?;
+        let decided = loop {
+            let decided = decide(ctx, &namespace, login.as_deref(), &mut seen, &mut observation).await?;
+            match (&decided.next, login.as_deref()) {
+                (Next::NeedDocuments { names }, Some(login)) if observation.documents.is_none() => {
+                    let read = documents::read(ctx, login, &current, names, &mut public_keys, &observation);
+                    observation.documents = Some(read.await?);
+                }
+                _ => break decided,
+            }
+        };
         match decided.next.clone() {
             Next::NeedAccount
             | Next::NeedPolicies { .. }
             | Next::NeedServices { .. }
             | Next::NeedEarthEngine
+            | Next::NeedDocuments { .. }
             | Next::NeedSharers
             | Next::NeedKeys
             | Next::NeedLeftovers
@@ -85,7 +96,8 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
                 }
                 let period = audit_wait(&ctx.timing, uid);
                 let audit = until_audit(period, ctx.looks.looked_at(uid, now, period), now);
-                return Ok(Action::requeue(decided.requeue.min(audit)));
+                let documents = documents::until_due(ctx, &observation, now);
+                return Ok(Action::requeue(decided.requeue.min(audit).min(documents)));
             }
             Next::Act(step) => {
                 let acted = act(ctx, &api, &current, &pass, login.as_deref(), &step).await;
@@ -110,6 +122,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
                     done.ended.push(key_id.clone());
                 }
                 learned = acted?;
+                done.refused_maps.extend(learned.map_refused.clone());
                 if let Some(answer) = learned.policy.take() {
                     seen.retain(|view: &PolicyView| view.resource != answer.resource);
                     seen.push(answer);
@@ -122,6 +135,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
                 }
                 if step == Step::RemoveFinalizer {
                     ctx.looks.forget(&observation.uid);
+                    documents::forget(ctx, &observation.uid);
                     return Ok(Action::await_change());
                 }
             }
@@ -153,12 +167,17 @@ struct Learned {
     policy: Option<PolicyView>,
     bind_refused: Option<Trouble>,
     enable_refused: Option<Trouble>,
+    /// A `ConfigMap`, and what the API server said of it.
+    map_refused: Option<(String, String)>,
     ended: bool,
 }
 
 impl Learned {
     fn is_accepted(&self) -> bool {
-        self.refused.is_none() && self.bind_refused.is_none() && self.enable_refused.is_none()
+        self.refused.is_none()
+            && self.bind_refused.is_none()
+            && self.enable_refused.is_none()
+            && self.map_refused.is_none()
     }
 }
 
@@ -280,6 +299,7 @@ async fn observe(
     let now = ctx.clock.now();
     let period = audit_wait(&ctx.timing, &uid);
     let census_due = is_audit_due(period, ctx.looks.looked_at(&uid, now, period), now);
+    let documents_due = documents::is_due(ctx, &object.spec, &uid, now);
     let mut observation = Observation {
         name: object.name_any(),
         generation: object.meta().generation,
@@ -302,6 +322,8 @@ async fn observe(
         services: None,
         enable_refused: learned.enable_refused,
         earth_engine: None,
+        documents_due,
+        documents: None,
         done: Done::default(),
         ended: learned.ended,
         refused: learned.refused,
@@ -418,15 +440,10 @@ async fn act(
         Ok::<_, Error>(backend)
     };
     let outcome = match step {
-        Step::AddFinalizer => {
+        Step::AddFinalizer | Step::RemoveFinalizer => {
             let mut finalizers = object.finalizers().to_vec();
-            finalizers.push(meta::FINALIZER.to_owned());
-            ctx.io.set_finalizers(api, object, &finalizers).await?;
-            return Ok(Learned::default());
-        }
-        Step::RemoveFinalizer => {
-            let finalizers: Vec<String> =
-                object.finalizers().iter().filter(|f| *f != meta::FINALIZER).cloned().collect();
+            finalizers.retain(|finalizer| finalizer != meta::FINALIZER);
+            finalizers.extend((*step == Step::AddFinalizer).then(|| meta::FINALIZER.to_owned()));
             ctx.io.set_finalizers(api, object, &finalizers).await?;
             return Ok(Learned::default());
         }
@@ -478,6 +495,10 @@ async fn act(
             }
             let enable_refused = asked.err().map(|error| error.trouble());
             return Ok(Learned { enable_refused, ..Learned::default() });
+        }
+        Step::WriteConfigMap { .. } | Step::DeleteConfigMap { .. } => {
+            let map_refused = documents::act(ctx, pass, object, step).await?;
+            return Ok(Learned { map_refused, ..Learned::default() });
         }
         Step::DeleteKey { unique_id, key_id } => {
             match backend(ONE).await?.delete_key(unique_id, key_id).await {

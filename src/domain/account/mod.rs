@@ -1,6 +1,7 @@
 //! The life of an account, as a pure function: [`plan`] of an [`Observation`].
 
 mod deleting;
+mod documents;
 mod plan;
 mod roles;
 mod services;
@@ -12,6 +13,7 @@ mod unmanaged;
 
 use std::time::Duration;
 
+pub use documents::{ConfigMapState, ConfigMapView, DATA_KEYS, Data, Documents, OurConfigMap, PublicKeys};
 pub use plan::{handle, is_account_id, plan};
 pub use roles::{Membership, PolicyChange, PolicyView};
 pub use services::ServiceView;
@@ -67,6 +69,10 @@ pub struct Observation {
     pub enable_refused: Option<Trouble>,
     /// How Earth Engine calls the registration of the project.
     pub earth_engine: Option<Result<String, Trouble>>,
+    /// Whether what the account publishes is to be looked at.
+    pub documents_due: bool,
+    /// What it publishes, and the `ConfigMaps` for it.
+    pub documents: Option<Documents>,
     /// What this reconcile did before.
     pub done: Done,
     /// Whether this pass deleted the account: its absence is then no lag.
@@ -84,6 +90,8 @@ pub struct Done {
     pub tried: Vec<String>,
     /// Services that were asked for.
     pub asked: Vec<String>,
+    /// `ConfigMaps` of which the API server refused a write or the deletion, and what it said.
+    pub refused_maps: Vec<(String, String)>,
 }
 
 /// What the backend lets this object ask for.
@@ -157,6 +165,11 @@ pub enum Next {
         /// Their names.
         names: Vec<String>,
     },
+    /// Read these `ConfigMaps`, and what the spec wants in them.
+    NeedDocuments {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// Ask Earth Engine whether the project is registered.
     NeedEarthEngine,
     /// One effect.
@@ -208,6 +221,24 @@ pub enum Step {
     EnableService {
         /// Its name.
         name: String,
+    },
+    /// Write into a `ConfigMap` what the account publishes.
+    WriteConfigMap {
+        /// Its name.
+        name: String,
+        /// What shall stand under our data keys.
+        data: Data,
+        /// The version that was read; none where there is no such `ConfigMap`.
+        over: Option<String>,
+    },
+    /// Delete a `ConfigMap` of ours that the spec no longer names.
+    DeleteConfigMap {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// The version that was read.
+        resource_version: String,
     },
     /// Disable a key that no object owns.
     DisableKey {

@@ -11,7 +11,8 @@ use super::{Account, Grants, Next, Observation, Plan, Step};
 use super::{roles, services, unmanaged};
 use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
 use crate::domain::conditions::{
-    ACCOUNT_SHARED, Conditions, Is, READY, RECONCILING, ROLES_BOUND, SERVICES_ENABLED, STALLED,
+    ACCOUNT_SHARED, CONFIG_MAPS_PUBLISHED, Conditions, Is, READY, RECONCILING, ROLES_BOUND, SERVICES_ENABLED,
+    STALLED,
 };
 use crate::domain::names::{join_mark, split_mark};
 use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
@@ -222,15 +223,7 @@ impl Table<'_> {
         if obs.status.unique_id.is_none() && origin == AccountOrigin::Created {
             status.created_at = Some(self.now);
         }
-        let roles_due = match self.bind(account, grants, &mut status, &events) {
-            ControlFlow::Break(plan) => return plan,
-            ControlFlow::Continue(due) => due,
-        };
-        let services_due = match self.enable(grants, &mut status, &events) {
-            ControlFlow::Break(plan) => return plan,
-            ControlFlow::Continue(due) => due,
-        };
-        let registration_due = match self.registered(&mut status) {
+        let due = match self.arranged(account, grants, &mut status, &events) {
             ControlFlow::Break(plan) => return plan,
             ControlFlow::Continue(due) => due,
         };
@@ -246,17 +239,32 @@ impl Table<'_> {
         };
         let mut conditions = Conditions::of(&mut status.conditions, obs.generation, self.now);
         conditions.clear(STALLED).clear(RECONCILING);
-        conditions.set_true_unless(READY, &[SERVICES_ENABLED, ROLES_BOUND], reason, message);
+        let needed = [CONFIG_MAPS_PUBLISHED, SERVICES_ENABLED, ROLES_BOUND];
+        conditions.set_true_unless(READY, &needed, reason, message);
         match hold {
             // Its keys work, so it is Ready.
             Hold::Shared(message) => conditions.set(ACCOUNT_SHARED, Is::True, Reason::AccountShared, message),
             _ => conditions.clear(ACCOUNT_SHARED),
         };
-        let due = [roles_due, services_due, registration_due].into_iter().flatten().min();
         let requeue = audit_wait(self.timing, &obs.uid).min(due.unwrap_or(Duration::MAX));
         let rest = Plan { next: Next::Wait, status, requeue, events };
         // What is to be recorded is recorded first.
         if rest.status == obs.status { self.looked_after(account, rest) } else { rest }
+    }
+
+    /// Roles, services and what is published: what is next about them, or when they are looked at again.
+    fn arranged(
+        &self,
+        account: &Account,
+        grants: &Grants,
+        status: &mut ServiceAccountStatus,
+        events: &[Event],
+    ) -> ControlFlow<Plan, Option<Duration>> {
+        let roles = self.bind(account, grants, status, events)?;
+        let services = self.enable(grants, status, events)?;
+        let registration = self.registered(status)?;
+        let documents = self.publish(status, events)?;
+        ControlFlow::Continue([roles, services, registration, documents].into_iter().flatten().min())
     }
 
     /// What force-deleted keys left behind, and the keys that no object owns.

@@ -6,6 +6,7 @@
 mod auth;
 mod earth_engine;
 mod gcloud;
+mod keyless;
 mod keys;
 mod page;
 
@@ -27,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         trial("compat::google_auth_gets_a_token_and_its_id_token_is_believed", auth::google_auth),
         trial("compat::the_rust_client_works_with_the_file_from_the_secret", auth::rust_client),
         trial("compat::the_python_api_client_calls_every_key_method", keys::every_method),
+        trial("compat::google_auth_speaks_for_an_account_without_a_key", keyless::federated),
     ];
     let installed = Command::new("gcloud").arg("--version").output().is_ok_and(|out| out.status.success());
     for (name, test) in gcloud::TRIALS {

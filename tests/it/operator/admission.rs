@@ -95,6 +95,7 @@ fn refused() {
     refused_keys(&table);
     refused_validity(&table);
     refused_accounts(&table);
+    refused_federation(&table);
     refused_backends(&table);
 }
 
@@ -217,8 +218,34 @@ fn refused_accounts(table: &Table) {
             ("/adoptionPolicy", json!("Always"), "Unsupported value: \"Always\""),
             ("/deletionPolicy", json!("Keep"), "Unsupported value: \"Keep\""),
             ("/unmanagedKeys", json!("Erase"), "Unsupported value: \"Erase\""),
+            ("/publicKeys", json!({"configMapName": "Keys"}), "spec.publicKeys.configMapName"),
+            ("/publicKeys", json!({"configMapName": "keys..1"}), "spec.publicKeys.configMapName"),
+            ("/publicKeys", json!({"configMapName": ""}), "spec.publicKeys.configMapName"),
         ],
     );
+}
+
+fn refused_federation(table: &Table) {
+    let provider = "projects/7/locations/global/workloadIdentityPools/pool/providers/cluster";
+    let account = json!({"backendRef": {"name": "default"}, "accountId": "billing",
+        "publicKeys": {"configMapName": "keys"}, "federation": {"provider": provider, "configMapName": "keyless"}});
+    let object = object("ServiceAccount", "x", &account);
+    table.check(
+        "iamsa",
+        &object,
+        &[
+            ("/federation/configMapName", json!("keys"), "publicKeys and federation need a ConfigMap each"),
+            (
+                "/federation/provider",
+                json!(format!("//iam.googleapis.com/{provider}")),
+                "spec.federation.provider",
+            ),
+            ("/federation/provider", json!("projects/p/providers/x"), "spec.federation.provider"),
+            ("/federation/tokenFile", json!("token"), "spec.federation.tokenFile"),
+        ],
+    );
+    let federation = table.dry_run("iamsa", &object).unwrap()["spec"]["federation"].clone();
+    assert_eq!(federation["tokenFile"], "/var/run/secrets/keywheel.dev/token");
 }
 
 fn refused_backends(table: &Table) {

@@ -13,6 +13,7 @@ mod case;
 mod chaos;
 mod crash;
 mod deletion;
+mod documents;
 mod drift;
 mod errors;
 mod faults;
@@ -52,6 +53,7 @@ pub fn trials() -> Vec<Trial> {
         google::trials(),
         roles::trials(),
         services::trials(),
+        documents::trials(),
         bad_secret::trials(),
         deletion::trials(),
         secrecy::trials(),

@@ -16,7 +16,7 @@ pub const SHARED_BACKEND: &str = "shared";
 
 /// Waits that make tests short. What is not named here is as in production: the horizon of lost attempts above all.
 pub const HASTY: &str = r#"{"settle": 2000, "backoffBase": 500, "backoffCap": 4000, "retryBase": 200, "retryCap": 2000,
-    "proofBase": 300, "driftBase": 15000, "driftCap": 30000, "probe": 5000}"#;
+    "proofBase": 300, "driftBase": 15000, "driftCap": 30000, "probe": 5000, "documents": 2000}"#;
 
 enum Bed {
     Shared(&'static ControlPlane),

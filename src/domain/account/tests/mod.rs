@@ -1,6 +1,7 @@
 //! Accounts, case by case.
 
 mod deletion;
+mod documents;
 mod edges;
 mod named;
 mod roles;
@@ -48,6 +49,8 @@ fn fresh() -> Observation {
             unmanaged_keys: UnmanagedKeys::Report,
             roles: Vec::new(),
             services: Vec::new(),
+            public_keys: None,
+            federation: None,
         },
         status: ServiceAccountStatus::default(),
         owner_mark: "keywheel:c/u-1".to_owned(),
@@ -63,6 +66,8 @@ fn fresh() -> Observation {
         services: None,
         enable_refused: None,
         earth_engine: None,
+        documents_due: false,
+        documents: None,
         done: Done::default(),
         ended: false,
         refused: None,

@@ -16,7 +16,7 @@ use keywheel::controller::Connector;
 use keywheel::credential::{
     GoogleCredentials, GoogleFileFields, SecretBytes, parse_certificate, spki_sha256,
 };
-use keywheel::domain::account::{Account, Membership, PolicyChange};
+use keywheel::domain::account::{Account, Membership, PolicyChange, PublicKeys};
 use keywheel::domain::key::LastUse;
 use serde_json::json;
 
@@ -222,6 +222,14 @@ impl IamBackend for SimBackend {
             Answer::Registration(state) => Ok(state),
             _ => Err(strange("earthengine.projects.getConfig")),
         }
+    }
+
+    async fn public_keys(&self, _: &str) -> Result<PublicKeys, BackendError> {
+        Err(strange("publicKeys.get"))
+    }
+
+    fn federation_file(&self, _: &str, _: &str, _: &str) -> String {
+        String::new()
     }
 
     async fn list_keys(&self, unique_id: &str) -> Result<KeyListing, BackendError> {
