@@ -4,11 +4,35 @@ use super::super::table::Table;
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{
-    DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeySeen, LedgerKey, LostAttempt, PendingAttempt,
-    ServiceAccountKeyStatus, SuspectKey, VerificationMode,
+    DeletionPolicy, FormerSecret, KeyOrigin, KeyPhase, KeySeen, KeySource, LedgerKey, LostAttempt,
+    PendingAttempt, ServiceAccountKeyStatus, SuspectKey, VerificationMode,
 };
 use crate::domain::schedule::Schedule;
-use crate::domain::{Class, Reason, Trouble};
+use crate::domain::{Class, Reason, Trouble, conditions};
+
+/// Constraints forbid keys that Google makes and keys that are uploaded one by one.
+#[test]
+fn a_key_that_the_organization_forbids_may_be_made_here() {
+    let told = |class, source| {
+        let mut obs = fresh();
+        obs.spec.key_source = source;
+        let pending = Some(pending("n2", 2, at(3600)));
+        obs.status = Some(ServiceAccountKeyStatus { pending, ..ServiceAccountKeyStatus::default() });
+        obs.own_intent = Some("n2".to_owned());
+        obs.sent = Some("n2".to_owned());
+        obs.refused = Some(Refusal::ByBackend(Trouble::new(class, "no")));
+        let plan = decide(&obs, 3601);
+        conditions::find(&plan.status.conditions, conditions::READY).unwrap().message.clone()
+    };
+    assert!(told(Class::OrgPolicy, KeySource::Backend).contains("keySource: Local may work"));
+    for (class, source) in [
+        (Class::OrgPolicy, KeySource::Local),
+        (Class::Forbidden, KeySource::Backend),
+        (Class::Precondition, KeySource::Backend),
+    ] {
+        assert_eq!(told(class, source), "The backend refused to make a key: no");
+    }
+}
 
 fn ids(keys: &[LedgerKey]) -> Vec<&str> {
     keys.iter().map(|k| k.id.as_str()).collect()

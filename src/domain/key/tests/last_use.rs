@@ -60,6 +60,7 @@ fn a_key_ends_once_the_backend_shows_that_it_was_not_used_for_long_enough() {
         obs.last_use.insert("k0".to_owned(), Ok(told(used, until)));
         let plan = decide(&obs, now);
         assert_eq!(disables(&plan) == Some("k0"), ends, "{used:?} {until}: {plan:?}");
+        assert!(plan.events.iter().all(|event| event.reason == Reason::KeyDisabled), "{:?}", plan.events);
     }
 }
 
@@ -95,8 +96,9 @@ fn a_use_that_goes_on_holds_a_key_for_delete_after_at_most() {
         obs.last_use.insert("k0".to_owned(), Ok(told(Some(0), now)));
         let plan = decide(&obs, now);
         assert_eq!(disables(&plan) == Some("k0"), ends, "{plan:?}");
-        let told: Vec<_> = plan.events.iter().map(|event| event.reason).collect();
-        assert_eq!(told.contains(&Reason::StillUsedAtRetirement), ends, "{told:?}");
+        let warned: Vec<_> =
+            plan.events.iter().filter(|e| e.reason == Reason::StillUsedAtRetirement).collect();
+        assert_eq!(warned.len() == 1 && warned[0].note.contains("2027-01-15"), ends, "{warned:?}");
     }
 }
 
