@@ -384,22 +384,24 @@ impl Table<'_> {
     }
 
     fn stalled(&self, reason: Reason, message: String) -> Plan {
-        let mut plan = self.waiting(reason, message.clone());
-        Conditions::of(&mut plan.status.conditions, self.obs.generation, self.now).set(
-            STALLED,
-            Is::True,
-            reason,
-            message,
-        );
+        let mut plan = self.told(reason, message.clone());
+        let mut conditions = Conditions::of(&mut plan.status.conditions, self.obs.generation, self.now);
+        conditions.set(STALLED, Is::True, reason, message);
         plan
     }
 
     fn waiting(&self, reason: Reason, message: String) -> Plan {
+        let mut plan = self.told(reason, message);
+        Conditions::of(&mut plan.status.conditions, self.obs.generation, self.now).clear(STALLED);
+        plan
+    }
+
+    /// Not Ready. Whether a person must change something is not said yet: what is cleared and set again gets another time.
+    fn told(&self, reason: Reason, message: String) -> Plan {
         let mut status = self.obs.status.clone();
         status.observed_generation = self.obs.generation;
         Conditions::of(&mut status.conditions, self.obs.generation, self.now)
             .set(READY, Is::False, reason, message)
-            .clear(STALLED)
             .clear(RECONCILING);
         Plan { next: Next::Wait, status, requeue: self.timing.retry_cap, events: Vec::new() }
     }

@@ -172,7 +172,7 @@ fn of_role<'p>(policy: &'p mut Policy, role: &str) -> &'p mut Vec<String> {
 #[test]
 fn no_theft_a_role_of_somebody_else() {
     let leaves =
-        |world: &mut World| rewrites(world, |policy| drop(of_role(policy, "roles/editor").remove(0)));
+        |world: &mut World| rewrites(world, |policy| drop(of_role(policy, "roles/viewer").remove(0)));
     assert_eq!(in_own_time(said(with_roles(), leaves)), ["No theft"]);
     let enters = |world: &mut World| {
         rewrites(world, |policy| of_role(policy, "roles/viewer").push("user:eve@example.com".to_owned()));

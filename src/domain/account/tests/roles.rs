@@ -378,6 +378,13 @@ fn what_an_account_lacks_is_written_once() {
     assert_eq!(reason(&settled(&obs), READY), "RoleNotAllowed");
     let later = plan(&obs, at(3600), &Timing::default());
     assert_eq!(later.status, obs.status);
+
+    // Nor one that is not made because of it.
+    let mut obs = Observation { account: None, ..obs };
+    obs.status = ServiceAccountStatus::default();
+    obs.status = decide(&obs).status;
+    assert_eq!(reason(&decide(&obs), STALLED), "RoleNotAllowed");
+    assert_eq!(plan(&obs, at(3600), &Timing::default()).status, obs.status);
 }
 
 #[test]

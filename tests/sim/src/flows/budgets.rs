@@ -27,8 +27,8 @@ const REVOKE: Budget = Budget { api_writes: 7, iam_calls: 4, lists: 1 };
 
 /// Intent and record; the policy is read before each, and in the change.
 const BIND: Budget = Budget { api_writes: 2, iam_calls: 1, lists: 3 };
-/// What leaves first, then what comes: two intents, of which the second is the record of the first, and a record. A reconcile reads the
-/// policy once, and each change once more.
+/// What leaves first, then what comes: two intents, of which the second is the record of the first, and a record. A
+/// reconcile reads the policy once, and each change once more.
 const REBIND: Budget = Budget { api_writes: 3, iam_calls: 2, lists: 5 };
 /// Nothing is written down before what is taken back.
 const UNBIND: Budget = Budget { api_writes: 0, iam_calls: 1, lists: 2 };
@@ -168,7 +168,9 @@ pub fn of(flow: &str) -> Option<Budget> {
 
         // Roles and services.
         // The finalizer and the account.
-        "roles" | "roles-at-once" => BIND.and(REBIND).and(UNBIND).and(only(1, 1)),
+        "roles" => BIND.and(REBIND).and(UNBIND).and(only(1, 1)),
+        "roles-dropped-at-once" => BIND.and(BIND).and(only(1, 1)),
+        "roles-deleted-at-once" => BIND.and(UNBIND).and(only(1, 1)),
         "roles-person" => REBIND,
         // Finalizer, intent, what is waited for, that it is on, that the project is registered. The account, one service; twelve
         // looks at both, ten seconds apart while it is being enabled; three at the registration.

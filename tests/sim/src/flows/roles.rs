@@ -29,16 +29,26 @@ pub(super) fn all() -> Vec<Flow> {
         .later(Duration::from_mins(20), |world| {
             world.delete("ServiceAccount", ACCOUNT);
         }),
-        // All of it in the lag of reads, and in the time in which what was sent may still arrive.
+        // In the lag of reads, and in the time in which what was sent may still arrive.
         Flow::new(
-            "roles-at-once",
+            "roles-dropped-at-once",
             |setup| World::with_account(setup).boxed_local(),
             |world| list(world, 1),
             |world| world.object(&account_place()).is_none() && world.iam.living(ACCOUNT).is_none(),
             40,
         )
-        .later(Duration::from_secs(20), |world| list(world, 2))
+        .later(Duration::from_secs(20), |world| list(world, 0))
         .later(Duration::from_secs(40), |world| {
+            world.delete("ServiceAccount", ACCOUNT);
+        }),
+        Flow::new(
+            "roles-deleted-at-once",
+            |setup| World::with_account(setup).boxed_local(),
+            |world| list(world, 1),
+            |world| world.object(&account_place()).is_none() && world.iam.living(ACCOUNT).is_none(),
+            40,
+        )
+        .later(Duration::from_secs(20), |world| {
             world.delete("ServiceAccount", ACCOUNT);
         }),
         // People do something to the policy between any two calls of it.
