@@ -181,7 +181,11 @@ fn refused_accounts(table: &Table) {
         "iamsa",
         &object("ServiceAccount", "x", &account),
         &[
-            ("/accountId", Value::Null, "without spec.accountId, metadata.name is the account id"),
+            (
+                "/accountId",
+                Value::Null,
+                "without spec.accountId and spec.email, metadata.name is the account id",
+            ),
             ("/accountId", json!("short"), "spec.accountId"),
             ("/accountId", json!("a".repeat(31)), "spec.accountId"),
             ("/accountId", json!("1billing"), "spec.accountId"),
