@@ -164,10 +164,11 @@ impl Table<'_> {
         }
         // What takes the place of a former one is there first.
         let in_place = problems.is_empty();
-        for name in former.iter().filter(|_| in_place) {
+        for name in &former {
             match self.removed(name, documents) {
                 Ok(None) => status.config_maps.retain(|known| known != name),
-                Ok(Some(step)) => return ControlFlow::Break(self.act(step)),
+                Ok(Some(step)) if in_place => return ControlFlow::Break(self.act(step)),
+                Ok(Some(_)) => {}
                 Err(problem) => problems.push(problem),
             }
         }

@@ -271,6 +271,9 @@ fn a_renamed_one_is_written_before_the_former_goes() {
         (Next::Wait, 2),
         "who reads the old one has it"
     );
+    // One that is gone is not kept in mind for it.
+    read(&mut obs, 2, &[(KEYS, ConfigMapState::Absent), (NEW, ConfigMapState::Foreign { owner: None })]);
+    assert_eq!(decide(&obs).status.config_maps, [NEW]);
     read(&mut obs, 2, &[(KEYS, old), (NEW, new.clone())]);
     assert_eq!(deletes(&decide(&obs)), Some(KEYS));
     read(&mut obs, 2, &[(KEYS, ConfigMapState::Absent), (NEW, new)]);
