@@ -185,6 +185,13 @@ fn a_foreign_config_map_is_never_touched() {
         assert!(told(&plan).contains(KEYS) && told(&plan).contains("configMapName"), "{}", told(&plan));
         obs.status = plan.status;
     }
+    // What an earlier object of this name left goes with it, soon.
+    let file = ConfigMapState::Ours(ours(entries(&[("credentials.json", "file")])));
+    let left = ConfigMapState::Foreign { owner: Some(obs.name.clone()) };
+    read(&mut obs, 1, &[(KEYS, left), (FILE, file)]);
+    let plan = decide(&obs);
+    assert_eq!((plan.next.clone(), plan.requeue), (Next::Wait, Timing::default().settle));
+    assert!(told(&plan).contains("an earlier object of this name"), "{}", told(&plan));
     // It is not deleted either.
     name(&mut obs, None, None);
     let foreign = || ConfigMapState::Foreign { owner: None };
