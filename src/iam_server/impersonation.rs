@@ -68,7 +68,8 @@ pub async fn generate(
     }
     let scope = request.scope.join(" ");
     let (secret, expires) = token::mint(server, Holder::Account(account.unique_id), scope, lifetime).await?;
-    Ok(json!({ "accessToken": secret, "expireTime": expires.to_string() }))
+    // Whole seconds, as Google: google-auth reads nothing else.
+    Ok(json!({ "accessToken": secret, "expireTime": format!("{expires:.0}") }))
 }
 
 /// The account for which a speaker may speak.

@@ -164,10 +164,11 @@ impl Table<'_> {
         }
         // What takes the place of a former one is there first.
         let in_place = problems.is_empty();
-        for name in former.iter().filter(|_| in_place) {
+        for name in &former {
             match self.removed(name, documents) {
                 Ok(None) => status.config_maps.retain(|known| known != name),
-                Ok(Some(step)) => return ControlFlow::Break(self.act(step)),
+                Ok(Some(step)) if in_place => return ControlFlow::Break(self.act(step)),
+                Ok(Some(_)) => {}
                 Err(problem) => problems.push(problem),
             }
         }
@@ -259,17 +260,20 @@ impl Table<'_> {
     }
 
     fn conflict(&self, name: &str, owner: Option<&str>) -> Problem {
-        let whose = owner.map_or_else(
-            || "carries no mark of ours (annotation keywheel.dev/owner-uid)".to_owned(),
-            |owner| format!("belongs to another object (the ServiceAccount {owner})"),
+        let (whose, retry) = match owner {
+            None => {
+                let whose = "carries no mark of ours (annotation keywheel.dev/owner-uid)".to_owned();
+                (whose, self.timing.retry_cap)
+            }
+            // It goes with that one, if nobody kept it.
+            Some(owner) if owner == self.obs.name => {
+                ("belongs to an earlier object of this name".to_owned(), self.timing.settle)
+            }
+            Some(owner) => (format!("belongs to the ServiceAccount {owner}"), self.timing.retry_cap),
+        };
+        let message = format!(
+            "The ConfigMap {name} is there already and {whose}: it is not touched. Remove it, or choose another configMapName"
         );
-        Problem {
-            reason: Reason::ConfigMapConflict,
-            message: format!(
-                "The ConfigMap {name} is there already and {whose}: it is not touched. Remove it, or choose another \
-                 configMapName"
-            ),
-            retry: self.timing.retry_cap,
-        }
+        Problem { reason: Reason::ConfigMapConflict, message, retry }
     }
 }

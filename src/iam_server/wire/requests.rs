@@ -3,8 +3,8 @@
 use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::enums::{DisableReason, KeyAlgorithm, PrivateKeyType};
@@ -37,6 +37,11 @@ pub fn parse<T: RequestBody>(body: &Bytes, strict: bool) -> Result<T, ApiError> 
 
 fn first(unknown: &Map<String, Value>) -> Option<String> {
     unknown.keys().next().cloned()
+}
+
+/// In the JSON of protocol buffers null is a field that is not there: google-auth sends its delegates so.
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(value: D) -> Result<T, D::Error> {
+    Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
 /// The message without fields.
@@ -315,10 +320,12 @@ impl RequestBody for TestPermissions {
 #[serde(default)]
 pub struct GenerateAccessToken {
     /// What for.
+    #[serde(deserialize_with = "nullable")]
     pub scope: Vec<String>,
     /// How long, such as `3600s`.
     pub lifetime: Option<String>,
     /// Who speaks for whom on the way from the caller to the account.
+    #[serde(deserialize_with = "nullable")]
     pub delegates: Vec<String>,
     #[serde(flatten)]
     unknown: Map<String, Value>,
@@ -420,6 +427,14 @@ mod tests {
         let key: CreateKey = read(r#"{"privateKeyType":null}"#, true).unwrap();
         assert_eq!(key.private_key_type, None);
         assert!(read::<CreateKey>(r#"{"keyAlgorithm":"KEY_ALG_ROT13"}"#, true).is_err());
+    }
+
+    #[test]
+    fn null_is_a_list_that_is_not_there() {
+        let asked: GenerateAccessToken =
+            read(r#"{"delegates":null,"scope":["one"],"lifetime":"3600s"}"#, true).unwrap();
+        assert_eq!((asked.scope, asked.delegates), (vec!["one".to_owned()], Vec::new()));
+        assert!(read::<GenerateAccessToken>(r#"{"delegates":"one"}"#, true).is_err());
     }
 
     #[test]

@@ -31,9 +31,12 @@ pub fn federated() {
     let map = case.get("configmap", "keyless");
     let text = map["data"]["credentials.json"].as_str().unwrap();
     let file = case.file("credentials.json", text.as_bytes());
-    let environment = [("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap())];
-    let told: Value = script("keyless.py", &[case.iam().url(), case.iam().project()], &environment);
-    assert_eq!((&told["status"], &told["project"]), (&json!(200), &json!(case.iam().project())), "{told}");
+    // The project is named, or the client would ask Google whose the pool is.
+    let project = case.iam().project();
+    let environment =
+        [("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap()), ("GOOGLE_CLOUD_PROJECT", project)];
+    let told: Value = script("keyless.py", &[case.iam().url(), project], &environment);
+    assert_eq!((&told["status"], &told["project"]), (&json!(200), &json!(project)), "{told}");
     let asked = case.requests();
     let asked = asked.iter().rfind(|request| request.operation == "projects.get").unwrap();
     assert_eq!(asked.caller, case.email(), "it speaks for the account");

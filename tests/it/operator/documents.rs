@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use keywheel::credential::Jwks;
 use keywheel::domain::Reason;
+use keywheel_testbed::control_plane::OPERATOR_USER;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -105,8 +106,9 @@ fn edits() {
         (&json!(format!("//iam.googleapis.com/{PROVIDER}")), &json!("/token"))
     );
 
-    // Looks without a change write nothing.
-    let before = looks(&case);
+    // Looks without a change write nothing, not even the same again.
+    let audit = case.world.cp().audit();
+    let (before, mark) = (looks(&case), audit.mark().unwrap());
     case.until("three more looks", || match looks(&case) {
         now if now >= before + 3 => Ok(()),
         now => Err(json!(now)),
@@ -116,6 +118,9 @@ fn edits() {
         let now = case.get("configmap", name);
         assert_eq!(now["metadata"]["resourceVersion"], map["metadata"]["resourceVersion"], "{name}");
     }
+    let mut writes = audit.writes_since(mark, OPERATOR_USER).unwrap().real;
+    writes.retain(|entry| entry.namespace == case.name);
+    assert!(writes.is_empty(), "{writes:?}");
 
     // What people add stays, what they break is mended.
     let patch = json!({"data": {"jwks.json": "{}", "mine": "too"},
@@ -182,6 +187,13 @@ fn deletion() {
     case.ready("iamsa", "billing");
     case.delete("iamsa", "billing");
     case.gone("iamsa", "billing");
-    case.gone("configmap", "keys");
+    // The next object of this name gets its own, once those are gone.
+    let former = case.find("configmap", "keys").map(|map| map["metadata"]["uid"].clone());
+    case.account(&keys_in("keys"));
+    case.ready("iamsa", "billing");
+    let owner = &case.get("iamsa", "billing")["metadata"]["uid"];
+    let keys = case.get("configmap", "keys");
+    assert_eq!(keys["metadata"]["annotations"]["keywheel.dev/owner-uid"], *owner);
+    assert_ne!(Some(&keys["metadata"]["uid"]), former.as_ref());
     case.gone("configmap", "keyless");
 }

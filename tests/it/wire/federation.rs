@@ -179,7 +179,8 @@ async fn impersonation() {
     let audience = audience(&iam).await;
     let token = cluster.token(&audience, &json!({}));
     let pod = bearer(&exchange(&iam, &audience, IAM_SCOPE, &token).await.ok());
-    let body = json!({"scope": [CLOUD_PLATFORM], "lifetime": "600s", "delegates": []});
+    // As google-auth sends it.
+    let body = json!({"scope": [CLOUD_PLATFORM], "lifetime": "600s", "delegates": null});
     let ask = async || iam.call_as(&pod, Method::POST, &generate("billing"), Some(body.clone())).await;
     let error = ask().await.error(403, "PERMISSION_DENIED");
     assert_eq!(error["details"][0]["metadata"]["permission"], "iam.serviceAccounts.getAccessToken");
@@ -187,6 +188,7 @@ async fn impersonation() {
     bind(&iam, &account_path(&email("billing")), "roles/iam.workloadIdentityUser", &member).await;
     let answer = ask().await.ok();
     let ends: jiff::Timestamp = answer["expireTime"].as_str().unwrap().parse().unwrap();
+    assert_eq!(answer["expireTime"].as_str().unwrap().len(), "2026-01-01T00:00:00Z".len(), "whole seconds");
     assert!((595..=605).contains(&(ends.as_second() - now())), "{ends}");
     let spoken = answer["accessToken"].as_str().unwrap();
     let held = json!({"permissions": ["iam.serviceAccounts.get"]});

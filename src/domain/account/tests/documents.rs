@@ -185,6 +185,13 @@ fn a_foreign_config_map_is_never_touched() {
         assert!(told(&plan).contains(KEYS) && told(&plan).contains("configMapName"), "{}", told(&plan));
         obs.status = plan.status;
     }
+    // What an earlier object of this name left goes with it, soon.
+    let file = ConfigMapState::Ours(ours(entries(&[("credentials.json", "file")])));
+    let left = ConfigMapState::Foreign { owner: Some(obs.name.clone()) };
+    read(&mut obs, 1, &[(KEYS, left), (FILE, file)]);
+    let plan = decide(&obs);
+    assert_eq!((plan.next.clone(), plan.requeue), (Next::Wait, Timing::default().settle));
+    assert!(told(&plan).contains("an earlier object of this name"), "{}", told(&plan));
     // It is not deleted either.
     name(&mut obs, None, None);
     let foreign = || ConfigMapState::Foreign { owner: None };
@@ -271,6 +278,9 @@ fn a_renamed_one_is_written_before_the_former_goes() {
         (Next::Wait, 2),
         "who reads the old one has it"
     );
+    // One that is gone is not kept in mind for it.
+    read(&mut obs, 2, &[(KEYS, ConfigMapState::Absent), (NEW, ConfigMapState::Foreign { owner: None })]);
+    assert_eq!(decide(&obs).status.config_maps, [NEW]);
     read(&mut obs, 2, &[(KEYS, old), (NEW, new.clone())]);
     assert_eq!(deletes(&decide(&obs)), Some(KEYS));
     read(&mut obs, 2, &[(KEYS, ConfigMapState::Absent), (NEW, new)]);
