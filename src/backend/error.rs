@@ -100,7 +100,9 @@ impl BackendError {
             Self::Login(_) | Self::LoginUnsupported { .. } | Self::Header { .. } => Class::Unauthenticated,
             Self::Call { source, .. } => class_of_call(source),
             // The clock of the machine that signed, not the key and not the login.
-            Self::Answer { message, .. } if message.contains(UNTIMELY) => Class::ClockSkew,
+            Self::Answer { call: "token", status: 400, message, .. } if message.contains(UNTIMELY) => {
+                Class::ClockSkew
+            }
             Self::Answer { status, canonical, .. } => match canonical {
                 Some(canonical) => class_of(*status, canonical),
                 None => Class::Unknown,

@@ -26,7 +26,7 @@ pub use key_status::{
 };
 pub use roles::{BoundRole, RoleBinding, RoleCondition};
 pub use service_account::{
-    AccountDeletionPolicy, AccountKeys, AccountOrigin, AdoptionPolicy, BackendKind, BackendRef,
+    AccountDeletionPolicy, AccountKeys, AccountOrigin, AdoptionPolicy, BackendKind, BackendRef, Restoring,
     ServiceAccount, ServiceAccountSpec, ServiceAccountStatus, UnmanagedKey, UnmanagedKeys,
 };
 

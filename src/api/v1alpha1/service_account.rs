@@ -64,8 +64,9 @@ pub struct ServiceAccountSpec {
     #[schemars(length(min = 3, max = 320), regex(pattern = r"^[a-z0-9][-a-z0-9.]*@[a-z0-9][-a-z0-9.]*$"))]
     pub email: Option<String>,
 
-    /// Unique id of an account that was deleted at most 30 days ago: it is brought back, with what its roles and keys were, instead
-    /// of a new one being made. To bring back what this object did not have needs the right to adopt. Default: none.
+    /// Unique id of an account of this object's id that was deleted at most 30 days ago: it is brought back, once, with what its
+    /// roles and keys were, instead of a new one being made. One that this object did not have needs the right to adopt, at a
+    /// backend without an `accountIdPattern`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 30), regex(pattern = r"^[0-9]+$"))]
     pub undelete: Option<String>,
@@ -195,6 +196,21 @@ pub struct UnmanagedKey {
     pub disable_reason: Option<String>,
 }
 
+/// An account that `undelete` names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Restoring {
+    /// Its unique id.
+    pub unique_id: String,
+
+    /// When it was last asked for.
+    pub asked_at: jiff::Timestamp,
+
+    /// Whether it is back. It is brought back once.
+    #[serde(default)]
+    pub done: bool,
+}
+
 /// Names a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -294,6 +310,10 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub unmanaged_keys: Vec<UnmanagedKey>,
+
+    /// The account that is being brought back, or was: written down before it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<Restoring>,
 
     /// Roles that this object bound or is about to bind: nothing else is ever taken back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -10,27 +10,28 @@ use crate::domain::key::LastUse;
 const CALL: &str = "activities.query";
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Activities {
     #[serde(default)]
     activities: Vec<Activity>,
+    #[serde(default)]
+    next_page_token: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Activity {
-    #[serde(default)]
-    observation_period: Period,
-    #[serde(default)]
-    activity: Use,
+    observation_period: Option<Period>,
+    activity: Option<Use>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Period {
     end_time: Option<Timestamp>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Use {
     last_authenticated_time: Option<Timestamp>,
@@ -48,9 +49,42 @@ impl Google {
         let filter = format!("activities.fullResourceName=\"{key}\"");
         let request = self.http.get(url).query(&[("filter", filter.as_str())]);
         let (told, _): (Activities, _) = self.send(CALL, request).await?;
-        Ok(told.activities.into_iter().next().map_or_else(LastUse::default, |activity| LastUse {
-            day: activity.activity.last_authenticated_time,
-            known_until: activity.observation_period.end_time,
-        }))
+        match told.activities.into_iter().next() {
+            Some(activity) => last_use(activity),
+            None if told.next_page_token.is_empty() => Ok(LastUse::default()),
+            None => Err(BackendError::Incomplete { call: CALL, what: "activity on its first page" }),
+        }
+    }
+}
+
+/// A report that lacks what it is about must not pass for one of a key that was never used.
+fn last_use(activity: Activity) -> Result<LastUse, BackendError> {
+    let missing = |what| BackendError::Incomplete { call: CALL, what };
+    let day = activity.activity.and_then(|used| used.last_authenticated_time);
+    let until = activity.observation_period.and_then(|period| period.end_time);
+    Ok(LastUse {
+        day: Some(day.ok_or(missing("lastAuthenticatedTime"))?),
+        known_until: Some(until.ok_or(missing("observationPeriod.endTime"))?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Result<LastUse, BackendError> {
+        last_use(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn a_report_without_its_times_says_nothing() {
+        let whole = r#"{"observationPeriod": {"startTime": "2026-01-01T08:00:00Z", "endTime": "2026-01-05T08:00:00Z"},
+            "activity": {"lastAuthenticatedTime": "2026-01-03T08:00:00Z"}}"#;
+        let used = told(whole).unwrap();
+        assert_eq!(used.day, Some("2026-01-03T08:00:00Z".parse().unwrap()));
+        assert_eq!(used.known_until, Some("2026-01-05T08:00:00Z".parse().unwrap()));
+        for field in ["lastAuthenticatedTime", "endTime", "activity", "observationPeriod"] {
+            assert!(told(&whole.replace(field, "renamed")).is_err(), "{field}");
+        }
     }
 }

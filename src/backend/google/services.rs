@@ -2,7 +2,6 @@
 //! official Rust client for either.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::Google;
@@ -12,6 +11,22 @@ use crate::backend::BackendError;
 struct Service {
     #[serde(default)]
     state: String,
+}
+
+const ENABLE: &str = "services.enable";
+
+/// One that is done may have failed (google.longrunning.Operation).
+#[derive(Deserialize)]
+struct Operation {
+    error: Option<OperationError>,
+}
+
+#[derive(Deserialize)]
+struct OperationError {
+    #[serde(default)]
+    code: i32,
+    #[serde(default)]
+    message: String,
 }
 
 #[derive(Deserialize)]
@@ -31,8 +46,19 @@ impl Google {
     /// Begins it: the operation that the answer names goes on by itself, and the service shows its end.
     pub(super) async fn begin_to_enable(&self, service: &str) -> Result<(), BackendError> {
         let request = self.http.post(self.service(service, ":enable")).json(&json!({}));
-        let (_, _): (IgnoredAny, _) = self.send("services.enable", request).await?;
-        Ok(())
+        let (operation, _): (Operation, _) = self.send(ENABLE, request).await?;
+        match operation.error {
+            None => Ok(()),
+            Some(error) => Err(BackendError::Answer {
+                call: ENABLE,
+                // google.rpc.Code 7 is PERMISSION_DENIED; whatever else ended it, the state of the project did.
+                status: if error.code == 7 { 403 } else { 400 },
+                canonical: Some(
+                    if error.code == 7 { "PERMISSION_DENIED" } else { "FAILED_PRECONDITION" }.to_owned(),
+                ),
+                message: error.message,
+            }),
+        }
     }
 
     /// In the words of Earth Engine, as in `REGISTERED_COMMERCIALLY`.

@@ -33,8 +33,9 @@ use crate::domain::account::{
 use crate::domain::schedule::{audit_wait, is_audit_due, until_audit};
 use crate::domain::{Class, Event, Reason, Trouble, conditions, names};
 
-/// Steps that one reconcile takes at most: finalizer, create, describe, disable, a policy each, delete and their looks.
-const PASSES: usize = 32;
+/// Steps that one reconcile takes at most: finalizer, create, describe, disable, a policy or a service each, delete and their
+/// looks.
+const PASSES: usize = 48;
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 /// A policy is read before it is written.
@@ -58,8 +59,8 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
     let api = ctx.io.namespaced::<ServiceAccount>(&namespace);
     let mut learned = Learned::default();
     let mut done = Done::default();
-    let (mut seen, mut public_keys) = (Vec::new(), None);
-    for _ in 0..PASSES {
+    let (mut seen, mut public_keys, mut served) = (Vec::new(), None, Vec::new());
+    'passes: for _ in 0..PASSES {
         let pass = Pass::begin(ctx)?;
         let Some(current) = ctx.io.get(&api, &object.name_any()).await? else {
             return Ok(Action::await_change());
@@ -72,6 +73,15 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
                 (Next::NeedDocuments { names }, Some(login)) if observation.documents.is_none() => {
                     let read = documents::read(ctx, login, &current, names, &mut public_keys, &observation);
                     observation.documents = Some(read.await?);
+                }
+                // Many reads take long: what was read before them is read again.
+                (Next::NeedServices { names }, Some(login)) if !all_read(names, &served) => {
+                    served = services(login, &namespace, names).await;
+                    continue 'passes;
+                }
+                (Next::NeedServices { names }, _) if observation.services.is_none() => {
+                    let views = served.iter().filter(|view| names.contains(&view.name));
+                    observation.services = Some(views.cloned().collect());
                 }
                 _ => break decided,
             }
@@ -122,14 +132,11 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
                     done.ended.push(key_id.clone());
                 }
                 learned = acted?;
-                done.refused_maps.extend(learned.map_refused.clone());
                 if let Some(answer) = learned.policy.take() {
                     seen.retain(|view: &PolicyView| view.resource != answer.resource);
                     seen.push(answer);
                 }
-                if let Step::EnableService { name } = &step {
-                    done.asked.push(name.clone());
-                }
+                remember(&mut done, &step, &learned);
                 if learned.is_accepted() {
                     ctx.reporter.tell(&current.object_ref(&()), &decided.events).await;
                 }
@@ -142,6 +149,19 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
         }
     }
     Err(Error::Restless { passes: PASSES, rule: "account" })
+}
+
+/// What reads may not show yet.
+fn remember(done: &mut Done, step: &Step, learned: &Learned) {
+    done.refused_maps.extend(learned.map_refused.clone());
+    match step {
+        Step::EnableService { name } => {
+            done.asked.push(name.clone());
+            done.refused.extend(learned.enable_refused.clone().map(|trouble| (name.clone(), trouble)));
+        }
+        Step::Undelete { .. } => done.restored |= learned.refused.is_none(),
+        _ => {}
+    }
 }
 
 /// The key that no object owns and that a step ends.
@@ -199,9 +219,6 @@ async fn decide(
             (Next::NeedPolicies { resources }, Some(login)) if observation.policies.is_none() => {
                 observation.policies = Some(policies(login, namespace, resources, seen, observation).await);
             }
-            (Next::NeedServices { names }, Some(login)) if observation.services.is_none() => {
-                observation.services = Some(services(login, namespace, names).await);
-            }
             (Next::NeedEarthEngine, Some(login)) if observation.earth_engine.is_none() => {
                 let told = login.read(namespace).await.earth_engine_registration().await;
                 observation.earth_engine = Some(told.map_err(|error| error.trouble()));
@@ -249,6 +266,10 @@ async fn policies(
         }
     }
     seen.iter().filter(|view| resources.contains(&view.resource)).cloned().collect()
+}
+
+fn all_read(names: &[String], served: &[ServiceView]) -> bool {
+    names.iter().all(|name| served.iter().any(|view| view.name == *name))
 }
 
 async fn services(login: &Login, namespace: &str, names: &[String]) -> Vec<ServiceView> {
@@ -320,7 +341,6 @@ async fn observe(
         policies: None,
         bind_refused: learned.bind_refused,
         services: None,
-        enable_refused: learned.enable_refused,
         earth_engine: None,
         documents_due,
         documents: None,
@@ -364,6 +384,7 @@ async fn observe(
                 let none = Some(Vec::new());
                 observation.backend = Ok(Grants {
                     adoption: false,
+                    any_account: false,
                     account_id: Ok(()),
                     project,
                     roles: none.clone(),
@@ -393,12 +414,20 @@ fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, handle:
     match (&rules.tenants, id.kind) {
         (Some(tenants), BackendKind::ClusterIamBackend) => Grants {
             adoption: tenants.adoption,
+            any_account: tenants.account_id_pattern.is_empty(),
             account_id: matches(tenants, namespace, handle),
             project,
             roles: Some(tenants.roles.clone()),
             services: Some(tenants.services.clone()),
         },
-        _ => Grants { adoption: true, account_id: Ok(()), project, roles: None, services: None },
+        _ => Grants {
+            adoption: true,
+            any_account: true,
+            account_id: Ok(()),
+            project,
+            roles: None,
+            services: None,
+        },
     }
 }
 

@@ -102,7 +102,7 @@ pub fn read(
         ledger: ledger_of(secret),
         credential,
         previous_key_id: annotation(meta::PREVIOUS_KEY_ID),
-        public_ids: public_ids(secret, object, key_id.as_deref()),
+        public_ids: public_ids(secret, key_id.as_deref()),
         as_specified: is_as_specified(secret, object),
         immutable: secret.immutable == Some(true),
         held_by: super::observe::held_by(secret),
@@ -137,15 +137,18 @@ pub struct Materials {
 }
 
 /// The public halves in the `PublicJwks` entries.
-fn public_halves(secret: &KubeSecret, object: &ServiceAccountKey) -> Vec<Jwk> {
-    let entries = object.spec.secret.entries.iter().filter(|e| e.format == EntryFormat::PublicJwks);
-    let texts = entries.filter_map(|e| secret.data.as_ref()?.get(&e.key));
+fn public_halves(secret: &KubeSecret) -> Vec<Jwk> {
+    let entries = recorded_entries(secret).into_iter().filter(|(_, format)| format == PUBLIC_JWKS);
+    let texts = entries.filter_map(|(key, _)| secret.data.as_ref()?.get(&key));
     texts.flat_map(|text| Jwks::parse(&text.0).keys).collect()
 }
 
+/// As the annotation writes the format.
+const PUBLIC_JWKS: &str = "PublicJwks";
+
 /// Whose they are, beside those of the published key.
-fn public_ids(secret: &KubeSecret, object: &ServiceAccountKey, published: Option<&str>) -> Vec<String> {
-    let shown: BTreeSet<String> = public_halves(secret, object).into_iter().map(|jwk| jwk.kid).collect();
+fn public_ids(secret: &KubeSecret, published: Option<&str>) -> Vec<String> {
+    let shown: BTreeSet<String> = public_halves(secret).into_iter().map(|jwk| jwk.kid).collect();
     shown.into_iter().filter(|id| Some(id.as_str()) != published).collect()
 }
 
@@ -193,7 +196,7 @@ fn is_as_specified(secret: &KubeSecret, object: &ServiceAccountKey) -> bool {
     let active = object.status.as_ref().and_then(|s| s.active_key_id.as_ref());
     annotations.get(meta::ENTRIES) == Some(&entries_text(&spec.entries))
         && annotations.get(meta::KEY_ID) == active
-        && annotations.get(meta::DATA_HASH) == Some(&hash(secret, &spec.entries))
+        && annotations.get(meta::DATA_HASH) == Some(&hash(secret, &keys_of(&spec.entries)))
         && secret.labels().get(meta::OWNED_LABEL).is_some_and(|v| v == meta::OWNED_VALUE)
         && annotations.get(meta::OWNER) == object.metadata.name.as_ref()
         && annotations.get(meta::OWNER_NAMESPACE) == object.metadata.namespace.as_ref()
@@ -207,15 +210,15 @@ fn entries_text(entries: &[SecretEntry]) -> String {
 }
 
 /// SHA-256 over the data keys that are ours: an edit shows, and nothing private does.
-fn hash(secret: &KubeSecret, entries: &[SecretEntry]) -> String {
+fn hash(secret: &KubeSecret, keys: &[String]) -> String {
     let mut digest = Digest::new(&SHA256);
-    for entry in entries {
-        let value = secret.data.as_ref().and_then(|d| d.get(&entry.key)).map(|b| b.0.as_slice());
-        digest.update(entry.key.as_bytes());
+    for key in keys {
+        let value = secret.data.as_ref().and_then(|d| d.get(key)).map(|b| b.0.as_slice());
+        digest.update(key.as_bytes());
         digest.update(&value.map_or(u64::MAX, |v| v.len() as u64).to_be_bytes());
         digest.update(value.unwrap_or_default());
         if secret.annotations().contains_key(meta::PREVIOUS_KEY_ID) {
-            let value = secret.data.as_ref().and_then(|d| d.get(&format!("{}{PREVIOUS}", entry.key)));
+            let value = secret.data.as_ref().and_then(|d| d.get(&format!("{key}{PREVIOUS}")));
             digest.update(value.map(|b| b.0.as_slice()).unwrap_or_default());
         }
     }
@@ -265,7 +268,7 @@ pub fn build(
             secret.annotations_mut().remove(meta::PREVIOUS_KEY_ID);
         }
     }
-    let data_hash = hash(&secret, &spec.entries);
+    let data_hash = hash(&secret, &keys_of(&spec.entries));
     let ledger = serde_json::to_string(&publication.ledger).unwrap_or_else(|_| "[]".to_owned());
     let ours = [
         (meta::ACCOUNT, publication.account.clone()),
@@ -282,22 +285,28 @@ pub fn build(
 /// The public halves of other keys that the Secret goes on showing: as it shows them, if nobody edited it, or that of the key
 /// whose private half it holds. Any other is not known here.
 fn also_public(world: &World, publication: &Publication) -> Result<Vec<Jwk>, Error> {
-    let Some(secret) = &world.secret else { return Ok(Vec::new()) };
-    let spec = &world.object.spec.secret;
-    if !spec.entries.iter().any(|e| e.format == EntryFormat::PublicJwks) {
+    let entries = &world.object.spec.secret.entries;
+    if !entries.iter().any(|e| e.format == EntryFormat::PublicJwks) {
         return Ok(Vec::new());
     }
-    let recorded = secret.annotations().get(meta::DATA_HASH);
-    let whole = recorded == Some(&hash(secret, &spec.entries));
-    let shown = if whole { public_halves(secret, &world.object) } else { Vec::new() };
-    let mut public = Vec::new();
-    for id in publication.public.iter().filter(|id| **id != publication.key_id) {
-        let held = world.materials.marked.as_ref().filter(|stored| stored.fields.private_key_id == *id);
-        let known = shown.iter().find(|jwk| jwk.kid == *id).cloned();
-        public.extend(match (known, held) {
-            (None, Some(stored)) => stored.material()?.jwk(id),
-            (known, _) => known,
-        });
+    // Under a new name nothing stands yet: what the old one shows goes on there.
+    let renamed = world.renamed.iter().map(|(secret, materials)| (secret, materials));
+    let sources = world.secret.iter().map(|secret| (secret, &world.materials)).chain(renamed);
+    let mut public: Vec<Jwk> = Vec::new();
+    for (secret, materials) in sources {
+        let whole = secret.annotations().get(meta::DATA_HASH) == Some(&hash(secret, &recorded_keys(secret)));
+        let shown = if whole { public_halves(secret) } else { Vec::new() };
+        for id in publication.public.iter().filter(|id| **id != publication.key_id) {
+            if public.iter().any(|jwk| jwk.kid == *id) {
+                continue;
+            }
+            let held = materials.marked.as_ref().filter(|stored| stored.fields.private_key_id == *id);
+            let known = shown.iter().find(|jwk| jwk.kid == *id).cloned();
+            public.extend(match (known, held) {
+                (None, Some(stored)) => stored.material()?.jwk(id),
+                (known, _) => known,
+            });
+        }
     }
     Ok(public)
 }
@@ -357,8 +366,18 @@ fn base(world: &World) -> KubeSecret {
 }
 
 fn recorded_keys(secret: &KubeSecret) -> Vec<String> {
+    recorded_entries(secret).into_iter().map(|(key, _)| key).collect()
+}
+
+/// Data keys and the names of their formats.
+fn recorded_entries(secret: &KubeSecret) -> Vec<(String, String)> {
     let recorded = secret.annotations().get(meta::ENTRIES).cloned().unwrap_or_default();
-    recorded.split(',').filter_map(|e| e.split_once('=')).map(|(key, _)| key.to_owned()).collect()
+    let entries = recorded.split(',').filter_map(|e| e.split_once('='));
+    entries.map(|(key, format)| (key.to_owned(), format.to_owned())).collect()
+}
+
+fn keys_of(entries: &[SecretEntry]) -> Vec<String> {
+    entries.iter().map(|entry| entry.key.clone()).collect()
 }
 
 /// A Secret that an earlier object of this name left, with our uid. What it says about keys goes if it is not to be

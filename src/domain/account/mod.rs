@@ -3,6 +3,7 @@
 mod deleting;
 mod documents;
 mod plan;
+mod restoring;
 mod roles;
 mod services;
 mod sharing;
@@ -65,8 +66,6 @@ pub struct Observation {
     pub bind_refused: Option<Trouble>,
     /// The services that the account asks for.
     pub services: Option<Vec<ServiceView>>,
-    /// The backend's refusal to enable the service that this pass asked for.
-    pub enable_refused: Option<Trouble>,
     /// How Earth Engine calls the registration of the project.
     pub earth_engine: Option<Result<String, Trouble>>,
     /// Whether what the account publishes is to be looked at.
@@ -90,6 +89,10 @@ pub struct Done {
     pub tried: Vec<String>,
     /// Services that were asked for.
     pub asked: Vec<String>,
+    /// Services that were refused, and why.
+    pub refused: Vec<(String, Trouble)>,
+    /// Whether a deleted account was asked for.
+    pub restored: bool,
     /// `ConfigMaps` of which the API server refused a write or the deletion, and what it said.
     pub refused_maps: Vec<(String, String)>,
 }
@@ -99,6 +102,8 @@ pub struct Done {
 pub struct Grants {
     /// Whether an account that is already there may be adopted.
     pub adoption: bool,
+    /// Whether every account of the backend is as good as another for this namespace.
+    pub any_account: bool,
     /// Whether the account id is one that this namespace may have; `Err` is the pattern.
     pub account_id: Result<(), String>,
     /// Project of the backend.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::restoring::Contest;
 use super::sharing::Hold;
 use super::sweep::{Sweep, Swept, sweep};
 use super::{Account, Grants, Next, Observation, Plan, Step};
@@ -75,7 +76,7 @@ impl Table<'_> {
             return self.stalled(reason, message);
         }
         if let Some(trouble) = &obs.refused {
-            return self.failed(trouble);
+            return self.failed(&self.with_way_out(trouble));
         }
         if let Some(until) = self.backing_off() {
             return Plan { requeue: between(self.now, until), ..self.keep() };
@@ -98,18 +99,24 @@ impl Table<'_> {
 
     fn absent(&self) -> Plan {
         let obs = self.obs;
-        if let Some(plan) = self.undeleted() {
+        let fresh = |at: &Timestamp| between(*at, self.now) <= self.timing.list_lag;
+        if obs.status.unique_id.is_some() && obs.status.created_at.as_ref().is_some_and(fresh) {
+            // Reads lag behind writes.
+            return Plan { requeue: self.timing.settle, ..self.keep() };
+        }
+        if let Some(plan) = self.restored() {
             return plan;
         }
         if let Some(unique_id) = &obs.status.unique_id {
-            let fresh = obs.status.created_at.is_some_and(|at| between(at, self.now) <= self.timing.list_lag);
-            if fresh {
-                // Reads lag behind writes.
-                return Plan { requeue: self.timing.settle, ..self.keep() };
-            }
+            let again = if obs.status.restoring.as_ref().is_some_and(|r| r.done && r.unique_id == *unique_id)
+            {
+                "It was brought back once; for another time take undelete out of the spec and put it in again"
+                    .to_owned()
+            } else {
+                format!("Have it brought back with undelete: {unique_id:?}")
+            };
             let message = format!(
-                "The account {} ({unique_id}) is gone. Have it brought back with undelete: {unique_id:?}, or delete this \
-                 object and apply it again",
+                "The account {} ({unique_id}) is gone. {again}, or delete this object and apply it again",
                 obs.status.email.as_deref().unwrap_or_default()
             );
             return self.stalled(Reason::AccountGone, message);
@@ -134,25 +141,6 @@ impl Table<'_> {
         Plan { events: vec![Event::normal(Reason::AccountCreated, note)], ..self.act(step) }
     }
 
-    /// The account that the spec wants back is brought back. One that this object had is its own; any other is adopted.
-    fn undeleted(&self) -> Option<Plan> {
-        let obs = self.obs;
-        let wanted = obs.spec.undelete.as_ref()?;
-        let adopts = match &obs.status.unique_id {
-            Some(known) if known != wanted => return None,
-            known => known.is_none(),
-        };
-        if adopts && !obs.backend.as_ref().is_ok_and(|grants| grants.adoption) {
-            let message = format!(
-                "The backend's tenants.adoption does not let namespaces adopt accounts, so {wanted} is not brought back"
-            );
-            return Some(self.stalled(Reason::AdoptionNotAllowed, message));
-        }
-        let note = format!("Account {} ({wanted}) is brought back", handle(obs));
-        let events = vec![Event::normal(Reason::AccountRestored, note)];
-        Some(Plan { events, ..self.act(Step::Undelete { unique_id: wanted.clone() }) })
-    }
-
     fn present(&self, account: &Account, grants: &Grants) -> Plan {
         let obs = self.obs;
         let (_, mark) = split_mark(&account.description);
@@ -166,8 +154,11 @@ impl Table<'_> {
                 return self.stalled(Reason::AccountRecreated, message);
             }
             None if ours => {}
-            // A person named this very account: whoever marked it let it go.
-            None if grants.adoption && obs.spec.undelete.as_ref() == Some(&account.unique_id) => {}
+            None if self.restores(account) => match self.contested(account) {
+                Contest::Nobody => {}
+                Contest::Unread => return Plan { next: Next::NeedSharers, ..self.keep() },
+                Contest::By(message) => return self.stalled(Reason::AccountExists, message),
+            },
             None if mark.is_some() => {
                 let message = format!(
                     "{} carries the mark of another ServiceAccount object, in this cluster or another: it is not adopted",
@@ -193,8 +184,10 @@ impl Table<'_> {
             }
             Some(_) | None => {}
         }
+        // What is back with a mark was made for an object of this cluster that no longer has it.
+        let made = ours || (self.restores(account) && mark.is_some());
         let origin =
-            obs.status.origin.unwrap_or(if ours { AccountOrigin::Created } else { AccountOrigin::Adopted });
+            obs.status.origin.unwrap_or(if made { AccountOrigin::Created } else { AccountOrigin::Adopted });
         let hold = self.hold(account, origin);
         if hold == Hold::Unread {
             return Plan { next: Next::NeedSharers, ..self.keep() };
@@ -205,6 +198,7 @@ impl Table<'_> {
         status.unique_id = Some(account.unique_id.clone());
         status.resource_name = Some(account.name.clone());
         status.origin = Some(origin);
+        self.note_restored(&mut status, account);
         let mut events = Vec::new();
         if adopted {
             events.push(Event::normal(
@@ -353,7 +347,13 @@ impl Table<'_> {
         };
         // Another's mark stays: two objects that each write their own would both believe to be alone.
         let marks = origin == AccountOrigin::Created || *hold == Hold::Alone;
-        let want_mark = mark.or_else(|| marks.then_some(self.obs.owner_mark.as_str()));
+        let own = Some(self.obs.owner_mark.as_str());
+        let want_mark = match mark {
+            // That of the object that had it before it was deleted.
+            Some(_) if self.restores(account) && origin == AccountOrigin::Created => own,
+            Some(mark) => Some(mark),
+            None => own.filter(|_| marks),
+        };
         let description = want_mark.map_or_else(|| want_text.to_owned(), |mark| join_mark(want_text, mark));
         let display_name = match (&spec.display_name, origin) {
             (Some(name), _) => name.as_str(),
@@ -383,7 +383,7 @@ impl Table<'_> {
         plan
     }
 
-    fn stalled(&self, reason: Reason, message: String) -> Plan {
+    pub(super) fn stalled(&self, reason: Reason, message: String) -> Plan {
         let mut plan = self.told(reason, message.clone());
         let mut conditions = Conditions::of(&mut plan.status.conditions, self.obs.generation, self.now);
         conditions.set(STALLED, Is::True, reason, message);

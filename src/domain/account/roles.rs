@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::plan::Table;
 use super::{Account, Grants, Next, Plan, Step};
@@ -149,6 +150,10 @@ impl Table<'_> {
             }
             Roles::Refused(reason, message) => {
                 conditions.set(ROLES_BOUND, Is::False, reason, message);
+                if obs.bind_refused.as_ref().is_some_and(|trouble| !trouble.class.is_definite_refusal()) {
+                    // It may arrive later: no refusal that comes after it says otherwise.
+                    status.roles_settle_at = Some(add(self.unanswered(), Duration::from_secs(1)));
+                }
                 ControlFlow::Continue(Some(self.timing.settle))
             }
             Roles::Intend(all) => {
@@ -354,7 +359,6 @@ impl Table<'_> {
         let told =
             conditions::find(&status.conditions, ROLES_BOUND).filter(|c| c.status == Is::False.as_str());
         let refusals = [
-            Reason::RequestRefused,
             Reason::PermissionMissing,
             Reason::PreconditionFailed,
             Reason::OrgPolicyForbids,
@@ -362,6 +366,12 @@ impl Table<'_> {
             Reason::BackendThrottled,
         ];
         let refused = told.filter(|c| refusals.iter().any(|reason| c.reason == reason.as_str()));
+        // Of an earlier intent the answer may have been lost before this one was refused.
+        let intended = |c: &&Condition| {
+            let whole = between(self.now, self.unanswered());
+            add(c.last_transition_time.0, whole) >= settled
+        };
+        let refused = refused.filter(intended);
         let since = refused.map(|c| add(c.last_transition_time.0, timing.settle + timing.send_window));
         Some(since.map_or(settled, |since| settled.min(add(since, timing.list_lag))))
     }

@@ -29,11 +29,15 @@ pub struct ServiceView {
     pub enabled: Result<bool, Trouble>,
 }
 
+fn is_allowed(service: &str, grants: &Grants) -> bool {
+    let allowed = grants.services.as_ref();
+    allowed.is_none_or(|allowed| allowed.iter().any(|pattern| matches(pattern, service)))
+}
+
 /// Why a service may not be asked for.
 pub(super) fn refused(services: &[String], grants: &Grants) -> Option<(Reason, String)> {
     let allowed = grants.services.as_ref()?;
-    let refused = |service: &&String| !allowed.iter().any(|pattern| matches(pattern, service));
-    let service = services.iter().find(refused)?;
+    let service = services.iter().find(|service| !is_allowed(service, grants))?;
     let message = format!(
         "The backend's tenants.services does not let namespaces ask for {service}; it lists {}",
         if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
@@ -59,22 +63,29 @@ impl Table<'_> {
             conditions.clear(SERVICES_ENABLED);
             return ControlFlow::Continue(None);
         }
-        if let Some((reason, message)) = refused(wanted, grants) {
-            conditions.set(SERVICES_ENABLED, Is::False, reason, message);
-            return ControlFlow::Continue(None);
-        }
         if settled && !obs.census_due {
             return ControlFlow::Continue(None);
         }
-        if let Some(trouble) = &obs.enable_refused {
-            conditions.set(SERVICES_ENABLED, Is::False, trouble.class.reason(), trouble.message.clone());
-            return ControlFlow::Continue(Some(self.timing.retry_cap));
+        // One that may not be asked for, or is refused, keeps no other.
+        let not_allowed = refused(wanted, grants);
+        let wanted: Vec<String> = wanted.iter().filter(|name| is_allowed(name, grants)).cloned().collect();
+        if let Some((reason, message)) = not_allowed.as_ref().filter(|_| wanted.is_empty()) {
+            conditions.set(SERVICES_ENABLED, Is::False, *reason, message.clone());
+            return ControlFlow::Continue(None);
         }
         let Some(views) = &obs.services else {
-            return ControlFlow::Break(Plan {
-                next: Next::NeedServices { names: wanted.clone() },
-                ..self.keep()
-            });
+            let next = Next::NeedServices { names: wanted };
+            if obs.status.unique_id.is_none() {
+                // Keys need not wait for services.
+                let (status, events) = (status.clone(), events.to_vec());
+                return ControlFlow::Break(Plan {
+                    next: Next::Wait,
+                    status,
+                    requeue: Duration::ZERO,
+                    events,
+                });
+            }
+            return ControlFlow::Break(Plan { next, ..self.keep() });
         };
         let missing: Vec<&str> =
             views.iter().filter(|view| view.enabled == Ok(false)).map(|view| view.name.as_str()).collect();
@@ -86,6 +97,16 @@ impl Table<'_> {
                 events,
                 ..self.act(Step::EnableService { name: (*name).to_owned() })
             });
+        }
+        if let Some((reason, message)) = not_allowed {
+            conditions.set(SERVICES_ENABLED, Is::False, reason, message);
+            return ControlFlow::Continue(None);
+        }
+        if let Some((_, trouble)) = obs.done.refused.first() {
+            let said: Vec<String> =
+                obs.done.refused.iter().map(|(name, why)| format!("{name}: {}", why.message)).collect();
+            conditions.set(SERVICES_ENABLED, Is::False, trouble.class.reason(), said.join("; "));
+            return ControlFlow::Continue(Some(self.timing.retry_cap));
         }
         if let Some((name, trouble)) = views.iter().find_map(|v| Some((&v.name, v.enabled.as_ref().err()?))) {
             // Looked at again another time.

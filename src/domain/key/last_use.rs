@@ -11,7 +11,7 @@ use super::table::Table;
 use super::{Need, ledger};
 use crate::api::v1alpha1::{KeyPhase, LedgerKey, ServiceAccountKeyStatus};
 use crate::domain::Reason;
-use crate::domain::schedule::{Schedule, add, between};
+use crate::domain::schedule::{Schedule, add, between, until_audit};
 
 /// A use is told by its day alone.
 const DAY: Duration = Duration::from_hours(24);
@@ -69,7 +69,13 @@ impl Table<'_> {
         }
         let mut status = waiting.status.clone();
         story::held(self.obs, &mut status, Reason::KeyInUse, &why.join("; "), self.now);
-        Some(Plan { status, ..waiting.clone() })
+        // The backend tells it by day: each look at the account is often enough.
+        let held = waiting.status.keys.iter().filter(|key| self.is_in_use(key, schedule));
+        let ends = held.filter_map(|key| key.disable_at).map(|at| add(at, schedule.delete_after));
+        let ends = ends.map(|at| between(self.exact, at)).min();
+        let look = until_audit(self.timing.audit, self.obs.looked_at, self.exact);
+        let requeue = look.max(self.timing.settle).min(ends.unwrap_or(Duration::MAX));
+        Some(Plan { status, requeue, ..waiting.clone() })
     }
 
     fn why_in_use(&self, id: &str, schedule: &Schedule) -> Option<String> {

@@ -25,7 +25,14 @@ fn at(seconds: i64) -> jiff::Timestamp {
 
 /// A backend that allows everything.
 fn granted() -> Grants {
-    Grants { adoption: true, account_id: Ok(()), project: "p".to_owned(), roles: None, services: None }
+    Grants {
+        adoption: true,
+        any_account: true,
+        account_id: Ok(()),
+        project: "p".to_owned(),
+        roles: None,
+        services: None,
+    }
 }
 
 fn fresh() -> Observation {
@@ -64,7 +71,6 @@ fn fresh() -> Observation {
         policies: None,
         bind_refused: None,
         services: None,
-        enable_refused: None,
         earth_engine: None,
         documents_due: false,
         documents: None,

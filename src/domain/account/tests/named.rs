@@ -1,6 +1,7 @@
 //! Accounts that the spec names by e-mail, and those that it wants back.
 
 use super::*;
+use crate::api::v1alpha1::Restoring;
 
 const DEFAULT: &str = "p@appspot.gserviceaccount.com";
 
@@ -48,39 +49,128 @@ fn it_is_never_deleted_whatever_the_policy() {
     assert!(matches!(decide(&obs).next, Next::Act(Step::SetDisabled { disabled: true, .. })));
 }
 
-#[test]
-fn an_account_comes_back_where_the_spec_names_its_id() {
+const WANTED: &str = "100";
+
+/// An object that wants an account back, which is not there.
+fn wanting() -> Observation {
     let mut obs = fresh();
-    obs.spec.undelete = Some("100".to_owned());
+    obs.spec.undelete = Some(WANTED.to_owned());
     obs.account = Some(Ok(None));
-    let back = Next::Act(Step::Undelete { unique_id: "100".to_owned() });
-    assert_eq!(decide(&obs).next, back);
-    assert_eq!(decide(&obs).events.len(), 1);
-    obs.refused = Some(Trouble::new(Class::NotFound, "purged"));
-    assert_eq!((decide(&obs).next, decide(&obs).status.failures), (Next::Wait, 1), "and no new one is made");
-    obs.refused = None;
-    obs.backend = Ok(Grants { adoption: false, ..granted() });
-    assert_eq!(reason(&decide(&obs), STALLED), "AdoptionNotAllowed");
-    // Its own needs no leave.
-    let mut own = Observation { account: Some(Ok(None)), ..settled() };
-    own.status.created_at = None;
-    own.backend = Ok(Grants { adoption: false, ..granted() });
-    assert_eq!(reason(&decide(&own), STALLED), "AccountGone");
-    own.spec.undelete = Some("100".to_owned());
-    assert_eq!(decide(&own).next, back);
-    own.spec.undelete = Some("99".to_owned());
-    assert_eq!(reason(&decide(&own), STALLED), "AccountGone", "another would not be this object's");
+    obs
+}
+
+fn asks(plan: &Plan) -> bool {
+    plan.next == Next::Act(Step::Undelete { unique_id: WANTED.to_owned() })
 }
 
 #[test]
-fn what_came_back_is_adopted_with_the_mark_of_its_former_object() {
-    let mut obs = fresh();
+fn an_account_is_asked_back_once_it_is_written_down_and_not_while_reads_lag() {
+    let mut obs = wanting();
+    let intended = decide(&obs);
+    assert_eq!((&intended.next, intended.requeue), (&Next::Wait, Duration::ZERO));
+    let asked = Restoring { unique_id: WANTED.to_owned(), asked_at: at(0), done: false };
+    assert_eq!((&intended.status.restoring, intended.status.created_at), (&Some(asked), Some(at(0))));
+    obs.status = intended.status;
+    assert!(asks(&decide(&obs)));
+    assert_eq!(decide(&obs).events[0].reason, Reason::AccountRestored);
+    obs.done.restored = true;
+    assert_eq!(decide(&obs).next, Next::Wait);
+    obs.done.restored = false;
+    assert!(asks(&plan(&obs, at(60), &Timing::default())), "a crash came between");
+    for waits in [61, 600] {
+        let plan = plan(&obs, at(waits), &Timing::default());
+        assert_eq!((plan.next, plan.status), (Next::Wait, obs.status.clone()), "{waits}");
+    }
+    let again = plan(&obs, at(601), &Timing::default());
+    assert_eq!(again.status.restoring.unwrap().asked_at, at(601));
+    // The object goes: the account may still show itself.
+    obs.deleting = true;
+    obs.keys = Some(Vec::new());
+    assert_eq!(reason(&decide(&obs), READY), "Deleting");
+}
+
+#[test]
+fn what_is_gone_for_good_is_told_and_no_new_one_is_made() {
+    let mut obs = wanting();
+    obs.status = decide(&obs).status;
+    obs.refused = Some(Trouble::new(Class::NotFound, "Unknown service account"));
+    let told = decide(&obs);
+    assert_eq!((told.next.clone(), told.status.failures), (Next::Wait, 1));
+    let message = &conditions::find(&told.status.conditions, READY).unwrap().message;
+    assert!(message.contains("take undelete out of the spec"), "{message}");
+}
+
+#[test]
+fn only_who_may_have_any_account_gets_one_back_that_was_not_its_own() {
+    for grants in [Grants { adoption: false, ..granted() }, Grants { any_account: false, ..granted() }] {
+        let obs = Observation { backend: Ok(grants.clone()), ..wanting() };
+        assert_eq!(reason(&decide(&obs), STALLED), "AdoptionNotAllowed");
+        // Its own needs no leave.
+        let mut own = Observation { account: Some(Ok(None)), backend: Ok(grants), ..settled() };
+        own.status.created_at = None;
+        assert_eq!(reason(&decide(&own), STALLED), "AccountGone");
+        own.spec.undelete = Some(WANTED.to_owned());
+        own.status = decide(&own).status;
+        assert!(asks(&decide(&own)));
+        own.spec.undelete = Some("99".to_owned());
+        assert_eq!(reason(&decide(&own), STALLED), "AccountGone", "another would not be this object's");
+    }
+}
+
+#[test]
+fn it_is_brought_back_once() {
+    let mut obs = Observation { account: Some(Ok(None)), ..settled() };
+    obs.status.created_at = None;
+    obs.spec.undelete = Some(WANTED.to_owned());
+    obs.status = decide(&obs).status;
+    obs.account = Some(Ok(Some(ours())));
+    obs.status = decide(&obs).status;
+    assert!(obs.status.restoring.as_ref().unwrap().done);
+    // Somebody deletes it again, and means it.
+    obs.account = Some(Ok(None));
+    let gone = plan(&obs, at(3600), &Timing::default());
+    assert_eq!(reason(&gone, STALLED), "AccountGone");
+    assert!(
+        conditions::find(&gone.status.conditions, STALLED).unwrap().message.contains("brought back once")
+    );
+    obs.account = Some(Ok(Some(ours())));
+    obs.spec.undelete = None;
+    assert_eq!(decide(&obs).status.restoring, None);
+}
+
+/// Naming the id of an account is no right to it.
+#[test]
+fn an_account_that_is_there_is_not_taken_by_its_id() {
+    let mut obs = wanting();
     obs.account = Some(Ok(Some(account("keywheel:c/u-0"))));
     assert_eq!(reason(&decide(&obs), STALLED), "AccountExists");
-    obs.spec.undelete = Some("100".to_owned());
-    let plan = decide(&obs);
-    assert_eq!(plan.status.origin, Some(AccountOrigin::Adopted));
-    assert_ne!(plan.status.exclusive, Some(true), "its keys may be another's");
-    obs.spec.undelete = Some("99".to_owned());
-    assert_eq!(reason(&decide(&obs), STALLED), "AccountExists", "it is another account");
+    obs.account = Some(Ok(Some(account("made by hand"))));
+    assert_eq!(reason(&decide(&obs), STALLED), "AccountExists");
+}
+
+#[test]
+fn what_came_back_is_taken_up_if_nobody_has_it() {
+    let back = |mark: &str, sharers: Option<Vec<String>>| {
+        let mut obs = wanting();
+        obs.status = decide(&obs).status;
+        obs.account = Some(Ok(Some(account(mark))));
+        obs.shared_with = sharers;
+        obs
+    };
+    let free = back("keywheel:c/u-0", Some(Vec::new()));
+    let Next::Act(Step::Describe { description, .. }) = decide(&free).next else {
+        panic!("{:?}", decide(&free))
+    };
+    assert_eq!(
+        description.as_deref(),
+        Some("keywheel:c/u-1"),
+        "it carries the mark of this object from now on"
+    );
+    assert_eq!(decide(&back("keywheel:c/u-0", None)).next, Next::NeedSharers);
+    let shared = back("keywheel:c/u-0", Some(vec!["a/billing".to_owned()]));
+    assert_eq!(reason(&decide(&shared), STALLED), "AccountExists");
+    let foreign = back("keywheel:another-cluster/u-0", Some(Vec::new()));
+    assert_eq!(reason(&decide(&foreign), STALLED), "AccountExists");
+    let by_hand = back("made by hand", Some(Vec::new()));
+    assert_eq!(decide(&by_hand).status.origin, Some(AccountOrigin::Adopted));
 }

@@ -94,12 +94,12 @@ fn a_service_that_may_not_be_enabled_is_told_and_tried_again() {
     let mut obs = asking(&[STORAGE]);
     obs.services = Some(views(&[(STORAGE, false)]));
     obs.done.asked.push(STORAGE.to_owned());
-    obs.enable_refused = Some(Trouble::new(Class::Forbidden, "services.enable: no"));
+    obs.done.refused.push((STORAGE.to_owned(), Trouble::new(Class::Forbidden, "services.enable: no")));
     let told = decide(&obs);
     assert_eq!((told.next.clone(), told.requeue), (Next::Wait, Timing::default().retry_cap));
     assert_eq!(reason(&told, SERVICES_ENABLED), "PermissionMissing");
     obs.status = told.status;
-    (obs.done.asked, obs.enable_refused) = (Vec::new(), None);
+    obs.done = Done::default();
     assert_eq!(enables(&decide(&obs)), Some(STORAGE));
     // From then on it is waited for, though the condition was False before.
     obs.done.asked.push(STORAGE.to_owned());
@@ -107,6 +107,39 @@ fn a_service_that_may_not_be_enabled_is_told_and_tried_again() {
     obs.status = later.status;
     obs.done.asked.clear();
     assert_eq!(plan(&obs, at(3660), &Timing::default()).next, Next::Wait);
+}
+
+#[test]
+fn one_that_is_refused_or_may_not_be_asked_for_keeps_no_other() {
+    let mut obs = asking(&[EARTH_ENGINE, STORAGE]);
+    obs.services = Some(views(&[(EARTH_ENGINE, false), (STORAGE, false)]));
+    obs.done.asked.push(EARTH_ENGINE.to_owned());
+    obs.done.refused.push((EARTH_ENGINE.to_owned(), Trouble::new(Class::Forbidden, "no")));
+    assert_eq!(enables(&decide(&obs)), Some(STORAGE));
+    obs.done.asked.push(STORAGE.to_owned());
+    let told = decide(&obs);
+    let message = &conditions::find(&told.status.conditions, SERVICES_ENABLED).unwrap().message;
+    assert!(message.contains(EARTH_ENGINE) && !message.contains(STORAGE), "{message}");
+
+    let mut obs = asking(&[EARTH_ENGINE, STORAGE]);
+    obs.backend = Ok(Grants { services: Some(vec![STORAGE.to_owned()]), ..granted() });
+    assert_eq!(decide(&obs).next, Next::NeedServices { names: vec![STORAGE.to_owned()] });
+    obs.services = Some(views(&[(STORAGE, false)]));
+    assert_eq!(enables(&decide(&obs)), Some(STORAGE));
+    obs.services = Some(views(&[(STORAGE, true)]));
+    assert_eq!(reason(&decide(&obs), SERVICES_ENABLED), "ServiceNotAllowed");
+}
+
+#[test]
+fn an_account_is_recorded_before_its_services_are_looked_at() {
+    let mut obs = fresh();
+    obs.spec.services = vec![STORAGE.to_owned()];
+    obs.account = Some(Ok(Some(ours())));
+    let first = decide(&obs);
+    assert_eq!((first.next, first.requeue), (Next::Wait, Duration::ZERO));
+    assert_eq!(first.status.unique_id.as_deref(), Some("100"));
+    obs.status = first.status;
+    assert!(matches!(decide(&obs).next, Next::NeedServices { .. }));
 }
 
 #[test]
