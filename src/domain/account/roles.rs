@@ -359,6 +359,7 @@ impl Table<'_> {
         let told =
             conditions::find(&status.conditions, ROLES_BOUND).filter(|c| c.status == Is::False.as_str());
         let refusals = [
+            Reason::RequestRefused,
             Reason::PermissionMissing,
             Reason::PreconditionFailed,
             Reason::OrgPolicyForbids,

@@ -271,7 +271,14 @@ fn what_was_refused_is_not_on_its_way() {
     for class in [Class::Invalid, Class::Forbidden, Class::OrgPolicy, Class::Throttled] {
         assert_eq!(deleting(&obs, class), 60 + 10 + 600, "{class:?}");
     }
-    assert_eq!(deleting(&obs, Class::Unknown), UNANSWERED, "a timeout is not a no");
+    assert_eq!(deleting(&obs, Class::Unknown), UNANSWERED + 1, "a timeout is not a no");
+    // Nor does a no that comes after it say that it never arrives.
+    let lost = Observation { bind_refused: Some(Trouble::new(Class::Unknown, "no answer")), ..obs.clone() };
+    obs.status = decide(&lost).status;
+    assert_eq!(deleting(&obs, Class::Forbidden), UNANSWERED + 1);
+    // An intent that was renewed was there before.
+    obs.status.roles_settle_at = Some(at(UNANSWERED + 61));
+    assert_eq!(deleting(&obs, Class::Forbidden), UNANSWERED + 61);
 }
 
 #[test]

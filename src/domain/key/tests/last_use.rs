@@ -1,5 +1,7 @@
 //! The last use of an old key: read once it could end, holding it longer, and nothing else.
 
+use std::time::Duration;
+
 use super::super::*;
 use super::builders::*;
 use crate::api::v1alpha1::{KeyPhase, Rotation, Span};
@@ -100,6 +102,39 @@ fn a_use_that_goes_on_holds_a_key_for_delete_after_at_most() {
             plan.events.iter().filter(|e| e.reason == Reason::StillUsedAtRetirement).collect();
         assert_eq!(warned.len() == 1 && warned[0].note.contains("2027-01-15"), ends, "{warned:?}");
     }
+}
+
+#[test]
+fn the_time_that_is_asked_for_is_told_as_people_write_it() {
+    for (asked, said) in [("36h", "36h"), ("90m", "90m"), ("90s", "90s"), ("1d", "24h")] {
+        let mut obs = patient();
+        let required = Some(Span::new(asked));
+        obs.spec.rotation =
+            obs.spec.rotation.map(|rotation| Rotation { require_unused_for: required, ..rotation });
+        status(&mut obs).keys.retain(|key| key.id != "k9");
+        obs.last_use.insert("k0".to_owned(), Ok(told(Some(9 * DAY), 9 * DAY)));
+        let plan = decide(&obs, 10 * DAY);
+        let message = conditions::find(&plan.status.conditions, ROTATING).unwrap().message.clone();
+        assert!(message.contains(&format!("does not show {said} without")), "{message}");
+    }
+}
+
+#[test]
+fn a_key_in_use_is_looked_at_as_seldom_as_the_account() {
+    let mut obs = patient();
+    status(&mut obs).keys.retain(|key| key.id != "k9");
+    obs.looked_at = at(10 * DAY);
+    obs.last_use.insert("k0".to_owned(), Ok(told(Some(9 * DAY), 10 * DAY)));
+    assert!(
+        decide(&obs, 10 * DAY).requeue >= Duration::from_mins(30),
+        "{:?}",
+        decide(&obs, 10 * DAY).requeue
+    );
+    // Not beyond the end of its time.
+    let end = 100 + 30 * DAY;
+    obs.looked_at = at(end - 30);
+    obs.last_use.insert("k0".to_owned(), Ok(told(Some(30 * DAY - 5), end - 30)));
+    assert_eq!(decide(&obs, end - 30).requeue, Duration::from_secs(30));
 }
 
 #[test]
