@@ -102,7 +102,7 @@ fn undeleted() {
     let account = case.ready("iamsa", "billing");
     assert_eq!(
         (&account["status"]["uniqueId"], &account["status"]["origin"]),
-        (&json!(id), &json!("Adopted"))
+        (&json!(id), &json!("Created"))
     );
     let asked = case.iam().requests_since(mark).unwrap();
     let operations: Vec<&str> = asked.iter().map(|request| request.operation.as_str()).collect();

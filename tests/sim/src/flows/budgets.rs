@@ -174,7 +174,7 @@ pub fn of(flow: &str) -> Option<Budget> {
         "roles-person" => REBIND,
         // Finalizer, intent, what is waited for, that it is on, that the project is registered. The account, one service; twelve
         // looks at both, ten seconds apart while it is being enabled; three at the registration.
-        "services" => only(5, 2).lists(27),
+        "services" => only(6, 2).lists(25),
         _ => return None,
     })
 }
