@@ -230,7 +230,8 @@ pub struct Rotation {
     pub delete_after: Option<Span>,
 
     /// How long the previous key must not have been used to log in before it is disabled, where the backend tells. It tells by
-    /// day, and late by days: a key is held longer for it, by `deleteAfter` at most, and never ends sooner. A revocation does not wait.
+    /// day, and late by days: a key is held longer for it, by `deleteAfter` at most, and never ends sooner. A key of which it tells nothing counts as unused. A revocation does not
+    /// wait.
     /// Units: ms, s, m, h, d, w. Default: not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_unused_for: Option<Span>,

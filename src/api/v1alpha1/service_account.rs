@@ -157,7 +157,8 @@ pub struct AccountKeys {
     #[schemars(schema_with = "crate::api::v1alpha1::backend::count")]
     pub unmanaged: u32,
 
-    /// Those that the backend keeps for itself, beside all others; absent where that could not be read. Nothing touches them.
+    /// Those that the backend keeps for itself, beside all others: counted with unmanaged ones; absent where that could not be
+    /// read. Nothing touches them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub system_managed: Option<u32>,

@@ -10,7 +10,8 @@ use crate::domain::Class;
 
 const CALL: &str = "projects.testIamPermissions";
 
-/// All that the operator may ever need on an account (documented with each method of IAM v1).
+/// All that accounts and keys may ever need (documented with each method of IAM v1). What roles, services, last uses and
+/// accounts that come back need beside it is told where somebody asks for them.
 const NEEDED: &[&str] = &[
     "iam.serviceAccounts.get",
     "iam.serviceAccounts.create",

@@ -183,7 +183,13 @@ impl Table<'_> {
             }
             None if names.is_empty() => conditions.clear(CONFIG_MAPS_PUBLISHED),
             None => {
-                let message = format!("{} hold what the account publishes", names.join(", "));
+                // Whoever trusts these keys should know that nobody looks after them.
+                let stale = documents.public_keys.as_ref().and_then(|keys| keys.as_ref().err()).map(|trouble| {
+                    let reason = trouble.class.reason();
+                    format!(". The public keys cannot be read now ({reason}): those that were read before stand")
+                });
+                let stale = stale.unwrap_or_default();
+                let message = format!("{} hold what the account publishes{stale}", names.join(", "));
                 conditions.set(CONFIG_MAPS_PUBLISHED, Is::True, Reason::ConfigMapsPublished, message)
             }
         };

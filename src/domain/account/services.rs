@@ -174,7 +174,11 @@ impl Table<'_> {
                 (Is::False, Reason::EarthEngineNotRegistered, message.to_owned())
             }
             Some(Ok(state)) => {
-                (Is::Unknown, Reason::EarthEngineNotRegistered, format!("Earth Engine says {state:?}"))
+                let message = format!(
+                    "Earth Engine says {state:?}, which says neither yes nor no. Look at \
+                     https://console.cloud.google.com/earth-engine"
+                );
+                (Is::Unknown, Reason::EarthEngineNotRegistered, message)
             }
             // It is as registered as before.
             Some(Err(_)) if known => return ControlFlow::Continue(None),

@@ -114,7 +114,7 @@ impl Table<'_> {
     fn way_out(&self, trouble: &Trouble) -> &'static str {
         let local = self.obs.spec.key_source == KeySource::Local;
         match trouble.class {
-            Class::OrgPolicy if local => "",
+            Class::OrgPolicy if local => ". keySource: Backend may work: the backend then makes the pair",
             Class::OrgPolicy => {
                 ". keySource: Local may work: the pair is then made here, and only its public half is uploaded"
             }

@@ -70,7 +70,7 @@ fn account_first() {
     let file = case.data("billing")["key.json"].clone();
     case.delete("iamsa", "billing");
     let message = case.told("iamsa", "billing", "Ready", "False", Reason::WaitingForKeys);
-    assert!(message.contains("1 keys") && message.contains("billing"), "{message}");
+    assert!(message.contains("delete billing (1 in all)"), "{message}");
     assert!(case.judge(&file).accepted(), "the key was taken out of service before its object was deleted");
     case.delete("ciamb", &case.backend);
     let message = case.told("ciamb", &case.backend, "Ready", "False", Reason::WaitingForAccounts);

@@ -212,9 +212,17 @@ fn keys_that_cannot_be_read_leave_what_is_published() {
     for class in [Class::Unknown, Class::NotFound, Class::Forbidden] {
         read(&mut obs, 1, &[(KEYS, edited.clone())]);
         unreadable(&mut obs, class);
-        let plan = decide(&obs);
-        assert_eq!((plan.next.clone(), &plan.status), (Next::Wait, &obs.status), "{class:?}");
-        assert_eq!(plan.requeue, Timing::default().retry_cap, "it is read soon");
+        let first = decide(&obs);
+        assert_eq!(
+            (first.next.clone(), reason(&first, READY)),
+            (Next::Wait, "AccountReady".to_owned()),
+            "{class:?}"
+        );
+        assert_eq!(reason(&first, CONFIG_MAPS_PUBLISHED), "ConfigMapsPublished");
+        assert!(told(&first).contains(class.reason().as_str()), "{}", told(&first));
+        assert_eq!(first.requeue, Timing::default().retry_cap, "it is read soon");
+        obs.status = first.status;
+        assert_eq!(decide(&obs).status, obs.status, "it is said once");
     }
     // Nothing is published: that is said, and no set without keys is written.
     let mut fresh = recorded(Some(KEYS), None);
