@@ -12,6 +12,8 @@ use crate::domain::{Class, Trouble};
 const UNTIMELY: &str = "Token must be a short-lived token";
 /// How Google told the limit of keys with a 429 (seen by real clients until 2020).
 const KEY_LIMIT: &str = "Maximum number of keys on account reached";
+/// What Google's services put behind some refusals: a text that is another one each time.
+const HELP_TOKEN: &str = "Help Token:";
 /// Longest text of a backend that is passed on to people.
 const MESSAGE_LIMIT: usize = 512;
 
@@ -123,6 +125,11 @@ impl BackendError {
     /// The same for decisions and people.
     pub fn trouble(&self) -> Trouble {
         let mut message = self.to_string();
+        // What differs from answer to answer would be written, and would wake the object, each time.
+        if let Some(at) = message.find(HELP_TOKEN) {
+            message.truncate(at);
+            message.truncate(message.trim_end().len());
+        }
         if let Some((at, _)) = message.char_indices().nth(MESSAGE_LIMIT) {
             message.truncate(at);
         }
@@ -256,6 +263,16 @@ mod tests {
         assert_eq!(legacy.class(), Class::Precondition);
         assert!(legacy.trouble().message.contains("86401s"), "{}", legacy.trouble().message);
         assert_eq!(exhausted("Quota exceeded.", &[]).class(), Class::Throttled);
+    }
+
+    #[test]
+    fn the_same_refusal_is_told_in_the_same_words() {
+        let refused = |token: &str| {
+            let text = format!("Permission denied to enable service [a.googleapis.com]\nHelp Token: {token}");
+            call(403, Code::PermissionDenied, &text, &[]).trouble().message
+        };
+        assert_eq!(refused("AXy1"), refused("BZk9"));
+        assert!(refused("AXy1").contains("[a.googleapis.com]"));
     }
 
     #[test]

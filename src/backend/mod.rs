@@ -151,8 +151,8 @@ pub trait IamBackend: Send + Sync {
     /// Creates an account.
     async fn create_account(&self, account: &NewAccount) -> Result<Account, BackendError>;
 
-    /// Brings back an account that was deleted a short time ago, as long as no other has its e-mail.
-    async fn undelete_account(&self, unique_id: &str) -> Result<(), BackendError>;
+    /// Brings back an account that was deleted a short time ago, as long as no other has its e-mail, which is told.
+    async fn undelete_account(&self, unique_id: &str) -> Result<String, BackendError>;
 
     /// Changes what people read about an account.
     async fn describe_account(&self, unique_id: &str, to: &Description) -> Result<(), BackendError>;

@@ -2,12 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rsa::RsaPublicKey;
-use rsa::pkcs8::DecodePublicKey as _;
+use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use rsa::traits::PublicKeyParts as _;
+use rsa::{BigUint, RsaPublicKey};
 use serde::{Deserialize, Serialize};
 
-use super::SecretBytes;
+use super::{SecretBytes, spki_sha256};
 
 /// A public key that signatures are checked with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,14 @@ impl Jwk {
             n: URL_SAFE_NO_PAD.encode(public.n().to_bytes_be()),
             e: URL_SAFE_NO_PAD.encode(public.e().to_bytes_be()),
         })
+    }
+
+    /// SHA-256 of its SPKI, in hex; none if it is no RSA key.
+    pub fn public_key_sha256(&self) -> Option<String> {
+        let number =
+            |text: &str| URL_SAFE_NO_PAD.decode(text).ok().map(|bytes| BigUint::from_bytes_be(&bytes));
+        let public = RsaPublicKey::new(number(&self.n)?, number(&self.e)?).ok()?;
+        Some(spki_sha256(public.to_public_key_der().ok()?.as_bytes()))
     }
 }
 
@@ -64,7 +72,9 @@ mod tests {
 
     #[test]
     fn a_set_is_read_back_in_one_order() {
-        let pem = RsaKeyPair::generate_2048().unwrap().public_pem();
+        let pair = RsaKeyPair::generate_2048().unwrap();
+        let pem = pair.public_pem();
+        assert_eq!(Jwk::of("b", &pem).unwrap().public_key_sha256(), Some(pair.public_key_sha256()));
         let (one, two) = (Jwk::of("b", &pem).unwrap(), Jwk::of("a", &pem).unwrap());
         let text = Jwks { keys: vec![one.clone(), two.clone()] }.render();
         assert!(text.expose() == Jwks { keys: vec![two.clone(), one.clone()] }.render().expose());

@@ -369,6 +369,11 @@ pub struct Tenants {
     #[serde(default)]
     pub adoption: bool,
 
+    /// Whether accounts that were deleted may be brought back by objects that did not have them (`undelete`): nobody can tell whose
+    /// they were. Default: false.
+    #[serde(default)]
+    pub undelete: bool,
+
     /// Roles that namespaces may ask for on the project; a star at the end stands for anything, as in
     /// `roles/earthengine.*`. Who may create a `ServiceAccount` then has these roles. Empty (default): none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -65,8 +65,8 @@ pub struct ServiceAccountSpec {
     pub email: Option<String>,
 
     /// Unique id of an account of this object's id that was deleted at most 30 days ago: it is brought back, once, with what its
-    /// roles and keys were, instead of a new one being made. One that this object did not have needs the right to adopt, at a
-    /// backend without an `accountIdPattern`. Default: none.
+    /// roles and keys were, instead of a new one being made. One that this object did not have needs the
+    /// backend's `tenants.undelete`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 30), regex(pattern = r"^[0-9]+$"))]
     pub undelete: Option<String>,

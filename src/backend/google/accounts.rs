@@ -64,9 +64,13 @@ impl Google {
         }
     }
 
-    pub(super) async fn undelete(&self, unique_id: &str) -> Result<(), BackendError> {
+    pub(super) async fn undelete(&self, unique_id: &str) -> Result<String, BackendError> {
         let request = self.once(self.iam.undelete_service_account().set_name(self.account(unique_id)));
-        self.within("accounts.undelete", request.send()).await.map(drop)
+        let answer = self.within("accounts.undelete", request.send()).await?;
+        let restored = answer
+            .restored_account
+            .ok_or(BackendError::Incomplete { call: "accounts.undelete", what: "restoredAccount" })?;
+        Ok(restored.email)
     }
 
     pub(super) async fn delete(&self, unique_id: &str) -> Result<(), BackendError> {

@@ -260,7 +260,7 @@ impl IamBackend for Google {
         self.create(account).await
     }
 
-    async fn undelete_account(&self, unique_id: &str) -> Result<(), BackendError> {
+    async fn undelete_account(&self, unique_id: &str) -> Result<String, BackendError> {
         self.undelete(unique_id).await
     }
 

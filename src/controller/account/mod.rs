@@ -65,7 +65,8 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
         let Some(current) = ctx.io.get(&api, &object.name_any()).await? else {
             return Ok(Action::await_change());
         };
-        let (login, mut observation) = observe(ctx, &current, std::mem::take(&mut learned)).await?;
+        let taught = std::mem::take(&mut learned);
+        let (login, mut observation) = observe(ctx, &current, taught.clone()).await?;
         observation.done.clone_from(&done);
         let decided = loop {
             let decided = decide(ctx, &namespace, login.as_deref(), &mut seen, &mut observation).await?;
@@ -77,6 +78,7 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
                 // Many reads take long: what was read before them is read again.
                 (Next::NeedServices { names }, Some(login)) if !all_read(names, &served) => {
                     served = services(login, &namespace, names).await;
+                    learned = taught;
                     continue 'passes;
                 }
                 (Next::NeedServices { names }, _) if observation.services.is_none() => {
@@ -159,7 +161,7 @@ fn remember(done: &mut Done, step: &Step, learned: &Learned) {
             done.asked.push(name.clone());
             done.refused.extend(learned.enable_refused.clone().map(|trouble| (name.clone(), trouble)));
         }
-        Step::Undelete { .. } => done.restored |= learned.refused.is_none(),
+        Step::Undelete { .. } => done.restored.clone_from(&learned.restored),
         _ => {}
     }
 }
@@ -180,13 +182,14 @@ async fn tell_kept(ctx: &Context, object: &ServiceAccount, key: &str, error: &Ba
 }
 
 /// What a step taught the pass: its answer counts as a fresh read.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Learned {
     refused: Option<Trouble>,
     account: Option<Account>,
     policy: Option<PolicyView>,
     bind_refused: Option<Trouble>,
     enable_refused: Option<Trouble>,
+    restored: Option<String>,
     /// A `ConfigMap`, and what the API server said of it.
     map_refused: Option<(String, String)>,
     ended: bool,
@@ -381,14 +384,14 @@ async fn observe(
         Err(unusable) => match ctx.backends.last_good(&id).filter(|_| deleting) {
             Some(login) => {
                 let project = login.facts().project.clone();
-                let none = Some(Vec::new());
                 observation.backend = Ok(Grants {
                     adoption: false,
-                    any_account: false,
+                    undelete: false,
                     account_id: Ok(()),
                     project,
-                    roles: none.clone(),
-                    services: none,
+                    // What stays keeps the roles that its spec lists.
+                    roles: None,
+                    services: None,
                 });
                 Some(login)
             }
@@ -414,7 +417,7 @@ fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, handle:
     match (&rules.tenants, id.kind) {
         (Some(tenants), BackendKind::ClusterIamBackend) => Grants {
             adoption: tenants.adoption,
-            any_account: tenants.account_id_pattern.is_empty(),
+            undelete: tenants.undelete,
             account_id: matches(tenants, namespace, handle),
             project,
             roles: Some(tenants.roles.clone()),
@@ -422,7 +425,7 @@ fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, handle:
         },
         _ => Grants {
             adoption: true,
-            any_account: true,
+            undelete: true,
             account_id: Ok(()),
             project,
             roles: None,
@@ -488,7 +491,10 @@ async fn act(
                 Err(error) => Err(error),
             }
         }
-        Step::Undelete { unique_id } => backend(ONE).await?.undelete_account(unique_id).await,
+        Step::Undelete { unique_id } => match backend(ONE).await?.undelete_account(unique_id).await {
+            Ok(email) => return Ok(Learned { restored: Some(email), ..Learned::default() }),
+            Err(error) => Err(error),
+        },
         Step::Describe { unique_id, display_name, description } => {
             let to = Description { display_name: display_name.clone(), description: description.clone() };
             backend(ONE).await?.describe_account(unique_id, &to).await

@@ -282,8 +282,8 @@ pub fn build(
     Ok(secret)
 }
 
-/// The public halves of other keys that the Secret goes on showing: as it shows them, if nobody edited it, or that of the key
-/// whose private half it holds. Any other is not known here.
+/// The public halves of other keys that the Secret goes on showing: as it shows them, if they are what the
+/// ledger says, or of keys whose private half it holds. Any other is not known here.
 fn also_public(world: &World, publication: &Publication) -> Result<Vec<Jwk>, Error> {
     let entries = &world.object.spec.secret.entries;
     if !entries.iter().any(|e| e.format == EntryFormat::PublicJwks) {
@@ -294,13 +294,22 @@ fn also_public(world: &World, publication: &Publication) -> Result<Vec<Jwk>, Err
     let sources = world.secret.iter().map(|secret| (secret, &world.materials)).chain(renamed);
     let mut public: Vec<Jwk> = Vec::new();
     for (secret, materials) in sources {
+        // An edit may have changed any of them; the ledger knows what each is.
         let whole = secret.annotations().get(meta::DATA_HASH) == Some(&hash(secret, &recorded_keys(secret)));
-        let shown = if whole { public_halves(secret) } else { Vec::new() };
+        let known = |jwk: &Jwk| {
+            let recorded = publication.ledger.iter().find(|key| key.id == jwk.kid);
+            match recorded.and_then(|key| key.public_key_sha256.as_ref()) {
+                Some(fingerprint) => jwk.public_key_sha256().as_ref() == Some(fingerprint),
+                None => whole,
+            }
+        };
+        let shown: Vec<Jwk> = public_halves(secret).into_iter().filter(known).collect();
         for id in publication.public.iter().filter(|id| **id != publication.key_id) {
             if public.iter().any(|jwk| jwk.kid == *id) {
                 continue;
             }
-            let held = materials.marked.as_ref().filter(|stored| stored.fields.private_key_id == *id);
+            let held = materials.marked.iter().chain(&materials.previous);
+            let held = held.into_iter().find(|stored| stored.fields.private_key_id == *id);
             let known = shown.iter().find(|jwk| jwk.kid == *id).cloned();
             public.extend(match (known, held) {
                 (None, Some(stored)) => stored.material()?.jwk(id),

@@ -130,7 +130,12 @@ impl Table<'_> {
         let reachable = obs.backend.is_ok() && obs.refused.is_none() && obs.status.unique_id.is_some();
         match &obs.account {
             None if reachable => Plan { next: Next::NeedAccount, ..self.keep() },
-            Some(Ok(Some(account))) if reachable => self.left(account),
+            // What somebody made again under its e-mail is none of ours.
+            Some(Ok(Some(account)))
+                if reachable && obs.status.unique_id.as_ref() == Some(&account.unique_id) =>
+            {
+                self.left(account)
+            }
             _ => self.act(Step::RemoveFinalizer),
         }
     }
@@ -164,7 +169,12 @@ impl Table<'_> {
             let whole = timing.settle + timing.send_window + timing.horizon + timing.list_lag;
             status.created_at.max(status.last_failure_time).map(|at| add(at, whole))
         };
-        match until.filter(|until| *until > self.now) {
+        // One that is being brought back shows itself as late as one that is created.
+        let asked = status.restoring.as_ref().filter(|asked| !asked.done).map(|asked| {
+            let timing = self.timing;
+            add(asked.asked_at, timing.settle + timing.send_window + timing.horizon + timing.list_lag)
+        });
+        match until.max(asked).filter(|until| *until > self.now) {
             None => self.unhaunted().unwrap_or_else(|| self.act(Step::RemoveFinalizer)),
             Some(until) => {
                 let message = format!(

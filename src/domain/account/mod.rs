@@ -91,8 +91,8 @@ pub struct Done {
     pub asked: Vec<String>,
     /// Services that were refused, and why.
     pub refused: Vec<(String, Trouble)>,
-    /// Whether a deleted account was asked for.
-    pub restored: bool,
+    /// The e-mail of the deleted account that was brought back.
+    pub restored: Option<String>,
     /// `ConfigMaps` of which the API server refused a write or the deletion, and what it said.
     pub refused_maps: Vec<(String, String)>,
 }
@@ -102,8 +102,8 @@ pub struct Done {
 pub struct Grants {
     /// Whether an account that is already there may be adopted.
     pub adoption: bool,
-    /// Whether every account of the backend is as good as another for this namespace.
-    pub any_account: bool,
+    /// Whether a deleted account that was somebody else's may be brought back.
+    pub undelete: bool,
     /// Whether the account id is one that this namespace may have; `Err` is the pattern.
     pub account_id: Result<(), String>,
     /// Project of the backend.

@@ -107,6 +107,10 @@ impl Table<'_> {
         if let Some(plan) = self.restored() {
             return plan;
         }
+        if obs.spec.undelete.is_none() && obs.status.restoring.as_ref().is_some_and(|asked| asked.done) {
+            let status = ServiceAccountStatus { restoring: None, ..obs.status.clone() };
+            return Plan { next: Next::Wait, status, requeue: Duration::ZERO, events: Vec::new() };
+        }
         if let Some(unique_id) = &obs.status.unique_id {
             let again = if obs.status.restoring.as_ref().is_some_and(|r| r.done && r.unique_id == *unique_id)
             {
@@ -350,7 +354,7 @@ impl Table<'_> {
         let own = Some(self.obs.owner_mark.as_str());
         let want_mark = match mark {
             // That of the object that had it before it was deleted.
-            Some(_) if self.restores(account) && origin == AccountOrigin::Created => own,
+            Some(_) if self.takes_over_mark(account) => own,
             Some(mark) => Some(mark),
             None => own.filter(|_| marks),
         };

@@ -9,6 +9,11 @@ use crate::domain::schedule::between;
 use crate::domain::{Class, Event, Reason, Trouble};
 use std::time::Duration;
 
+/// Whether this is the e-mail of the account of this id or e-mail.
+fn is_of(email: &str, handle: &str) -> bool {
+    email == handle || email.split('@').next() == Some(handle)
+}
+
 /// Who else has an account that is back.
 pub(super) enum Contest {
     /// Nobody, as far as we can know.
@@ -28,20 +33,29 @@ impl Table<'_> {
             Some(known) if known != wanted => return None,
             known => known.is_some(),
         };
-        if !own && !obs.backend.as_ref().is_ok_and(|grants| grants.adoption && grants.any_account) {
+        if !own && !obs.backend.as_ref().is_ok_and(|grants| grants.undelete) {
             let message = format!(
-                "{wanted} is no account that this object had: to bring it back, the backend's tenants.adoption must let \
-                 namespaces adopt accounts, and its tenants.accountIdPattern must be empty"
+                "{wanted} is no account that this object had: the backend's tenants.undelete does not let namespaces bring \
+                 back those of others"
             );
             return Some(self.stalled(Reason::AdoptionNotAllowed, message));
         }
         let asked = obs.status.restoring.as_ref().filter(|asked| asked.unique_id == *wanted);
         if asked.is_some_and(|asked| asked.done) {
-            return None;
+            return (!own).then(|| self.stalled(Reason::InvalidSpec, self.another(wanted)));
+        }
+        if let Some(email) = obs.done.restored.as_ref().filter(|email| !is_of(email, handle(obs))) {
+            // It was asked for once, by whoever wrote the spec; what is back is not this object's to keep or to end.
+            let mut plan =
+                self.stalled(Reason::InvalidSpec, format!("{}: it is {email}", self.another(wanted)));
+            if let Some(asked) = &mut plan.status.restoring {
+                asked.done = true;
+            }
+            return Some(plan);
         }
         let since = asked.map(|asked| between(asked.asked_at, self.now));
         if let Some(since) = since.filter(|since| *since <= self.timing.list_lag) {
-            if since <= self.timing.settle && !obs.done.restored {
+            if since <= self.timing.settle && obs.done.restored.is_none() {
                 let note = format!("Account {} ({wanted}) is brought back", handle(obs));
                 let events = vec![Event::normal(Reason::AccountRestored, note)];
                 return Some(Plan { events, ..self.act(Step::Undelete { unique_id: wanted.clone() }) });
@@ -58,19 +72,35 @@ impl Table<'_> {
         Some(Plan { next: Next::Wait, status, requeue: Duration::ZERO, events: Vec::new() })
     }
 
-    /// Whether this object had the account brought back.
+    fn another(&self, wanted: &str) -> String {
+        format!(
+            "The account {wanted}, which undelete names, is not {}, and is back at the backend now: delete it there if nobody \
+             needs it, and take undelete out of the spec",
+            handle(self.obs)
+        )
+    }
+
+    /// Whether this object may take up the account because it had it brought back.
     pub(super) fn restores(&self, account: &Account) -> bool {
-        let asked = self.obs.status.restoring.as_ref();
-        asked.is_some_and(|asked| asked.unique_id == account.unique_id)
+        let obs = self.obs;
+        let asked =
+            obs.status.restoring.as_ref().filter(|asked| asked.unique_id == account.unique_id && !asked.done);
+        asked.is_some()
+            && obs.spec.undelete.as_ref() == Some(&account.unique_id)
+            && obs.backend.as_ref().is_ok_and(|grants| grants.undelete)
+    }
+
+    /// Whether the mark on an account that is back is that of a former object.
+    pub(super) fn takes_over_mark(&self, account: &Account) -> bool {
+        self.restores(account) && matches!(self.contested(account), Contest::Nobody)
     }
 
     /// An account that is back may carry the mark of the object that had it: of one of this cluster, which must be gone.
     pub(super) fn contested(&self, account: &Account) -> Contest {
         let obs = self.obs;
         let (_, mark) = split_mark(&account.description);
-        let Some(mark) = mark else { return Contest::Nobody };
         let cluster = |mark: &str| mark.split('/').next().map(str::to_owned);
-        if cluster(mark) != cluster(&obs.owner_mark) {
+        if let Some(mark) = mark.filter(|mark| cluster(mark) != cluster(&obs.owner_mark)) {
             return Contest::By(format!(
                 "{} carries the mark of another cluster ({mark}): it is not taken up. Take the mark off its description if \
                  nobody there has it",

@@ -20,7 +20,7 @@ pub fn trials() -> Vec<Trial> {
 fn case<'w>(world: &'w World, prefix: &str, args: &[&str]) -> Case<'w> {
     let args = args.iter().map(|&arg| arg.to_owned()).collect();
     let iam = start_iam(IamOptions { args, ..IamOptions::default() });
-    Case::at(world, prefix, iam, &json!({"tenants": {"adoption": true}}))
+    Case::at(world, prefix, iam, &json!({"tenants": {"adoption": true, "undelete": true}}))
 }
 
 /// What was made is missed a second later.

@@ -27,7 +27,7 @@ fn at(seconds: i64) -> jiff::Timestamp {
 fn granted() -> Grants {
     Grants {
         adoption: true,
-        any_account: true,
+        undelete: true,
         account_id: Ok(()),
         project: "p".to_owned(),
         roles: None,

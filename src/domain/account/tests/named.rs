@@ -73,9 +73,9 @@ fn an_account_is_asked_back_once_it_is_written_down_and_not_while_reads_lag() {
     obs.status = intended.status;
     assert!(asks(&decide(&obs)));
     assert_eq!(decide(&obs).events[0].reason, Reason::AccountRestored);
-    obs.done.restored = true;
-    assert_eq!(decide(&obs).next, Next::Wait);
-    obs.done.restored = false;
+    obs.done.restored = Some("billing@p".to_owned());
+    assert_eq!((decide(&obs).next, decide(&obs).status), (Next::Wait, obs.status.clone()));
+    obs.done.restored = None;
     assert!(asks(&plan(&obs, at(60), &Timing::default())), "a crash came between");
     for waits in [61, 600] {
         let plan = plan(&obs, at(waits), &Timing::default());
@@ -87,6 +87,24 @@ fn an_account_is_asked_back_once_it_is_written_down_and_not_while_reads_lag() {
     obs.deleting = true;
     obs.keys = Some(Vec::new());
     assert_eq!(reason(&decide(&obs), READY), "Deleting");
+}
+
+/// Whoever wrote the spec named another account: it is told, and not asked for again.
+#[test]
+fn what_came_back_under_another_name_is_left_alone() {
+    let mut obs = wanting();
+    obs.status = decide(&obs).status;
+    obs.done.restored = Some("another@p.iam.gserviceaccount.com".to_owned());
+    let told = decide(&obs);
+    assert_eq!((told.next.clone(), reason(&told, STALLED)), (Next::Wait, "InvalidSpec".to_owned()));
+    let message = &conditions::find(&told.status.conditions, STALLED).unwrap().message;
+    assert!(message.contains("another@p") && message.contains("not billing"), "{message}");
+    obs.status = told.status;
+    obs.done.restored = None;
+    for later in [30, 3600, 86_400] {
+        let plan = plan(&obs, at(later), &Timing::default());
+        assert_eq!((plan.next.clone(), reason(&plan, STALLED)), (Next::Wait, "InvalidSpec".to_owned()));
+    }
 }
 
 #[test]
@@ -102,7 +120,8 @@ fn what_is_gone_for_good_is_told_and_no_new_one_is_made() {
 
 #[test]
 fn only_who_may_have_any_account_gets_one_back_that_was_not_its_own() {
-    for grants in [Grants { adoption: false, ..granted() }, Grants { any_account: false, ..granted() }] {
+    for adoption in [false, true] {
+        let grants = Grants { adoption, undelete: false, ..granted() };
         let obs = Observation { backend: Ok(grants.clone()), ..wanting() };
         assert_eq!(reason(&decide(&obs), STALLED), "AdoptionNotAllowed");
         // Its own needs no leave.
@@ -133,9 +152,26 @@ fn it_is_brought_back_once() {
     assert!(
         conditions::find(&gone.status.conditions, STALLED).unwrap().message.contains("brought back once")
     );
-    obs.account = Some(Ok(Some(ours())));
+    // To ask for it again it is taken out of the spec, where the account is there and where it is not.
     obs.spec.undelete = None;
-    assert_eq!(decide(&obs).status.restoring, None);
+    assert_eq!(
+        decide(&Observation { account: Some(Ok(Some(ours()))), ..obs.clone() }).status.restoring,
+        None
+    );
+    assert_eq!(plan(&obs, at(3600), &Timing::default()).status.restoring, None);
+}
+
+/// The object goes while its account may still come back.
+#[test]
+fn an_account_of_its_own_that_may_come_back_holds_its_object() {
+    let mut obs = Observation { account: Some(Ok(None)), ..settled() };
+    obs.status.created_at = None;
+    obs.spec.undelete = Some(WANTED.to_owned());
+    obs.status = decide(&obs).status;
+    (obs.deleting, obs.keys) = (true, Some(Vec::new()));
+    let later = |seconds| plan(&obs, at(seconds), &Timing::default());
+    assert_eq!(reason(&later(4269), READY), "Deleting");
+    assert_eq!(later(4270).next, Next::Act(Step::RemoveFinalizer));
 }
 
 /// Naming the id of an account is no right to it.
@@ -173,4 +209,12 @@ fn what_came_back_is_taken_up_if_nobody_has_it() {
     assert_eq!(reason(&decide(&foreign), STALLED), "AccountExists");
     let by_hand = back("made by hand", Some(Vec::new()));
     assert_eq!(decide(&by_hand).status.origin, Some(AccountOrigin::Adopted));
+    assert_eq!(decide(&back("made by hand", None)).next, Next::NeedSharers);
+    // What was asked for by a spec that was changed since, or that may not ask any more, is nothing.
+    let mut changed = back("made by hand", Some(Vec::new()));
+    changed.spec.undelete = None;
+    assert_eq!(reason(&decide(&changed), STALLED), "AccountExists");
+    let mut barred = back("made by hand", Some(Vec::new()));
+    barred.backend = Ok(Grants { undelete: false, ..granted() });
+    assert_eq!(reason(&decide(&barred), STALLED), "AccountExists");
 }

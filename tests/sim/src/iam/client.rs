@@ -165,8 +165,11 @@ impl IamBackend for SimBackend {
         }
     }
 
-    async fn undelete_account(&self, unique_id: &str) -> Result<(), BackendError> {
-        self.done("accounts.undelete", Call::Undelete { account: unique_id.to_owned() }).await
+    async fn undelete_account(&self, unique_id: &str) -> Result<String, BackendError> {
+        match self.ask("accounts.undelete", Call::Undelete { account: unique_id.to_owned() }).await? {
+            Answer::Account(Some(account)) => Ok(account.email),
+            _ => Err(strange("accounts.undelete")),
+        }
     }
 
     async fn describe_account(&self, unique_id: &str, to: &Description) -> Result<(), BackendError> {

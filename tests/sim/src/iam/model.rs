@@ -338,7 +338,7 @@ impl Iam {
         record.deleted = false;
         let back = record.account.clone();
         self.policy.rename(&back, false, now);
-        Ok(Answer::Done)
+        Ok(Answer::Account(Some(Box::new(back))))
     }
 
     fn describe(&mut self, account: &str, to: &Description) -> Result<Answer, Refusal> {
