@@ -1,45 +1,37 @@
 //! Accounts: observe, plan, act.
 
+mod act;
 mod documents;
+mod observe;
 mod sharers;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt};
-use regex::Regex;
 
+use self::act::{Learned, act};
+use self::observe::observe;
 use self::sharers::sharers;
 use super::census::{Place, census};
 use super::guard::guarded;
 use super::leftovers::{Uploads, leftovers};
 use super::pass::Pass;
-use super::registry::{BackendId, Login, Rules, allows};
+use super::registry::Login;
 use super::{Context, Error};
-use crate::api::v1alpha1::{
-    BackendKind, ServiceAccount, ServiceAccountKey, ServiceAccountStatus, Tenants, meta,
-};
-use crate::backend::policies::Rebound;
-use crate::backend::{BackendError, Description, NewAccount};
-use crate::defect;
+use crate::api::v1alpha1::{ServiceAccount, ServiceAccountKey, ServiceAccountStatus};
+use crate::backend::BackendError;
 use crate::domain::account::{
-    Account, Census, Done, Grants, Leftover, Next, Observation, Plan, PolicyView, ServiceView, Step, handle,
-    plan,
+    Census, Done, Leftover, Next, Observation, Plan, PolicyView, ServiceView, Step, handle, plan,
 };
-use crate::domain::schedule::{audit_wait, is_audit_due, until_audit};
-use crate::domain::{Class, Event, Reason, Trouble, conditions, names};
+use crate::domain::schedule::{audit_wait, until_audit};
+use crate::domain::{Event, Trouble, conditions, names};
 
 /// Steps that one reconcile takes at most: finalizer, create, describe, disable, a policy or a service each, delete and their
 /// looks.
 const PASSES: usize = 48;
-
-const ONE: NonZeroU32 = NonZeroU32::MIN;
-/// A policy is read before it is written.
-const READ_AND_WRITE: NonZeroU32 = ONE.saturating_add(1);
 
 /// Reconciles one account.
 pub async fn reconcile(
@@ -181,29 +173,6 @@ async fn tell_kept(ctx: &Context, object: &ServiceAccount, key: &str, error: &Ba
     ctx.reporter.tell(&object.object_ref(&()), &[event]).await;
 }
 
-/// What a step taught the pass: its answer counts as a fresh read.
-#[derive(Clone, Default)]
-struct Learned {
-    refused: Option<Trouble>,
-    account: Option<Account>,
-    policy: Option<PolicyView>,
-    bind_refused: Option<Trouble>,
-    enable_refused: Option<Trouble>,
-    restored: Option<String>,
-    /// A `ConfigMap`, and what the API server said of it.
-    map_refused: Option<(String, String)>,
-    ended: bool,
-}
-
-impl Learned {
-    fn is_accepted(&self) -> bool {
-        self.refused.is_none()
-            && self.bind_refused.is_none()
-            && self.enable_refused.is_none()
-            && self.map_refused.is_none()
-    }
-}
-
 /// Plans, reading what the plan asks for.
 async fn decide(
     ctx: &Context,
@@ -311,259 +280,10 @@ async fn left_behind(
     }
 }
 
-async fn observe(
-    ctx: &Context,
-    object: &ServiceAccount,
-    learned: Learned,
-) -> Result<(Option<Arc<Login>>, Observation), Error> {
-    let namespace = object.namespace().unwrap_or_default();
-    let deleting = object.meta().deletion_timestamp.is_some();
-    let uid = object.uid().unwrap_or_default();
-    let id = BackendId::of(&object.spec.backend_ref, &namespace);
-    let now = ctx.clock.now();
-    let period = audit_wait(&ctx.timing, &uid);
-    let census_due = is_audit_due(period, ctx.looks.looked_at(&uid, now, period), now);
-    let documents_due = documents::is_due(ctx, &object.spec, &uid, now);
-    let mut observation = Observation {
-        name: object.name_any(),
-        generation: object.meta().generation,
-        deleting,
-        has_finalizer: object.finalizers().iter().any(|f| f == meta::FINALIZER),
-        abandon: object.annotations().contains_key(meta::ABANDON),
-        spec: object.spec.clone(),
-        status: object.status.clone().unwrap_or_default(),
-        owner_mark: names::owner_mark(&ctx.cluster_id, &uid),
-        uid,
-        backend: Err((Reason::BackendNotFound, String::new())),
-        account: learned.account.map(|account| Ok(Some(account))),
-        shared_with: None,
-        keys: None,
-        leftovers: None,
-        census_due,
-        census: None,
-        policies: None,
-        bind_refused: learned.bind_refused,
-        services: None,
-        earth_engine: None,
-        documents_due,
-        documents: None,
-        done: Done::default(),
-        ended: learned.ended,
-        refused: learned.refused,
-    };
-    let login = match ctx.backends.resolve(ctx, &id).await? {
-        Ok((login, rules)) => match allows(ctx, &rules, &namespace).await? {
-            _ if rules.deleting && !deleting && observation.status.unique_id.is_none() => {
-                let message = format!("The backend {} is being deleted: no account is made at it", id.name);
-                observation.backend = Err((Reason::BackendNotFound, message));
-                None
-            }
-            // What was made while it was allowed may still be ended.
-            Err(refusal) if !deleting => {
-                observation.backend = Err((refusal.reason, refusal.message));
-                None
-            }
-            _ if !names::is_in_project(
-                observation.status.resource_name.as_deref(),
-                &login.facts().project,
-            ) =>
-            {
-                let project = &login.facts().project;
-                let message = format!(
-                    "The backend's login now belongs to project {project}, where this account is not"
-                );
-                observation.backend = Err((Reason::BackendChanged, message));
-                None
-            }
-            _ => {
-                let project = &login.facts().project;
-                observation.backend = Ok(grants(&rules, &id, &namespace, project, handle(&observation)));
-                Some(login)
-            }
-        },
-        Err(unusable) => match ctx.backends.last_good(&id).filter(|_| deleting) {
-            Some(login) => {
-                let project = login.facts().project.clone();
-                observation.backend = Ok(Grants {
-                    adoption: false,
-                    undelete: false,
-                    account_id: Ok(()),
-                    project,
-                    // What stays keeps the roles that its spec lists.
-                    roles: None,
-                    services: None,
-                });
-                Some(login)
-            }
-            None if deleting && unusable.reason == Reason::LoginMissing => {
-                let message = format!(
-                    "{}. Restore it, or let the object go with the annotation keywheel.dev/abandon",
-                    unusable.message
-                );
-                observation.backend = Err((Reason::BackendLoginLost, message));
-                None
-            }
-            None => {
-                observation.backend = Err((unusable.reason, unusable.message));
-                None
-            }
-        },
-    };
-    Ok((login, observation))
-}
-
-fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, handle: &str) -> Grants {
-    let project = project.to_owned();
-    match (&rules.tenants, id.kind) {
-        (Some(tenants), BackendKind::ClusterIamBackend) => Grants {
-            adoption: tenants.adoption,
-            undelete: tenants.undelete,
-            account_id: matches(tenants, namespace, handle),
-            project,
-            roles: Some(tenants.roles.clone()),
-            services: Some(tenants.services.clone()),
-        },
-        _ => Grants {
-            adoption: true,
-            undelete: true,
-            account_id: Ok(()),
-            project,
-            roles: None,
-            services: None,
-        },
-    }
-}
-
-/// A pattern that is no regular expression lets nothing through.
-fn matches(tenants: &Tenants, namespace: &str, handle: &str) -> Result<(), String> {
-    let pattern = &tenants.account_id_pattern;
-    if pattern.is_empty() {
-        return Ok(());
-    }
-    let own = pattern.replace("{namespace}", &regex::escape(namespace));
-    match Regex::new(&format!("^(?:{own})$")) {
-        Ok(regex) if regex.is_match(handle) => Ok(()),
-        _ => Err(own),
-    }
-}
-
 async fn referring_keys(ctx: &Context, namespace: &str, account: &str) -> Result<Vec<String>, Error> {
     let api: Api<DeserializeGuard<ServiceAccountKey>> = Api::namespaced(ctx.io.client(), namespace);
     let selected = ListParams::default().fields(&format!("spec.serviceAccountRef.name={account}"));
     Ok(ctx.io.list(&api, &selected).await?.iter().map(ResourceExt::name_any).collect())
-}
-
-/// Takes a step. A refusal of the backend is for the plan to tell.
-async fn act(
-    ctx: &Context,
-    api: &Api<ServiceAccount>,
-    object: &ServiceAccount,
-    pass: &Pass,
-    login: Option<&Login>,
-    step: &Step,
-) -> Result<Learned, Error> {
-    let namespace = object.namespace().unwrap_or_default();
-    // Once the namespace may send a request, if what was read is still young then.
-    let backend = async |requests: NonZeroU32| {
-        let login = login.ok_or(Error::Missing { step: "account", what: "the backend" })?;
-        let backend = login.turn(&namespace, requests).await;
-        let given_back = |_: &Error| (0..requests.get()).for_each(|_| login.give_back(&namespace));
-        pass.may_send(ctx, "account").inspect_err(given_back)?;
-        Ok::<_, Error>(backend)
-    };
-    let outcome = match step {
-        Step::AddFinalizer | Step::RemoveFinalizer => {
-            let mut finalizers = object.finalizers().to_vec();
-            finalizers.retain(|finalizer| finalizer != meta::FINALIZER);
-            finalizers.extend((*step == Step::AddFinalizer).then(|| meta::FINALIZER.to_owned()));
-            ctx.io.set_finalizers(api, object, &finalizers).await?;
-            return Ok(Learned::default());
-        }
-        Step::Create { account_id, display_name, description } => {
-            let new = NewAccount {
-                account_id: account_id.clone(),
-                display_name: display_name.clone(),
-                description: description.clone(),
-            };
-            // One that is there already although it was read as absent shows whose it is at the next try.
-            match backend(ONE).await?.create_account(&new).await {
-                Ok(account) => return Ok(Learned { account: Some(account), ..Learned::default() }),
-                Err(error) => Err(error),
-            }
-        }
-        Step::Undelete { unique_id } => match backend(ONE).await?.undelete_account(unique_id).await {
-            Ok(email) => return Ok(Learned { restored: Some(email), ..Learned::default() }),
-            Err(error) => Err(error),
-        },
-        Step::Describe { unique_id, display_name, description } => {
-            let to = Description { display_name: display_name.clone(), description: description.clone() };
-            backend(ONE).await?.describe_account(unique_id, &to).await
-        }
-        Step::SetDisabled { unique_id, disabled } => {
-            backend(ONE).await?.set_account_disabled(unique_id, *disabled).await
-        }
-        Step::Bind(change) => {
-            let project = login.map(|login| login.facts().project.clone()).unwrap_or_default();
-            let writer = ctx.backends.policy_writer(&project);
-            let backend = backend(READ_AND_WRITE).await?;
-            let _alone = writer.lock().await;
-            let still = || pass.may_send(ctx, "account").is_ok();
-            match backend.change_policy(change, &still).await {
-                Ok(Some(Rebound { told, written })) => {
-                    let answers = (written || defect!(UnwrittenAnswers)).then(|| change.clone());
-                    let view = PolicyView { resource: change.resource.clone(), told: Ok(told), answers };
-                    return Ok(Learned { policy: Some(view), ..Learned::default() });
-                }
-                Ok(None) => return Err(Error::TooLate { step: "account" }),
-                // Somebody else was faster: the whole is done again.
-                Err(error) if error.lost_race() => return Err(error.into()),
-                Err(error) => {
-                    tracing::info!(%error, "a policy cannot be changed");
-                    return Ok(Learned { bind_refused: Some(error.trouble()), ..Learned::default() });
-                }
-            }
-        }
-        Step::EnableService { name } => {
-            let asked = backend(ONE).await?.enable_service(name).await;
-            if let Err(error) = &asked {
-                tracing::info!(%error, "a service cannot be enabled");
-            }
-            let enable_refused = asked.err().map(|error| error.trouble());
-            return Ok(Learned { enable_refused, ..Learned::default() });
-        }
-        Step::WriteConfigMap { .. } | Step::DeleteConfigMap { .. } => {
-            let map_refused = documents::act(ctx, pass, object, step).await?;
-            return Ok(Learned { map_refused, ..Learned::default() });
-        }
-        Step::DeleteKey { unique_id, key_id } => {
-            match backend(ONE).await?.delete_key(unique_id, key_id).await {
-                Err(error) if error.class() == Class::NotFound => Ok(()),
-                // An account that cannot clean up is as good as before.
-                Err(error) if object.meta().deletion_timestamp.is_none() => return Err(error.into()),
-                other => other,
-            }
-        }
-        Step::DisableKey { unique_id, key_id } => {
-            backend(ONE).await?.disable_key(unique_id, key_id).await?;
-            return Ok(Learned::default());
-        }
-        Step::Unstage { name, uid } => {
-            let secrets = ctx.io.namespaced::<Secret>(&namespace);
-            ctx.io.delete(&secrets, name, uid, None).await?;
-            ctx.first_seen.forget(uid);
-            return Ok(Learned::default());
-        }
-        Step::Delete { unique_id } => match backend(ONE).await?.delete_account(unique_id).await {
-            Err(error) if error.class() == Class::NotFound => Ok(()),
-            other => other,
-        },
-    };
-    let refused = outcome.err().map(|error| {
-        tracing::info!(%error, "the backend refused or did not answer");
-        error.trouble()
-    });
-    let ended = refused.is_none() && matches!(step, Step::Delete { .. });
-    Ok(Learned { refused, ended, ..Learned::default() })
 }
 
 async fn write_status(
