@@ -31,6 +31,9 @@ use crate::api_server::{Change, ChangeKind, Place, Request, Verb};
 use crate::iam::{self, Iam, Maker, short};
 use crate::wire::{Call, Reply};
 
+/// How far the clocks of the operator and of the backend may be apart while keys are made, and a second for roundings.
+const TOLERATED: Duration = Duration::from_secs(301);
+
 /// What does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -499,6 +502,14 @@ impl Oracle {
             given.or_else(|| o["metadata"]["name"].as_str()).unwrap_or_default().to_owned()
         };
         if let Some(old) = before.map(name).filter(|old| *old != name(&change.object)) {
+            let told = before.and_then(|b| b.pointer("/status/secretName")).is_some();
+            if !told {
+                // Its status was taken away, and the spec was all that named it.
+                let former = View::of(api).secrets.into_iter();
+                let of_name =
+                    former.filter(|s| s.owner_uid.as_deref() == Some(uid.as_str()) && s.place.name == old);
+                self.forgotten.extend(of_name.map(|s| s.place));
+            }
             self.renamed.insert((uid.clone(), old), now);
         }
         if actor.is_none() {
@@ -571,12 +582,21 @@ impl Oracle {
                 || object.list("lost").any(|l| is_in_window(l, key.created_at))
                 || self.excused.contains(&key.id)
         };
+        // The operator counts by its own clock, which may be off by as much as it tolerates.
+        let later = |key: &iam::Key| {
+            let ledger = object.list("keys").filter(|k| k["id"] == key.id.as_str());
+            ledger.filter_map(|k| k["mintedAt"].as_str()?.parse::<Timestamp>().ok()).any(|minted| {
+                let off = key.created_at.duration_until(minted).unsigned_abs();
+                minted >= at && off <= TOLERATED
+            })
+        };
         let left = iam.keys.values().find(|key| {
             key.works()
                 && key.created_at + SignedDuration::from_secs(1) < at
                 && matches!(&key.made_by, Maker::Attempt(nonce) if made(nonce))
                 && Some(&key.account) == object.account.as_ref()
                 && !unknown(key)
+                && !later(key)
         });
         if let Some(key) = left {
             let what = format!("key {} of {} survives its revocation", short(&key.id), object.place);
