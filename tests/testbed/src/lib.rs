@@ -34,6 +34,7 @@ pub mod session;
 pub mod shared;
 pub mod tools;
 pub mod wait;
+pub mod wire_page;
 
 pub use control_plane::ControlPlane;
 pub use iam::IamServer;

@@ -1,5 +1,5 @@
-//! Files that are made from others: `crds/` and `docs/reasons.md` from the code, the chart's copies from `crds/`,
-//! `deploy/` from the chart.
+//! Files that are made from others: `crds/`, `docs/reasons.md` and the table of `docs/wire.md` from the code, the
+//! chart's copies from `crds/`, `deploy/` from the chart.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use keywheel_testbed::progress::say;
 use keywheel_testbed::tools::{Tool, Toolbox};
-use keywheel_testbed::{keywheel, repo};
+use keywheel_testbed::{keywheel, repo, wire_page};
 
 use crate::Outcome;
 
@@ -29,6 +29,8 @@ enum Error {
     Drift(Vec<String>),
     #[error("{program} {arguments} failed: {output}")]
     Program { program: String, arguments: String, output: String },
+    #[error("{0} does not say where its table stands; take the marks from its last version")]
+    Unmarked(String),
     #[error("cannot {action} {path}")]
     File { action: &'static str, path: PathBuf, source: io::Error },
 }
@@ -61,6 +63,10 @@ pub(crate) fn run(mode: Mode) -> Outcome {
     let mut reasons = Command::new(keywheel::program(None)?);
     reasons.arg("reasons");
     settle(mode, &repo::root().join("docs/reasons.md"), &output(reasons)?, &mut drift)?;
+    let page = repo::root().join("docs/wire.md");
+    let text = fs::read_to_string(&page).map_err(file("read", &page))?;
+    let text = wire_page::with_table(&text).ok_or_else(|| Error::Unmarked(shown(&page)))?;
+    settle(mode, &page, &text, &mut drift)?;
     let helm = Toolbox::from_env()?.get(Tool::Helm)?;
     for (manifest, template) in MANIFESTS {
         let text = format!("{HEADER}{}", render(&helm, template)?);
