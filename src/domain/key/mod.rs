@@ -6,7 +6,8 @@
 //! | `step` | all that a plan can say |
 //! | [`plan`](mod@plan) | the decision table, rule by rule |
 //! | `deleting` | the rules of a deleting object |
-//! | `record` | rules 2 and 7: the status follows what is written elsewhere |
+//! | `rebuild` | rule 2: a status that was lost |
+//! | `record` | rule 7: the status follows what is written elsewhere |
 //! | `attempt` | rules 8 and 9: the open attempt, and staged keys that none claims |
 //! | `mint`, `need` | rule 10: whether a key is needed, and the gates before one is made |
 //! | `publish` | rules 8c and 11: what the consumer Secret shall say |
@@ -34,6 +35,7 @@ pub mod observation;
 pub mod plan;
 mod publish;
 mod put_off;
+mod rebuild;
 mod record;
 mod requests;
 mod retire;

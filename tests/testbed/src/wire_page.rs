@@ -116,7 +116,10 @@ pub const ROWS: &[Row] = &[
     row(
         16,
         "policies with etags, versions and conditions; who comes second reads again",
-        &["policies::a_replacement_is_guarded_by_the_etag", "policies::conditions_are_seen_by_who_knows_them"],
+        &[
+            "policies::a_replacement_is_guarded_by_the_etag",
+            "policies::conditions_are_seen_by_who_knows_them",
+        ],
     ),
     row(
         17,

@@ -8,7 +8,7 @@ use super::super::*;
 use crate::api::v1alpha1::{
     Algorithm, DeletionPolicy, KeyOrigin, KeyPhase, KeyReason, KeySource, LedgerKey, LocalRef, LostAttempt,
     PendingAttempt, Rotation, SecretTemplate, ServiceAccountKeySpec, ServiceAccountKeyStatus, Span,
-    Verification,
+    SuspectKey, Verification,
 };
 use crate::domain::schedule::add;
 use crate::domain::{Reason, Timing, conditions};
@@ -290,4 +290,18 @@ pub fn gates_open(obs: &mut Observation, now: i64) {
 pub fn intent(obs: &Observation, now: i64) -> KeyReason {
     let plan = decide(obs, now);
     plan.status.pending.unwrap_or_else(|| panic!("{:?}", plan.next)).reason
+}
+
+pub fn suspect(id: &str) -> SuspectKey {
+    SuspectKey { id: id.to_owned(), created_at: Some(at(0)), since: at(0) }
+}
+
+/// One fenced lost attempt, its window from 0 to 3610, looked for at 600; `seen` are listed beside `k1`.
+pub fn losing(seen: &[&str]) -> Observation {
+    let mut obs = settled();
+    status(&mut obs).lost = vec![lost("n2", 2, at(0), true)];
+    let all: Vec<&str> = ["k1"].iter().chain(seen).copied().collect();
+    obs.keys = Some(listed(&all, at(600)));
+    obs.siblings = Some(Siblings { fenced_attempts: 1, ..Siblings::default() });
+    obs
 }
