@@ -1,5 +1,8 @@
 //! The verbs: what each does to the store, and what it answers.
 
+mod deletion;
+mod writes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,9 +11,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use serde_json::{Value, json};
 
+use self::writes::only_metadata;
 use super::apply::Managers;
 use super::refusal::Refusal;
-use super::request::{PatchFormat, Request, Verb};
+use super::request::{Request, Verb};
 use super::resource::{Resource, Rules};
 use super::rules;
 use super::selector::Selector;
@@ -306,330 +310,6 @@ impl Server {
         }
         Ok(())
     }
-
-    fn update(&mut self, request: &Request) -> Result<Answer, Refusal> {
-        let body = Self::decoded(request, &request.body)?;
-        let (place, old) = self.existing(request)?;
-        let uid = body["metadata"]["uid"].as_str().unwrap_or_default();
-        let current = old["metadata"]["uid"].as_str().unwrap_or_default();
-        if !uid.is_empty() && uid != current {
-            let why =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}");
-            return Err(conflict(&request.resource, &place.name, &why));
-        }
-        self.change(request, &place, &old, body, false)
-    }
-
-    fn patch(&mut self, request: &Request, format: PatchFormat, now: Timestamp) -> Result<Answer, Refusal> {
-        if format == PatchFormat::Apply {
-            return self.apply(request, now);
-        }
-        let (place, old) = self.existing(request)?;
-        let mut new = (*old).clone();
-        match format {
-            PatchFormat::Merge => json_patch::merge(&mut new, &request.body),
-            PatchFormat::Strategic => {
-                let union = |key: &str| {
-                    let (old, added) =
-                        (old["metadata"][key].as_array(), request.body["metadata"][key].as_array());
-                    added.map(|added| {
-                        let mut all = old.cloned().unwrap_or_default();
-                        all.extend(added.iter().filter(|v| old.is_none_or(|o| !o.contains(v))).cloned());
-                        Value::Array(all)
-                    })
-                };
-                let finalizers = union("finalizers");
-                json_patch::merge(&mut new, &request.body);
-                if let Some(finalizers) = finalizers {
-                    new["metadata"]["finalizers"] = finalizers;
-                }
-            }
-            PatchFormat::Json | PatchFormat::Apply => {
-                let patch: json_patch::Patch = serde_json::from_value(request.body.clone())
-                    .map_err(|error| Refusal::bad_request(format!("error decoding patch: {error}")))?;
-                json_patch::patch(&mut new, &patch).map_err(|error| {
-                    let name = request.name.as_deref().unwrap_or_default();
-                    let mut refusal =
-                        Refusal::invalid(&request.resource.group, &request.resource.kind, name, &[]);
-                    refusal.message =
-                        format!("the server rejected our request due to an error in our request: {error}");
-                    refusal.details = Value::Null;
-                    refusal
-                })?;
-            }
-        }
-        if !new["metadata"].is_object() {
-            new["metadata"] = json!({});
-        }
-        for field in ["name", "namespace"] {
-            if new["metadata"][field] != old["metadata"][field] {
-                return Err(Refusal::bad_request(format!(
-                    "the {field} of the object cannot be changed by a patch"
-                )));
-            }
-        }
-        self.change(request, &place, &old, new, false)
-    }
-
-    fn apply(&mut self, request: &Request, now: Timestamp) -> Result<Answer, Refusal> {
-        let Some(manager) = request.query.get("fieldManager").cloned() else {
-            return Err(Refusal::no_manager());
-        };
-        let mut wanted = request.body.clone();
-        if !wanted["metadata"].is_object() {
-            wanted["metadata"] = json!({});
-        }
-        if !wanted["metadata"]["managedFields"].is_null() {
-            return Err(Refusal::bad_request("metadata.managedFields must be nil"));
-        }
-        let place = Self::place(request);
-        let force = request.query.get("force").is_some_and(|f| f == "true");
-        let part = request.subresource.clone().unwrap_or_default();
-        let resource = request.resource.clone();
-        let Some(old) = self.store.get(&place).cloned() else {
-            if !part.is_empty() {
-                return Err(not_found(&resource, &place.name));
-            }
-            if let Some(uid) = wanted["metadata"]["uid"].as_str().filter(|u| !u.is_empty()) {
-                let why = format!(
-                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-                );
-                return Err(conflict(&resource, &place.name, &why));
-            }
-            wanted["metadata"]["name"] = json!(place.name);
-            let named = Request { name: None, body: wanted.clone(), verb: Verb::Create, ..request.clone() };
-            let answer = self.create(&named, now)?;
-            if !request.is_dry_run() {
-                let mut managers = Managers::default();
-                let live =
-                    json!({ "apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {} });
-                managers.apply(&manager, &part, true, &resource, &live, &wanted)?;
-                self.managers.insert(place, managers);
-            }
-            return Ok(answer);
-        };
-        let mut managers = self.managers.get(&place).cloned().unwrap_or_default();
-        let mut new = managers.apply(&manager, &part, force, &resource, &old, &wanted)?;
-        for field in ["uid", "resourceVersion"] {
-            if let Some(value) = wanted["metadata"].get(field).filter(|v| !v.is_null()) {
-                new["metadata"][field] = value.clone();
-            }
-        }
-        let before = self.managers.get(&place).cloned().unwrap_or_default();
-        let answer = self.change(request, &place, &old, new, before != managers)?;
-        if !request.is_dry_run() && self.store.get(&place).is_some() {
-            self.managers.insert(place, managers);
-        }
-        Ok(answer)
-    }
-
-    /// A whole new state of an object, from an update or a patch. It is stored if it differs, or if its fields have
-    /// other managers now.
-    fn change(
-        &mut self,
-        request: &Request,
-        place: &Place,
-        old: &Value,
-        mut new: Value,
-        managers_moved: bool,
-    ) -> Result<Answer, Refusal> {
-        let resource = request.resource.clone();
-        let name = &place.name;
-        let version = new["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-        if version.is_empty() {
-            if !resource.allows_unconditional_update() {
-                let cause = super::refusal::Cause::invalid(
-                    "metadata.resourceVersion",
-                    "Invalid value: 0: must be specified for an update",
-                );
-                let refusal = Refusal::invalid(&resource.group, &resource.kind, name, &[cause]);
-                return Err(refusal.about_plural(&resource.plural));
-            }
-        } else if old["metadata"]["resourceVersion"] != version {
-            let why =
-                "the object has been modified; please apply your changes to the latest version and try again";
-            return Err(conflict(&resource, name, why));
-        }
-        Self::keep(request, old, &mut new);
-        rules::prepare(&resource, &mut new)?;
-        let generation_moves =
-            resource.custom().is_some() && request.subresource.is_none() && differs_beyond(old, &new);
-        if generation_moves {
-            let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
-            new["metadata"]["generation"] = json!(generation);
-        }
-        refuse_invalid(&resource, name, &new, Some(old))?;
-        if request.is_dry_run() || new == *old && !managers_moved {
-            return Ok((200, new));
-        }
-        if request.verb != Verb::Patch(PatchFormat::Apply) {
-            self.managed(request, place, Some(old), &new);
-        }
-        let ended = !new["metadata"]["deletionTimestamp"].is_null()
-            && no_finalizers(&new)
-            && !matches!(resource.rules, Rules::Namespace);
-        if ended {
-            self.store.remove(place);
-            self.managers.remove(place);
-            return Ok((200, new));
-        }
-        Ok((200, (*self.store.put(place.clone(), new)).clone()))
-    }
-
-    /// What no write can change: the system's part of the metadata, and what lies outside the subresource.
-    fn keep(request: &Request, old: &Value, new: &mut Value) {
-        let has_status = match &request.resource.rules {
-            Rules::Custom(custom) => custom.has_status,
-            Rules::Namespace | Rules::Quota => true,
-            _ => false,
-        };
-        if request.subresource.as_deref() == Some("status") {
-            let status = new.get("status").cloned();
-            *new = old.clone();
-            match status {
-                Some(status) => new["status"] = status,
-                None => {
-                    if let Some(map) = new.as_object_mut() {
-                        map.remove("status");
-                    }
-                }
-            }
-            return;
-        }
-        if has_status && let Some(map) = new.as_object_mut() {
-            match old.get("status") {
-                Some(status) => map.insert("status".to_owned(), status.clone()),
-                None => map.remove("status"),
-            };
-        }
-        if matches!(request.resource.rules, Rules::Namespace) {
-            new["spec"] = old["spec"].clone();
-        }
-        for field in [
-            "namespace",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "generation",
-            "resourceVersion",
-        ] {
-            match old["metadata"].get(field) {
-                Some(value) => new["metadata"][field] = value.clone(),
-                None => {
-                    if let Some(map) = new["metadata"].as_object_mut() {
-                        map.remove(field);
-                    }
-                }
-            }
-        }
-        if new["metadata"]["uid"].as_str().is_none_or(str::is_empty) {
-            new["metadata"]["uid"] = old["metadata"]["uid"].clone();
-        }
-        if let Some(map) = new["metadata"].as_object_mut() {
-            map.remove("managedFields");
-        }
-    }
-
-    fn managed(&mut self, request: &Request, place: &Place, old: Option<&Value>, new: &Value) {
-        let manager = request.query.get("fieldManager").cloned().unwrap_or_else(|| "unknown".to_owned());
-        let part = request.subresource.clone().unwrap_or_default();
-        let managers = self.managers.entry(place.clone()).or_default();
-        managers.updated(&manager, &part, &request.resource, old, new);
-    }
-
-    fn delete(&mut self, request: &Request, now: Timestamp) -> Result<Answer, Refusal> {
-        let (place, old) = self.existing(request)?;
-        Self::check_preconditions(request, &place, &old)?;
-        Ok(self.end(request, &place, &old, now))
-    }
-
-    fn check_preconditions(request: &Request, place: &Place, old: &Value) -> Result<(), Refusal> {
-        let wanted = |field: &str| request.body["preconditions"][field].as_str().map(str::to_owned);
-        let is = |field: &str| old["metadata"][field].as_str().unwrap_or_default();
-        if let Some(uid) = wanted("uid").filter(|uid| uid != is("uid")) {
-            let why =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", is("uid"));
-            return Err(conflict(&request.resource, &place.name, &why).about_plural(&request.resource.kind));
-        }
-        if let Some(version) = wanted("resourceVersion").filter(|v| v != is("resourceVersion")) {
-            let why = format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
-                is("resourceVersion")
-            );
-            return Err(conflict(&request.resource, &place.name, &why).about_plural(&request.resource.kind));
-        }
-        Ok(())
-    }
-
-    /// Ends an object, or marks it where something holds it.
-    fn end(&mut self, request: &Request, place: &Place, old: &Value, now: Timestamp) -> Answer {
-        let resource = request.resource.clone();
-        let mut new = old.clone();
-        let policy = request.body["propagationPolicy"].as_str().unwrap_or_default();
-        let held_by = match policy {
-            "Foreground" => Some("foregroundDeletion"),
-            "Orphan" => Some("orphan"),
-            _ => None,
-        };
-        if matches!(resource.rules, Rules::Namespace) {
-            if old["metadata"]["deletionTimestamp"].is_null() {
-                new["metadata"]["deletionTimestamp"] = json!(seconds(now));
-                new["status"]["phase"] = json!("Terminating");
-                if !request.is_dry_run() {
-                    new = (*self.store.put(place.clone(), new)).clone();
-                }
-            }
-            return (200, new);
-        }
-        if let Some(held_by) = held_by.filter(|_| old["metadata"]["deletionTimestamp"].is_null()) {
-            let mut all = new["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-            all.push(json!(held_by));
-            new["metadata"]["finalizers"] = json!(all);
-        }
-        if no_finalizers(&new) {
-            if !request.is_dry_run() {
-                self.store.remove(place);
-                self.managers.remove(place);
-            }
-            let mut details =
-                json!({ "name": place.name, "kind": resource.plural, "uid": old["metadata"]["uid"] });
-            if !resource.group.is_empty() {
-                details["group"] = json!(resource.group);
-            }
-            return (
-                200,
-                json!({
-                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
-                }),
-            );
-        }
-        if old["metadata"]["deletionTimestamp"].is_null() {
-            new["metadata"]["deletionTimestamp"] = json!(seconds(now));
-            new["metadata"]["deletionGracePeriodSeconds"] = json!(0);
-            if let Some(generation) = old["metadata"]["generation"].as_i64() {
-                new["metadata"]["generation"] = json!(generation + 1);
-            }
-            if !request.is_dry_run() {
-                new = (*self.store.put(place.clone(), new)).clone();
-            }
-        }
-        (200, new)
-    }
-
-    fn delete_many(&mut self, request: &Request, now: Timestamp) -> Result<Answer, Refusal> {
-        let selector = Selector::of(request)?;
-        let kind = kind_of(&request.resource);
-        let found: Vec<(Place, Arc<Value>)> = self
-            .store
-            .list(&kind, request.namespace.as_deref())
-            .filter(|(_, object)| selector.matches(object))
-            .map(|(place, object)| (place.clone(), object.clone()))
-            .collect();
-        for (place, old) in &found {
-            self.end(request, place, old, now);
-        }
-        self.list(request)
-    }
 }
 
 fn refuse_invalid(
@@ -658,17 +338,6 @@ fn conflict(resource: &Resource, name: &str, why: &str) -> Refusal {
     Refusal::conflict(&resource.group, &resource.plural, name, why)
 }
 
-/// Whether anything but metadata and status differs: that is a new generation.
-fn differs_beyond(old: &Value, new: &Value) -> bool {
-    let rest = |v: &Value| {
-        let mut map = v.as_object().cloned().unwrap_or_default();
-        map.remove("metadata");
-        map.remove("status");
-        map
-    };
-    rest(old) != rest(new)
-}
-
 /// Whether nothing holds an object.
 pub fn no_finalizers(object: &Value) -> bool {
     object["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
@@ -677,19 +346,4 @@ pub fn no_finalizers(object: &Value) -> bool {
 /// A time as metadata has it.
 pub fn seconds(now: Timestamp) -> String {
     Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
-}
-
-fn only_metadata(body: Value) -> Value {
-    if body.get("items").is_some() {
-        let items: Vec<Value> =
-            body["items"].as_array().into_iter().flatten().cloned().map(only_metadata).collect();
-        return json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-            "metadata": body["metadata"], "items": items,
-        });
-    }
-    if body["kind"] == "Status" {
-        return body;
-    }
-    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": body["metadata"] })
 }
