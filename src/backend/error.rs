@@ -5,6 +5,7 @@ use std::time::Duration;
 use google_cloud_gax::error::Error as GaxError;
 use google_cloud_gax::error::rpc::{Status, StatusDetails};
 
+use super::retry;
 use crate::credential::CredentialError;
 use crate::domain::{Class, Trouble};
 
@@ -72,6 +73,8 @@ pub enum BackendError {
         canonical: Option<String>,
         /// What the backend said.
         message: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
     },
     /// The login of a call could not be made into a header.
     #[error("{call}: {source}")]
@@ -122,6 +125,23 @@ impl BackendError {
         canonical == Some("ABORTED")
     }
 
+    /// How long the answer asks its caller to stay away.
+    fn asked(&self) -> Option<Duration> {
+        match self {
+            Self::Call { source, .. } => {
+                let details = source.status().map(|status| status.details.as_slice()).unwrap_or_default();
+                retry::asked(details, source.http_headers())
+            }
+            Self::Answer { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// How long the backend wants to be left alone, because a quota is exhausted.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.asked().filter(|_| self.class() == Class::Throttled)
+    }
+
     /// The same for decisions and people.
     pub fn trouble(&self) -> Trouble {
         let mut message = self.to_string();
@@ -133,7 +153,15 @@ impl BackendError {
         if let Some((at, _)) = message.char_indices().nth(MESSAGE_LIMIT) {
             message.truncate(at);
         }
-        Trouble::new(self.class(), message)
+        let (class, asked) = (self.class(), self.asked());
+        match asked {
+            // It may be another one each time, and whoever heeds it says until when.
+            Some(asked) if class == Class::Throttled => Trouble::new(class, message).until_after(asked),
+            Some(asked) => {
+                Trouble::new(class, format!("{message}; it may be tried again in {}s", asked.as_secs()))
+            }
+            None => Trouble::new(class, message),
+        }
     }
 }
 
@@ -203,13 +231,10 @@ fn constraints(status: &Status) -> Vec<&str> {
 /// What the details say beyond the message.
 fn details(status: &Status) -> String {
     let constraints = constraints(status);
-    let forbidden = (!constraints.is_empty()).then(|| format!(": forbidden by {}", constraints.join(", ")));
-    let delays = status.details.iter().filter_map(|detail| match detail {
-        StatusDetails::RetryInfo(info) => info.retry_delay.as_ref(),
-        _ => None,
-    });
-    let delays = delays.map(|delay| format!("; it may be tried again in {}s", delay.seconds()));
-    forbidden.into_iter().chain(delays).collect()
+    if constraints.is_empty() {
+        return String::new();
+    }
+    format!(": forbidden by {}", constraints.join(", "))
 }
 
 /// A token exchange failed.
@@ -259,10 +284,18 @@ mod tests {
 
         let delay =
             serde_json::json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "86401s"});
-        let legacy = exhausted("Maximum number of keys on account reached.", &[delay]);
+        let legacy = exhausted("Maximum number of keys on account reached.", std::slice::from_ref(&delay));
         assert_eq!(legacy.class(), Class::Precondition);
         assert!(legacy.trouble().message.contains("86401s"), "{}", legacy.trouble().message);
-        assert_eq!(exhausted("Quota exceeded.", &[]).class(), Class::Throttled);
+        assert_eq!(legacy.trouble().retry_after, None, "a wait changes nothing");
+        let rate = exhausted("Quota exceeded.", &[delay]);
+        assert_eq!((rate.class(), rate.retry_after()), (Class::Throttled, Some(Duration::from_secs(86_401))));
+        assert_eq!(rate.trouble().retry_after, rate.retry_after());
+        assert_eq!(
+            rate.trouble().message,
+            exhausted("Quota exceeded.", &[]).trouble().message,
+            "the same words"
+        );
     }
 
     #[test]
@@ -284,6 +317,7 @@ mod tests {
             message: "invalid_grant: Invalid JWT: Token must be a short-lived token (60 minutes) and in a \
                       reasonable timeframe. Check your iat and exp values in the JWT claim."
                 .to_owned(),
+            retry_after: None,
         };
         assert_eq!(error.class().reason(), crate::domain::Reason::ClockSkew);
     }
@@ -295,6 +329,7 @@ mod tests {
             status,
             canonical: canonical.map(str::to_owned),
             message: String::new(),
+            retry_after: None,
         };
         assert_eq!(answer(403, Some("PERMISSION_DENIED")).class(), Class::Forbidden);
         assert_eq!(answer(404, Some("NOT_FOUND")).class(), Class::NotFound);

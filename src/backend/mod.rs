@@ -7,6 +7,7 @@ mod embedded;
 mod error;
 mod google;
 pub mod policies;
+mod retry;
 mod throttle;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Why a pass ended early. It is tried again; nothing here is told in a condition.
 
+use std::time::Duration;
+
 use crate::backend::BackendError;
 use crate::credential::CredentialError;
 use crate::kube_io::KubeIoError;
@@ -56,6 +58,14 @@ impl Error {
     /// Somebody else wrote first: observing again is all it takes.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube(error) if error.is_conflict()) || matches!(self, Self::TooLate { .. })
+    }
+
+    /// How long the backend asked to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Backend(error) => error.retry_after(),
+            _ => None,
+        }
     }
 
     /// A defect of ours, worth an event.

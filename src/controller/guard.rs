@@ -51,7 +51,8 @@ where
         }
         Err(error) => {
             let failures = ctx.failures.count(&object);
-            let wait = ctx.timing.retry(failures);
+            let asked = error.retry_after().unwrap_or_default().min(ctx.timing.asked_cap);
+            let wait = ctx.timing.retry(failures).max(asked);
             tracing::warn!(%error, failures, wait_seconds = wait.as_secs_f32(), "pass failed");
             if error.is_defect() && failures == 1 {
                 let event = Event::warning(Reason::InternalError, error.to_string());

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::key::{PutOff, Refused, Subject};
 use crate::domain::schedule::add;
-use crate::domain::{Reason, Timing};
+use crate::domain::{Reason, Timing, left_alone};
 
 /// Lost with the process: a new one tries once more.
 #[derive(Default)]
@@ -20,20 +21,23 @@ impl Refusals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A step was refused at `now`.
+    /// A step was refused at `now`; `asked` is how long the backend wants to be left alone. Gives what is not to be tried now.
     pub fn refused(
         &self,
         uid: &str,
         subject: Subject,
-        (reason, message): (Reason, String),
+        (reason, message, asked): (Reason, String, Option<Duration>),
         now: Timestamp,
         timing: &Timing,
-    ) {
+    ) -> Refused {
         let mut map = self.locked();
         let known = map.entry(uid.to_owned()).or_default();
         let times = known.get(&subject).map_or(1, |(times, _)| times.saturating_add(1));
-        let until = add(now, timing.retry(times));
-        known.insert(subject, (times, Refused { until, reason, message }));
+        let told = timing.asked_until(now, asked);
+        let until = told.unwrap_or(now).max(add(now, timing.retry(times)));
+        let refused = Refused { until, reason, message: left_alone(&message, told) };
+        known.insert(subject, (times, refused.clone()));
+        refused
     }
 
     /// A step went through.
@@ -63,15 +67,13 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_refusal_counts_for_a_while_that_grows_and_ends_with_success() {
         let (refusals, timing) = (Refusals::default(), Timing::default());
         let (now, key) = (Timestamp::UNIX_EPOCH, Subject::Key("k1".to_owned()));
-        let no = || (Reason::PermissionMissing, "no".to_owned());
+        let no = || (Reason::PermissionMissing, "no".to_owned(), None);
         refusals.refused("u", key.clone(), no(), now, &timing);
         assert_eq!(refusals.fresh("u", now).keys().collect::<Vec<_>>(), [&key]);
         let later = add(now, timing.retry(1));
@@ -82,5 +84,21 @@ mod tests {
         assert!(timing.retry(2) > timing.retry(1) && timing.retry(1) > Duration::ZERO);
         refusals.done("u", &key);
         assert!(refusals.fresh("u", later).is_empty());
+    }
+
+    #[test]
+    fn a_refusal_counts_for_at_least_as_long_as_the_backend_asks() {
+        let (refusals, timing) = (Refusals::default(), Timing::default());
+        let (now, key) = (Timestamp::UNIX_EPOCH, Subject::Key("k1".to_owned()));
+        let refused = |seconds| {
+            let told = (Reason::BackendThrottled, "no".to_owned(), Some(Duration::from_secs(seconds)));
+            refusals.refused("u", key.clone(), told, now, &timing)
+        };
+        let long = refused(30);
+        assert_eq!(long.until, add(now, Duration::from_secs(30)));
+        assert!(long.message.contains("00:00:30"), "{}", long.message);
+        assert_eq!(refused(1).until, add(now, timing.retry(2)), "our own wait is the least");
+        assert_eq!(refused(1_000_000).until, add(now, timing.asked_cap));
+        assert_eq!(refusals.fresh("u", add(now, timing.retry_cap)).len(), 1);
     }
 }

@@ -127,7 +127,8 @@ fn tell(
         }
         Probe::Failed(trouble) => {
             c.set(READY, Is::False, trouble.class.reason(), &trouble.message);
-            timing.retry(obs.failures + 1)
+            let asked = trouble.retry_after.unwrap_or_default().min(timing.asked_cap);
+            timing.retry(obs.failures + 1).max(asked)
         }
         Probe::Answered { identity, project, capabilities, missing_permissions, skew_seconds } => {
             c.set(READY, Is::True, Reason::BackendReady, "The backend answers and the login is accepted");
@@ -397,6 +398,19 @@ mod tests {
         assert_eq!(decide(&obs).requeue, timing.retry(4));
         obs.probe = Some(Probe::NoLogin { reason: Reason::LoginMissing, message: "no Secret".to_owned() });
         assert_eq!(decide(&obs).requeue, timing.retry(4));
+    }
+
+    #[test]
+    fn a_probe_waits_for_as_long_as_the_backend_asks() {
+        let mut obs = fresh();
+        let mut waits = |seconds| {
+            let asked = Duration::from_secs(seconds);
+            obs.probe = Some(Probe::Failed(Trouble::new(Class::Throttled, "no").until_after(asked)));
+            decide(&obs).requeue
+        };
+        assert_eq!(waits(600), Duration::from_mins(10));
+        assert_eq!(waits(0), Timing::default().retry(1), "our own wait is the least");
+        assert_eq!(waits(1_000_000), Duration::from_hours(1));
     }
 
     #[test]

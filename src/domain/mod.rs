@@ -17,4 +17,4 @@ pub mod trouble;
 pub use event::{Event, Severity};
 pub use reason::Reason;
 pub use timing::Timing;
-pub use trouble::{Class, Trouble};
+pub use trouble::{Class, Trouble, left_alone};

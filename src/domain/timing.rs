@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
+
+use super::schedule::{add, whole_second_after};
 
 /// Waits and caps. Every length is a [`Duration`]; in a file they are whole milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -65,6 +68,9 @@ pub struct Timing {
     /// Longest such wait.
     #[serde(deserialize_with = "millis")]
     pub retry_cap: Duration,
+    /// Longest wait that a backend may ask for.
+    #[serde(deserialize_with = "millis")]
+    pub asked_cap: Duration,
 }
 
 impl Default for Timing {
@@ -90,6 +96,7 @@ impl Default for Timing {
             probe: minutes(5),
             retry_base: Duration::from_secs(1),
             retry_cap: minutes(5),
+            asked_cap: minutes(60),
         }
     }
 }
@@ -108,6 +115,12 @@ impl Timing {
     /// Wait after the `failures`-th pass in a row that failed before it could decide.
     pub fn retry(&self, failures: u32) -> Duration {
         doubled(self.retry_base, self.retry_cap, failures)
+    }
+
+    /// Until when a backend is left alone that asked for it at `now`. Times in a status are whole seconds: it is never too
+    /// early.
+    pub fn asked_until(&self, now: Timestamp, asked: Option<Duration>) -> Option<Timestamp> {
+        asked.map(|asked| whole_second_after(add(now, asked.min(self.asked_cap))))
     }
 }
 
@@ -131,6 +144,18 @@ mod tests {
         let timing = Timing::default();
         let minutes: Vec<u64> = [0, 1, 2, 3, 6, 7, 40].map(|n| timing.backoff(n).as_secs() / 60).to_vec();
         assert_eq!(minutes, [0, 1, 2, 4, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_backend_is_left_alone_for_as_long_as_it_asks_and_no_longer_than_an_hour() {
+        let timing = Timing::default();
+        let until = |millis, asked: u64| {
+            let now = Timestamp::from_millisecond(millis).unwrap();
+            timing.asked_until(now, Some(Duration::from_secs(asked))).map(Timestamp::as_second)
+        };
+        assert_eq!((until(1000, 30), until(1001, 30)), (Some(31), Some(32)));
+        assert_eq!(until(0, 86_401), Some(3600));
+        assert_eq!(timing.asked_until(Timestamp::UNIX_EPOCH, None), None);
     }
 
     #[test]

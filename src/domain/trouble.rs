@@ -1,5 +1,9 @@
 //! What went wrong at a backend, as far as decisions need to know it.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use super::Reason;
 
 /// Classes of failure. A 403 is not a 404, and a timeout is not a no.
@@ -57,12 +61,28 @@ pub struct Trouble {
     pub class: Class,
     /// What the backend said, for people; nothing private.
     pub message: String,
+    /// How long the backend asked to be left alone, where it said so.
+    pub retry_after: Option<Duration>,
 }
 
 impl Trouble {
     /// A failure.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into() }
+        Self { class, message: message.into(), retry_after: None }
+    }
+
+    /// The same, where the backend asked to be left alone for so long.
+    #[must_use]
+    pub fn until_after(self, asked: Duration) -> Self {
+        Self { retry_after: Some(asked), ..self }
+    }
+}
+
+/// A message, and until when nothing is tried again because the backend asked for it.
+pub fn left_alone(message: &str, until: Option<Timestamp>) -> String {
+    match until {
+        None => message.to_owned(),
+        Some(until) => format!("{message}; the backend asks not to be tried again before {until:.0}"),
     }
 }
 

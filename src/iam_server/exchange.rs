@@ -51,6 +51,8 @@ struct Reply {
     form: Form,
     /// Whether it comes from the metadata server.
     metadata: bool,
+    /// When the caller may come back.
+    retry_after: Option<String>,
 }
 
 /// What a body is.
@@ -76,6 +78,7 @@ impl Reply {
             challenge: false,
             form: Form::Json,
             metadata: false,
+            retry_after: None,
         }
     }
 }
@@ -338,9 +341,10 @@ async fn with_fault(
 ) -> Outcome {
     match fault {
         None => Outcome::Answer(act.await),
-        Some(Action::Fail { status, canonical, message, details }) => {
+        Some(Action::Fail { status, canonical, message, details, retry_after }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            Outcome::Answer(injected(Injected { status, canonical, message, details }))
+            let reply = injected(Injected { status, canonical, message, details });
+            Outcome::Answer(Reply { retry_after, ..reply })
         }
         Some(Action::Delay { millis }) => {
             tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -450,6 +454,9 @@ fn respond(server: &Server, reply: Option<Reply>) -> Response {
     if reply.challenge {
         let challenge = HeaderValue::from_static("Bearer realm=\"https://accounts.google.com/\"");
         headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(text) = reply.retry_after.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        headers.insert(header::RETRY_AFTER, text);
     }
     // Set here, or the HTTP library would date the answer with the machine's clock.
     if let Some(date) = http_date(server.clock.now()) {

@@ -45,6 +45,9 @@ pub enum Action {
         /// Details of an error of the API, as google.rpc types.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         details: Vec<Value>,
+        /// The header `Retry-After`: seconds, or a time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after: Option<String>,
     },
     /// The call waits this long and then goes on, whether or not its client is still there.
     Delay {

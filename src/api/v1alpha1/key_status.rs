@@ -97,6 +97,10 @@ pub struct ServiceAccountKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<Timestamp>,
 
+    /// Until when the backend asked to be left alone when the last try failed; an hour at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Timestamp>,
+
     /// `Ready`: the Secret publishes a proved key. `Reconciling` and `Stalled`: only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -342,6 +342,10 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_time: Option<jiff::Timestamp>,
 
+    /// Until when the backend asked to be left alone with its last refusal; an hour at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<jiff::Timestamp>,
+
     /// `Ready`: the account is at the backend as the spec says, with its roles (`RolesBound`), the services
     /// that it needs (`ServicesEnabled`) and what it publishes (`ConfigMapsPublished`). `EarthEngineRegistered` only tells. `Reconciling`, `Stalled` and `AccountShared` (others have
     /// the account, too, and it would be ours alone else): only while true.

@@ -2,15 +2,15 @@
 //! know.
 
 use google_cloud_auth::credentials::CacheableResource;
-use http::header::DATE;
+use google_cloud_gax::error::rpc::StatusDetails;
+use http::HeaderMap;
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Google;
 use super::keys::end;
-use crate::backend::{BackendError, KeyListing};
+use crate::backend::{BackendError, KeyListing, retry};
 use crate::domain::Class;
 use crate::domain::key::ListedKey;
 
@@ -58,6 +58,9 @@ pub(super) struct ErrorDocument {
     pub message: String,
     #[serde(default)]
     pub status: String,
+    /// Whatever they are: one that is malformed takes nothing from the rest.
+    #[serde(default)]
+    pub details: Vec<serde_json::Value>,
 }
 
 impl Google {
@@ -144,20 +147,14 @@ async fn answer<T: DeserializeOwned>(
 ) -> Result<(T, Option<Timestamp>), BackendError> {
     let no_answer = |e: reqwest::Error| BackendError::NoAnswer { call, source: e.without_url() };
     let answer = request.send().await.map_err(no_answer)?;
-    let status = answer.status();
-    let date = answer
-        .headers()
-        .get(DATE)
-        .and_then(|d| d.to_str().ok())
-        .and_then(|d| rfc2822::parse(d).ok())
-        .map(|d| d.timestamp());
+    let (status, headers) = (answer.status(), answer.headers().clone());
     let body = answer.bytes().await.map_err(no_answer)?;
     if !status.is_success() {
-        return Err(refusal(call, status.as_u16(), &body));
+        return Err(refusal(call, status.as_u16(), &headers, &body));
     }
     let document =
         serde_json::from_slice(&body).map_err(|_| BackendError::Incomplete { call, what: "body" })?;
-    Ok((document, date))
+    Ok((document, retry::date(&headers)))
 }
 
 fn listed_key(key: WireKey) -> Option<ListedKey> {
@@ -177,19 +174,53 @@ fn listed_key(key: WireKey) -> Option<ListedKey> {
 }
 
 /// A failure that was answered. A body that is no error document leaves open who answered.
-pub(super) fn refusal(call: &'static str, status: u16, body: &[u8]) -> BackendError {
+fn refusal(call: &'static str, status: u16, headers: &HeaderMap, body: &[u8]) -> BackendError {
     match serde_json::from_slice::<ErrorAnswer>(body) {
         Ok(answer) => BackendError::Answer {
             call,
             status,
             message: answer.error.message,
             canonical: Some(answer.error.status),
+            retry_after: {
+                let details = answer.error.details.into_iter();
+                let details: Vec<StatusDetails> =
+                    details.filter_map(|detail| serde_json::from_value(detail).ok()).collect();
+                retry::asked(&details, Some(headers))
+            },
         },
         Err(_) => BackendError::Answer {
             call,
             status,
             canonical: None,
             message: "the answer is no error document of the backend".to_owned(),
+            retry_after: None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::header::RETRY_AFTER;
+
+    use super::*;
+
+    #[test]
+    fn an_exhausted_quota_says_in_either_form_when_to_come_back() {
+        let refused = |status, header: Option<&'static str>, details: serde_json::Value| {
+            let headers = header.map(|text| (RETRY_AFTER, text.parse().unwrap())).into_iter().collect();
+            let error = serde_json::json!({"code": status, "message": "no", "status": "RESOURCE_EXHAUSTED", "details": details});
+            refusal(CALL, status, &headers, serde_json::json!({ "error": error }).to_string().as_bytes())
+        };
+        let info =
+            serde_json::json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37s"});
+        let strange = serde_json::json!({"@type": "type.googleapis.com/google.rpc.Tomorrow", "x": 1});
+        let seconds = |n| Some(Duration::from_secs(n));
+        let none = serde_json::json!([]);
+        assert_eq!(refused(429, None, serde_json::json!([strange, "?", info])).retry_after(), seconds(37));
+        assert_eq!(refused(429, Some("120"), none.clone()).retry_after(), seconds(120));
+        assert_eq!(refused(429, None, none.clone()).retry_after(), None);
+        assert_eq!(refused(403, Some("120"), none).retry_after(), None, "no wait makes it better");
     }
 }

@@ -57,6 +57,7 @@ impl Google {
                     if error.code == 7 { "PERMISSION_DENIED" } else { "FAILED_PRECONDITION" }.to_owned(),
                 ),
                 message: error.message,
+                retry_after: None,
             }),
         }
     }

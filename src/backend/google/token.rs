@@ -1,10 +1,11 @@
 //! The token exchange that proves a key (RFC 7523).
 
+use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Google;
-use crate::backend::{BackendError, ExchangeError};
+use crate::backend::{BackendError, ExchangeError, retry};
 use crate::credential::{
     ASSERTION_MAX_LIFETIME, GoogleCredentials, RsaKeyPair, SecretBytes, bearer_assertion,
 };
@@ -52,7 +53,7 @@ impl Google {
         };
         let form = [("grant_type", GRANT), ("assertion", assertion)];
         let answer = self.http.post(&self.endpoints.token).form(&form).send().await.map_err(unavailable)?;
-        let status = answer.status();
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let body = SecretBytes::new(answer.bytes().await.map_err(unavailable)?.to_vec());
         if status.is_success() {
             let token: Result<TokenAnswer, _> = serde_json::from_slice(body.expose());
@@ -61,7 +62,7 @@ impl Google {
                 _ => Err(incomplete()),
             };
         }
-        Err(refused(status.as_u16(), &body))
+        Err(refused(status.as_u16(), &headers, &body))
     }
 }
 
@@ -70,7 +71,7 @@ fn incomplete() -> ExchangeError {
 }
 
 /// Only a refusal of the key itself counts against the key; the clock, the account and the network do not.
-fn refused(status: u16, body: &SecretBytes) -> ExchangeError {
+fn refused(status: u16, headers: &HeaderMap, body: &SecretBytes) -> ExchangeError {
     match serde_json::from_slice::<OAuthError>(body.expose()) {
         Ok(e) if e.error == "invalid_grant" && e.error_description == BAD_SIGNATURE => {
             ExchangeError::KeyRefused { description: format!("{}: {}", e.error, e.error_description) }
@@ -80,12 +81,14 @@ fn refused(status: u16, body: &SecretBytes) -> ExchangeError {
             status,
             canonical: Some(e.error.clone()),
             message: format!("{}: {}", e.error, e.error_description),
+            retry_after: retry::asked(&[], Some(headers)),
         }),
         Err(_) => ExchangeError::Unavailable(BackendError::Answer {
             call: CALL,
             status,
             canonical: None,
             message: "the answer is no error of the token endpoint".to_owned(),
+            retry_after: None,
         }),
     }
 }

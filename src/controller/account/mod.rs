@@ -153,6 +153,7 @@ fn remember(done: &mut Done, step: &Step, learned: &Learned) {
             done.asked.push(name.clone());
             done.refused.extend(learned.enable_refused.clone().map(|trouble| (name.clone(), trouble)));
         }
+        Step::Bind(_) => done.bind_refused.clone_from(&learned.bind_refused),
         Step::Undelete { .. } => done.restored.clone_from(&learned.restored),
         _ => {}
     }

@@ -46,7 +46,6 @@ pub async fn observe(
         census_due,
         census: None,
         policies: None,
-        bind_refused: learned.bind_refused,
         services: None,
         earth_engine: None,
         documents_due,

@@ -100,15 +100,18 @@ async fn run(object: &DeserializeGuard<ServiceAccountKey>, ctx: &Context) -> Res
                     Err(error) if error.is_conflict() => continue,
                     Err(error) => {
                         let told = failure(step, &error);
-                        if let Some((reason, message)) = &told {
-                            tell_failure(ctx, &world, *reason, message).await?;
-                        }
-                        let Some((subject, told)) = step.subject().zip(told.filter(|_| is_definite(&error)))
-                        else {
+                        let definite = told.clone().filter(|_| is_definite(&error));
+                        let Some((subject, (reason, message))) = step.subject().zip(definite) else {
+                            if let Some((reason, message)) = &told {
+                                tell_failure(ctx, &world, *reason, message).await?;
+                            }
                             return Err(error);
                         };
                         tracing::warn!(%error, ?subject, "refused, and put off");
-                        ctx.refusals.refused(world.uid(), subject, told, ctx.clock.now(), &ctx.timing);
+                        let told = (reason, message, error.retry_after());
+                        let now = ctx.clock.now();
+                        let refused = ctx.refusals.refused(world.uid(), subject, told, now, &ctx.timing);
+                        tell_failure(ctx, &world, refused.reason, &refused.message).await?;
                         continue;
                     }
                     Ok(()) => {

@@ -62,7 +62,7 @@ impl Table<'_> {
             return self.deletion_fails(trouble);
         }
         if let Some(until) = self.backing_off() {
-            return Plan { requeue: between(self.now, until), ..self.keep() };
+            return Plan { requeue: between(self.exact, until), ..self.keep() };
         }
         match &obs.account {
             None => Plan { next: Next::NeedAccount, ..self.keep() },
@@ -102,7 +102,7 @@ impl Table<'_> {
             return Some(self.deletion_fails(trouble));
         }
         if let Some(until) = self.backing_off() {
-            return Some(Plan { requeue: between(self.now, until), ..self.keep() });
+            return Some(Plan { requeue: between(self.exact, until), ..self.keep() });
         }
         if swept.next == Next::Wait {
             let left = obs.leftovers.iter().flatten();
@@ -220,9 +220,8 @@ impl Table<'_> {
     }
 
     pub(super) fn deletion_fails(&self, trouble: &Trouble) -> Plan {
-        let mut plan = self.deletion_waits(trouble.class.reason(), trouble.message.clone(), Duration::ZERO);
-        self.count_failure(&mut plan.status);
-        plan.requeue = self.timing.retry(plan.status.failures);
+        let mut plan = self.deletion_waits(trouble.class.reason(), self.words(trouble), Duration::ZERO);
+        plan.requeue = self.count_failure(&mut plan.status, trouble);
         plan
     }
 }

@@ -62,8 +62,6 @@ pub struct Observation {
     pub census: Option<Result<Census, Trouble>>,
     /// What the policies say of the account in which it has roles, or shall have some.
     pub policies: Option<Vec<PolicyView>>,
-    /// The backend's refusal of the change of a policy that this pass made.
-    pub bind_refused: Option<Trouble>,
     /// The services that the account asks for.
     pub services: Option<Vec<ServiceView>>,
     /// How Earth Engine calls the registration of the project.
@@ -87,6 +85,8 @@ pub struct Done {
     pub ended: Vec<String>,
     /// Keys that no object owns and that were to be ended, whatever came of it.
     pub tried: Vec<String>,
+    /// The backend's refusal of the last change of a policy: it is not made again in the same reconcile.
+    pub bind_refused: Option<Trouble>,
     /// Services that were asked for.
     pub asked: Vec<String>,
     /// Services that were refused, and why.

@@ -12,12 +12,12 @@ use super::{Account, Grants, Next, Observation, Plan, Step};
 use super::{roles, services, unmanaged};
 use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
 use crate::domain::conditions::{
-    ACCOUNT_SHARED, CONFIG_MAPS_PUBLISHED, Conditions, Is, READY, RECONCILING, ROLES_BOUND, SERVICES_ENABLED,
-    STALLED,
+    self, ACCOUNT_SHARED, CONFIG_MAPS_PUBLISHED, Conditions, Is, READY, RECONCILING, ROLES_BOUND,
+    SERVICES_ENABLED, STALLED,
 };
 use crate::domain::names::{join_mark, split_mark};
 use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
-use crate::domain::{Event, Reason, Timing, Trouble};
+use crate::domain::{Event, Reason, Timing, Trouble, left_alone};
 
 /// What the backend finds the account by: its e-mail where the spec names one, else its id. No id has an `@`.
 pub fn handle(obs: &Observation) -> &str {
@@ -35,13 +35,16 @@ pub fn is_account_id(id: &str) -> bool {
 
 /// Decides one pass.
 pub fn plan(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
-    let table = Table { obs, now: whole_second_before(now), timing };
+    let table = Table { obs, now: whole_second_before(now), exact: now, timing };
     if obs.deleting { table.deleting() } else { table.living() }
 }
 
 pub(super) struct Table<'a> {
     pub(super) obs: &'a Observation,
+    /// In whole seconds, as the status has it.
     pub(super) now: Timestamp,
+    /// To come not too early.
+    pub(super) exact: Timestamp,
     pub(super) timing: &'a Timing,
 }
 
@@ -79,7 +82,7 @@ impl Table<'_> {
             return self.failed(&self.with_way_out(trouble));
         }
         if let Some(until) = self.backing_off() {
-            return Plan { requeue: between(self.now, until), ..self.keep() };
+            return Plan { requeue: between(self.exact, until), ..self.keep() };
         }
         match &obs.account {
             None => Plan { next: Next::NeedAccount, ..self.keep() },
@@ -94,7 +97,24 @@ impl Table<'_> {
         let status = &self.obs.status;
         let same_spec = status.observed_generation == self.obs.generation;
         let failed = status.last_failure_time.filter(|_| same_spec)?;
-        Some(add(failed, self.timing.retry(status.failures))).filter(|until| *until > self.now)
+        let until = add(failed, self.timing.retry(status.failures)).max(status.retry_after.unwrap_or(failed));
+        Some(until).filter(|until| *until > self.exact)
+    }
+
+    /// Until when something of which a condition says that it was refused for a quota is left alone, as the backend asked.
+    pub(super) fn is_left_alone(&self, type_: &str) -> Option<Timestamp> {
+        let status = &self.obs.status;
+        let told = conditions::find(&status.conditions, type_)?;
+        let same_spec = status.observed_generation == self.obs.generation;
+        let throttled = same_spec && told.reason == Reason::BackendThrottled.as_str();
+        status.retry_after.filter(|until| throttled && *until > self.exact)
+    }
+
+    /// What was refused is tried again no sooner than the backend asked.
+    pub(super) fn leave_alone(&self, status: &mut ServiceAccountStatus, asked: Option<Duration>) -> Duration {
+        let until = self.timing.asked_until(self.exact, asked);
+        status.retry_after = status.retry_after.max(until);
+        until.map_or(Duration::ZERO, |until| between(self.exact, until))
     }
 
     fn absent(&self) -> Plan {
@@ -221,6 +241,7 @@ impl Table<'_> {
         if obs.status.unique_id.is_none() && origin == AccountOrigin::Created {
             status.created_at = Some(self.now);
         }
+        status.retry_after = obs.status.retry_after.filter(|until| *until > self.exact);
         let due = match self.arranged(account, grants, &mut status, &events) {
             ControlFlow::Break(plan) => return plan,
             ControlFlow::Continue(due) => due,
@@ -374,16 +395,23 @@ impl Table<'_> {
             .then_some(Step::SetDisabled { unique_id, disabled: spec.disabled })
     }
 
-    pub(super) fn count_failure(&self, status: &mut ServiceAccountStatus) {
+    /// Counts a failure; how long the next try waits.
+    pub(super) fn count_failure(&self, status: &mut ServiceAccountStatus, trouble: &Trouble) -> Duration {
         let same_spec = self.obs.status.observed_generation == self.obs.generation;
         status.failures = if same_spec { status.failures.saturating_add(1) } else { 1 };
         status.last_failure_time = Some(self.now);
+        status.retry_after = None;
+        self.timing.retry(status.failures).max(self.leave_alone(status, trouble.retry_after))
+    }
+
+    /// What the backend said, and until when it is left alone.
+    pub(super) fn words(&self, trouble: &Trouble) -> String {
+        left_alone(&trouble.message, self.timing.asked_until(self.exact, trouble.retry_after))
     }
 
     fn failed(&self, trouble: &Trouble) -> Plan {
-        let mut plan = self.waiting(trouble.class.reason(), trouble.message.clone());
-        self.count_failure(&mut plan.status);
-        plan.requeue = self.timing.retry(plan.status.failures);
+        let mut plan = self.waiting(trouble.class.reason(), self.words(trouble));
+        plan.requeue = self.count_failure(&mut plan.status, trouble);
         plan
     }
 

@@ -14,7 +14,7 @@ use crate::api::v1alpha1::{AccountOrigin, BoundRole, RoleBinding, ServiceAccount
 use crate::defect;
 use crate::domain::conditions::{self, Conditions, Is, READY, ROLES_BOUND};
 use crate::domain::schedule::{add, between};
-use crate::domain::{Class, Event, Reason, Trouble, names};
+use crate::domain::{Class, Event, Reason, Trouble, left_alone, names};
 
 /// Roles that are written down at most: twice what a spec can ask for.
 const MOST: usize = 100;
@@ -65,7 +65,7 @@ enum Roles {
     /// One policy changes.
     Change(PolicyChange),
     /// They cannot be as the spec says.
-    Refused(Reason, String),
+    Refused(Reason, String, Option<Duration>),
 }
 
 /// Why a role may not be asked for.
@@ -132,6 +132,9 @@ impl Table<'_> {
         events: &[Event],
     ) -> ControlFlow<Plan, Option<Duration>> {
         let obs = self.obs;
+        if let Some(until) = self.is_left_alone(ROLES_BOUND).filter(|_| obs.done.bind_refused.is_none()) {
+            return ControlFlow::Continue(Some(between(self.exact, until)));
+        }
         let wanted = self.wanted_roles(account, grants);
         let roles = self.roles(account, &wanted, status.origin);
         let mut conditions = Conditions::of(&mut status.conditions, obs.generation, self.now);
@@ -148,13 +151,15 @@ impl Table<'_> {
                 self.note_bound(status, &wanted, until.is_some());
                 ControlFlow::Continue(until.map(|until| between(self.now, until)))
             }
-            Roles::Refused(reason, message) => {
-                conditions.set(ROLES_BOUND, Is::False, reason, message);
-                if obs.bind_refused.as_ref().is_some_and(|trouble| !trouble.class.is_definite_refusal()) {
+            Roles::Refused(reason, message, asked) => {
+                let until = self.timing.asked_until(self.exact, asked);
+                conditions.set(ROLES_BOUND, Is::False, reason, left_alone(&message, until));
+                if obs.done.bind_refused.as_ref().is_some_and(|trouble| !trouble.class.is_definite_refusal())
+                {
                     // It may arrive later: no refusal that comes after it says otherwise.
                     status.roles_settle_at = Some(add(self.unanswered(), Duration::from_secs(1)));
                 }
-                ControlFlow::Continue(Some(self.timing.settle))
+                ControlFlow::Continue(Some(self.timing.settle.max(self.leave_alone(status, asked))))
             }
             Roles::Intend(all) => {
                 let message = format!("{} roles are being bound", wanted.len());
@@ -208,8 +213,8 @@ impl Table<'_> {
         {
             return Roles::Bound(lingers);
         }
-        if let Some(trouble) = &obs.bind_refused {
-            return Roles::Refused(trouble.class.reason(), trouble.message.clone());
+        if let Some(trouble) = &obs.done.bind_refused {
+            return Roles::Refused(trouble.class.reason(), trouble.message.clone(), trouble.retry_after);
         }
         let mut all = recorded.clone();
         all.extend(wanted.iter().filter(|role| !recorded.contains(role)).cloned());
@@ -234,7 +239,7 @@ impl Table<'_> {
                     "The backend took {} on {} and shows it in another form. Write role and condition as it shows them",
                     first.role, first.resource
                 );
-                return Roles::Refused(Reason::RequestRefused, message);
+                return Roles::Refused(Reason::RequestRefused, message, None);
             }
             // On an account that others made, what is there already is theirs.
             let ours = if origin == Some(AccountOrigin::Created) { wanted.to_vec() } else { add.clone() };
@@ -247,7 +252,7 @@ impl Table<'_> {
                 return Roles::Bound(lingers);
             }
             let message = format!("The policy of {} cannot be read: {}", view.resource, trouble.message);
-            return Roles::Refused(trouble.class.reason(), message);
+            return Roles::Refused(trouble.class.reason(), message, trouble.retry_after);
         }
         // What our own change took away cannot come back; what a read does not show may.
         let answered = |role: &&BoundRole| {
@@ -265,7 +270,7 @@ impl Table<'_> {
         if all.len() > MOST {
             let message =
                 format!("{} roles are still being taken back: the others wait", status.bound_roles.len());
-            return Roles::Refused(Reason::RolesPending, message);
+            return Roles::Refused(Reason::RolesPending, message, None);
         }
         let fresh = status.roles_settle_at.is_some_and(|at| self.unanswered() <= add(at, self.timing.settle));
         let intended = fresh && all == status.bound_roles || defect!(RoleUnrecorded);
@@ -310,7 +315,7 @@ impl Table<'_> {
         if ours.is_empty() {
             return None;
         }
-        if let Some(trouble) = &obs.bind_refused {
+        if let Some(trouble) = &obs.done.bind_refused {
             return held_up.then(|| self.deletion_fails(trouble));
         }
         let Some(views) = &obs.policies else {

@@ -12,7 +12,7 @@ use super::{Grants, Next, Plan, Step};
 use crate::api::v1alpha1::ServiceAccountStatus;
 use crate::domain::conditions::{self, Conditions, EARTH_ENGINE_REGISTERED, Is, SERVICES_ENABLED};
 use crate::domain::schedule::between;
-use crate::domain::{Class, Event, Reason, Trouble};
+use crate::domain::{Class, Event, Reason, Trouble, left_alone};
 
 const EARTH_ENGINE: &str = "earthengine.googleapis.com";
 /// How its config says that nobody has registered the project (documented).
@@ -73,6 +73,9 @@ impl Table<'_> {
             conditions.set(SERVICES_ENABLED, Is::False, *reason, message.clone());
             return ControlFlow::Continue(None);
         }
+        if let Some(until) = self.is_left_alone(SERVICES_ENABLED).filter(|_| obs.done.refused.is_empty()) {
+            return ControlFlow::Continue(Some(between(self.exact, until)));
+        }
         let Some(views) = &obs.services else {
             let next = Next::NeedServices { names: wanted };
             if obs.status.unique_id.is_none() {
@@ -90,7 +93,9 @@ impl Table<'_> {
         let missing: Vec<&str> =
             views.iter().filter(|view| view.enabled == Ok(false)).map(|view| view.name.as_str()).collect();
         let to_ask = missing.iter().find(|name| !obs.done.asked.iter().any(|asked| asked == **name));
-        if let Some(name) = to_ask.filter(|_| !self.is_being_enabled()) {
+        // Where one is told to come back later, so would be the next.
+        let told_off = obs.done.refused.iter().any(|(_, trouble)| trouble.retry_after.is_some());
+        if let Some(name) = to_ask.filter(|_| !self.is_being_enabled() && !told_off) {
             let note = format!("Service {name} is enabled as the spec says");
             let events = [events, &[Event::normal(Reason::AccountUpdated, note)]].concat();
             return ControlFlow::Break(Plan {
@@ -105,17 +110,21 @@ impl Table<'_> {
         if let Some((_, trouble)) = obs.done.refused.first() {
             let said: Vec<String> =
                 obs.done.refused.iter().map(|(name, why)| format!("{name}: {}", why.message)).collect();
-            conditions.set(SERVICES_ENABLED, Is::False, trouble.class.reason(), said.join("; "));
-            return ControlFlow::Continue(Some(self.timing.retry_cap));
+            let asked = obs.done.refused.iter().filter_map(|(_, why)| why.retry_after).max();
+            let message = left_alone(&said.join("; "), self.timing.asked_until(self.exact, asked));
+            conditions.set(SERVICES_ENABLED, Is::False, trouble.class.reason(), message);
+            return ControlFlow::Continue(Some(self.timing.retry_cap.max(self.leave_alone(status, asked))));
         }
         if let Some((name, trouble)) = views.iter().find_map(|v| Some((&v.name, v.enabled.as_ref().err()?))) {
             // Looked at again another time.
             if settled && matches!(trouble.class, Class::Unknown | Class::Throttled) {
                 return ControlFlow::Continue(None);
             }
+            let asked = trouble.retry_after;
             let message = format!("The service {name} cannot be read: {}", trouble.message);
+            let message = left_alone(&message, self.timing.asked_until(self.exact, asked));
             conditions.set(SERVICES_ENABLED, Is::False, trouble.class.reason(), message);
-            return ControlFlow::Continue(Some(self.timing.retry_cap));
+            return ControlFlow::Continue(Some(self.timing.retry_cap.max(self.leave_alone(status, asked))));
         }
         if missing.is_empty() {
             let message = format!("{} are enabled", wanted.join(", "));

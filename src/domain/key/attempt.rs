@@ -80,13 +80,17 @@ impl Table<'_> {
             Some(Upload::Refused(trouble)) if first => {
                 self.refused(status, &Refusal::ByBackend(trouble.clone()))
             }
-            Some(Upload::Refused(_)) => self.give_up("8c", status),
+            Some(Upload::Refused(trouble)) => {
+                let mut plan = self.give_up("8c", status);
+                plan.status.retry_after = self.timing.asked_until(self.exact, trouble.retry_after);
+                plan
+            }
             Some(Upload::Unavailable(trouble)) => {
                 let mut after = status.clone();
                 story::backend(obs, &mut after, Err(trouble), self.now);
                 let mood = Mood::Waiting(trouble.class.reason(), trouble.message.clone());
                 let plan = self.wait("8c", after, &mood, schedule);
-                Plan { requeue: plan.requeue.min(self.proof_wait(pending)), ..plan }
+                Plan { requeue: self.until_next_proof(plan.requeue, pending, trouble), ..plan }
             }
         }
     }
@@ -94,20 +98,22 @@ impl Table<'_> {
     pub(super) fn refused(&self, status: &ServiceAccountKeyStatus, refusal: &Refusal) -> Plan {
         let mut after = status.clone();
         after.pending = None;
-        let (reason, message) = match refusal {
+        let (reason, message, asked) = match refusal {
             Refusal::ByBackend(trouble) => {
                 let way_out = self.way_out(trouble);
                 (
                     trouble.class.reason(),
                     format!("The backend refused to make a key: {}{way_out}", trouble.message),
+                    trouble.retry_after,
                 )
             }
             Refusal::Unstageable { message } => (
                 Reason::SecretRefused,
                 format!("The API server refused to store the new key, which was not kept: {message}"),
+                None,
             ),
         };
-        self.fail("8a", after, reason, message)
+        self.fail("8a", after, reason, (message, asked))
     }
 
     /// Constraints forbid keys that Google makes and keys that are uploaded one by one.
@@ -180,7 +186,7 @@ impl Table<'_> {
                 story::backend(obs, &mut after, Err(trouble), self.now);
                 let mood = Mood::Waiting(trouble.class.reason(), trouble.message.clone());
                 let plan = self.wait("8c", after, &mood, schedule);
-                Plan { requeue: plan.requeue.min(self.proof_wait(pending)), ..plan }
+                Plan { requeue: self.until_next_proof(plan.requeue, pending, trouble), ..plan }
             }
         }
     }
@@ -195,6 +201,7 @@ impl Table<'_> {
         }
         after.failures = after.failures.saturating_add(1);
         after.last_failure_time = Some(self.now);
+        after.retry_after = None;
         story::tell(self.obs, &mut after, &Mood::Working, self.now);
         Plan::act(rule, Step::WriteStatus, after)
     }
@@ -234,6 +241,12 @@ impl Table<'_> {
     /// As long again as the attempt is old, within bounds: few tries, and none much too late.
     pub(super) fn proof_wait(&self, pending: &PendingAttempt) -> Duration {
         between(pending.started_at, self.now).clamp(self.timing.proof_base, self.timing.proof_cap)
+    }
+
+    /// The same after a try of which nothing was learned: not before the backend wants to be asked, whatever else is due.
+    fn until_next_proof(&self, due: Duration, pending: &PendingAttempt, trouble: &Trouble) -> Duration {
+        let asked = trouble.retry_after.unwrap_or_default().min(self.timing.asked_cap);
+        due.min(self.proof_wait(pending)).max(asked)
     }
 
     /// Rule 9.

@@ -128,6 +128,7 @@ pub fn begin(
     public_key_sha256: Option<String>,
 ) {
     status.attempt = status.attempt.saturating_add(1);
+    status.retry_after = None;
     let oldest = sub(backend_time, KNOWN_IDS_WINDOW);
     if defect!(KnownIdsRewritten) {
         for lost in &mut status.lost {

@@ -35,7 +35,9 @@ impl Table<'_> {
                 };
                 Some(Plan { events: vec![event], ..Plan::act("10", ending.step, ending.status) })
             }
-            need::Gate::Failed { reason, message } => Some(self.fail("10", status.clone(), reason, message)),
+            need::Gate::Failed { reason, message, asked } => {
+                Some(self.fail("10", status.clone(), reason, (message, asked)))
+            }
             need::Gate::NotBefore(until) => Some(self.kept_waiting(status, schedule, until, None)),
             need::Gate::BackOff { until, message } => {
                 Some(self.kept_waiting(status, schedule, until, Some(message)))

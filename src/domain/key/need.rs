@@ -1,5 +1,7 @@
 //! Whether a key is needed (first reason wins), and the gates before one is made.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::observation::{Account, KeyList, Observation, Preflight, Secret};
@@ -86,6 +88,8 @@ pub enum Gate {
         reason: Reason,
         /// For people.
         message: String,
+        /// How long the backend asked to be left alone.
+        asked: Option<Duration>,
     },
     /// An attempt may begin.
     Open {
@@ -121,13 +125,15 @@ pub(super) fn gate(
             return Gate::Failed {
                 reason: trouble.class.reason(),
                 message: format!("The keys of the account cannot be listed: {}", trouble.message),
+                asked: trouble.retry_after,
             };
         }
         Some(KeyList::Listed { keys, backend_time }) => (keys, *backend_time),
     };
     let skew = crate::domain::schedule::between(now.min(backend_time), now.max(backend_time));
     if skew > timing.max_skew && !defect!(SkewIgnored) {
-        return Gate::Failed { reason: Reason::ClockSkew, message: clock_message(now, backend_time) };
+        let message = clock_message(now, backend_time);
+        return Gate::Failed { reason: Reason::ClockSkew, message, asked: None };
     }
     if let Some(full) = slots(table, status, account, schedule, listed) {
         return full;
@@ -137,6 +143,7 @@ pub(super) fn gate(
         Some(Preflight::Refused { message }) => Gate::Failed {
             reason: Reason::SecretRefused,
             message: format!("The API server would not store the Secret: {message}"),
+            asked: None,
         },
         Some(Preflight::Accepted) => Gate::Open { backend_time, listed: listed.clone() },
     }
@@ -158,10 +165,10 @@ fn waits(
     // A spec that was changed since the failure may have removed its cause.
     let same_spec = status.observed_generation == obs.generation;
     if let (true, Some(failed)) = (same_spec, status.last_failure_time) {
-        let wait = timing.backoff(status.failures);
-        // A credential that leaked is not waited for for an hour.
-        let wait = if why == KeyReason::Revoked { wait.min(timing.backoff_base) } else { wait };
-        let until = add(failed, wait);
+        let until = add(failed, timing.backoff(status.failures)).max(status.retry_after.unwrap_or(failed));
+        // A credential that leaked is not waited for for an hour, whoever asks for it.
+        let soon = add(failed, timing.backoff_base);
+        let until = if why == KeyReason::Revoked { until.min(soon) } else { until };
         if until > now {
             return Some(Gate::NotBefore(until));
         }
@@ -222,5 +229,6 @@ fn slots(
             status.lost.len(),
             ids.join(", ")
         ),
+        asked: None,
     })
 }

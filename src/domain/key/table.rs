@@ -12,7 +12,7 @@ use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeyStatus};
 use crate::defect;
 use crate::domain::conditions::{self, Is};
 use crate::domain::schedule::{Schedule, add, between, until_audit};
-use crate::domain::{Reason, Timing};
+use crate::domain::{Reason, Timing, left_alone};
 
 /// What all rules share.
 pub(super) struct Table<'a> {
@@ -104,11 +104,13 @@ impl Table<'_> {
         rule: &'static str,
         mut status: ServiceAccountKeyStatus,
         reason: Reason,
-        message: String,
+        (message, asked): (String, Option<Duration>),
     ) -> Plan {
         let same_spec = status.observed_generation == self.obs.generation;
         status.failures = if same_spec { status.failures.saturating_add(1) } else { 1 };
         status.last_failure_time = Some(self.now);
+        status.retry_after = self.timing.asked_until(self.exact, asked);
+        let message = left_alone(&message, status.retry_after);
         if reason == Reason::BackendUnreachable || reason == Reason::BackendThrottled {
             let mut c = conditions::Conditions::of(&mut status.conditions, self.obs.generation, self.now);
             c.set(conditions::BACKEND_REACHABLE, Is::False, reason, &message);

@@ -22,6 +22,11 @@ pub fn trials() -> Vec<Trial> {
         trial("errors::uploads_that_the_organization_forbids", upload_forbidden),
         trial("errors::a_policy_that_somebody_else_changed", stale_policy),
         trial("errors::a_rate_that_is_exceeded", rate),
+        trial("errors::a_rate_that_says_until_when_for_a_create", rate_of_creates),
+        trial("errors::a_rate_that_says_until_when_for_an_upload", rate_of_uploads),
+        trial("errors::a_rate_that_says_until_when_for_an_ending", rate_of_endings),
+        trial("errors::a_rate_that_says_until_when_for_an_account", rate_of_accounts),
+        trial("errors::a_rate_that_says_until_when_for_roles_and_services", rate_of_policies),
         trial("errors::a_token_that_is_not_accepted", unauthenticated),
         trial("errors::a_service_that_is_not_available", unavailable),
         trial("errors::an_assertion_of_another_time_of_day", skew),
@@ -34,9 +39,10 @@ fn case(prefix: &str, args: &[&str]) -> Case<'static> {
     let iam = start_iam(IamOptions { args, ..IamOptions::default() });
     Case::named(World::shared(), &format!("error-{prefix}"), iam, |iam, name| {
         let url = iam.url();
-        let endpoints = json!({"iam": url, "resourceManager": url, "token": format!("{url}/token")});
+        let endpoints =
+            json!({"iam": url, "resourceManager": url, "token": format!("{url}/token"), "serviceUsage": url});
         json!({"google": {"projectId": iam.project(), "auth": {"secretRef": {"name": name}}, "endpoints": endpoints},
-            "tenants": {"adoption": true, "roles": ["roles/viewer"]}})
+            "tenants": {"adoption": true, "roles": ["roles/viewer"], "services": ["pubsub.*"]}})
     })
 }
 
@@ -217,6 +223,115 @@ fn rate() {
     fails(&case, "keys.create", 429, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric", &info);
     key_is_refused(&case, &json!({}), Reason::BackendThrottled, &["Quota exceeded"]);
     recovers(&case);
+}
+
+/// Longer than any wait of the operator's own in these tests.
+const ASKED: i64 = 7;
+
+/// One call of this method is told that its quota is exhausted; how else, `more` says.
+fn asks(case: &Case<'_>, operation: &str, more: &Value) {
+    let mut fail = json!({"status": 429, "canonical": "RESOURCE_EXHAUSTED", "message": "Quota exceeded for quota metric"});
+    fail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    case.iam().fault(&json!({"operation": operation, "action": {"fail": fail}})).unwrap();
+}
+
+/// `google.rpc.RetryInfo`.
+fn info() -> Value {
+    json!({"details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{ASKED}s")}]})
+}
+
+/// The header, in seconds.
+fn header() -> Value {
+    json!({"retry_after": ASKED.to_string()})
+}
+
+/// When the server was asked so, which it was at least twice: the first one was refused.
+fn tries(case: &Case<'_>, operation: &str) -> Vec<jiff::Timestamp> {
+    let all = case.iam().requests().unwrap();
+    let tried = all.iter().filter(|r| r.operation == operation);
+    let refused = tried.clone().position(|r| r.raw["fault"] == "fail").expect("a refused call");
+    let times: Vec<_> = tried.skip(refused).map(|r| super::case::time(&r.raw["time"])).collect();
+    assert!(times.len() >= 2, "{operation} was not tried again");
+    times
+}
+
+/// It was tried again, and not before the backend wanted it.
+fn kept_away(case: &Case<'_>, operation: &str) {
+    let times = tries(case, operation);
+    let pause = times[1].duration_since(times[0]);
+    assert!(pause >= jiff::SignedDuration::from_secs(ASKED), "{operation} again after {pause:#}");
+}
+
+#[track_caller]
+fn says_when(message: &str) {
+    assert!(message.contains("Quota exceeded"), "{message}");
+    assert!(message.contains("the backend asks not to be tried again before 20"), "{message}");
+}
+
+fn rate_of_creates() {
+    let case = with_account("rate-create", &[]);
+    asks(&case, "keys.create", &info());
+    case.key("billing", &json!({}));
+    says_when(&case.told("iamsak", "billing", "Ready", "False", Reason::BackendThrottled));
+    recovers(&case);
+    kept_away(&case, "keys.create");
+}
+
+fn rate_of_uploads() {
+    let case = with_account("rate-upload", &[]);
+    asks(&case, "keys.upload", &header());
+    case.key("billing", &json!({"keySource": "Local"}));
+    says_when(&case.told("iamsak", "billing", "Ready", "False", Reason::BackendThrottled));
+    recovers(&case);
+    kept_away(&case, "keys.upload");
+}
+
+fn rate_of_endings() {
+    let case = with_account("rate-end", &[]);
+    case.key("billing", &json!({"rotation": {"overlap": "1s", "deleteAfter": "1s"}}));
+    case.ready("iamsak", "billing");
+    let first = case.active("billing");
+    asks(&case, "keys.disable", &header());
+    asks(&case, "keys.delete", &info());
+    let annotation = json!({"keywheel.dev/rotate-at": super::case::soon()});
+    case.patch("iamsak", "billing", &json!({"metadata": {"annotations": annotation}}));
+    says_when(&case.told("iamsak", "billing", "Rotating", "False", Reason::BackendThrottled));
+    case.when("iamsak", "billing", "the first key out of the ledger", |key| {
+        key["status"]["activeKeyId"] != json!(first) && super::case::entry(key, &first).is_null()
+    });
+    kept_away(&case, "keys.disable");
+    kept_away(&case, "keys.delete");
+    case.accepted("billing");
+}
+
+fn rate_of_accounts() {
+    let case = case("rate-account", &[]);
+    asks(&case, "accounts.create", &header());
+    asks(&case, "accounts.delete", &info());
+    case.account(&json!({}));
+    says_when(&case.told("iamsa", "billing", "Ready", "False", Reason::BackendThrottled));
+    case.ready("iamsa", "billing");
+    kept_away(&case, "accounts.create");
+    case.delete("iamsa", "billing");
+    case.gone("iamsa", "billing");
+    kept_away(&case, "accounts.delete");
+}
+
+fn rate_of_policies() {
+    let case = case("rate-roles", &[]);
+    asks(&case, "projects.setIamPolicy", &info());
+    // As a time, which is read against the answer's own.
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(ASKED + 3);
+    let until = jiff::Timestamp::from_second(until.as_second()).unwrap();
+    let text = until.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    asks(&case, "services.enable", &json!({"retry_after": text}));
+    case.account(&json!({"roles": [{"role": "roles/viewer"}], "services": ["pubsub.googleapis.com"]}));
+    says_when(&case.told("iamsa", "billing", "RolesBound", "False", Reason::BackendThrottled));
+    says_when(&case.told("iamsa", "billing", "ServicesEnabled", "False", Reason::BackendThrottled));
+    case.ready("iamsa", "billing");
+    kept_away(&case, "projects.setIamPolicy");
+    let tried = tries(&case, "services.enable");
+    assert!(tried[0] < until && tried[1] >= until, "{tried:?} {until}");
 }
 
 fn unauthenticated() {

@@ -89,6 +89,7 @@ fn timestamps(status: &mut Status) -> Vec<&mut Timestamp> {
         rotations: _,
         failures: _,
         last_failure_time,
+        retry_after: _,      // no refusal here asks for a wait
         restart_owed_for: _, // nobody restarts workloads here
         conditions: _,
     } = status;

@@ -4,6 +4,7 @@ mod deletion;
 mod documents;
 mod edges;
 mod named;
+mod retry_after;
 mod roles;
 mod services;
 mod sharing;
@@ -69,7 +70,6 @@ fn fresh() -> Observation {
         census_due: false,
         census: None,
         policies: None,
-        bind_refused: None,
         services: None,
         earth_engine: None,
         documents_due: false,

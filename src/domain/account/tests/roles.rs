@@ -55,6 +55,12 @@ fn having(roles: &[&str]) -> Observation {
     obs
 }
 
+/// The same after a change that was refused.
+fn refused(obs: &Observation, trouble: Trouble) -> Observation {
+    let done = Done { bind_refused: Some(trouble), ..obs.done.clone() };
+    Observation { done, ..obs.clone() }
+}
+
 #[track_caller]
 fn change(plan: &Plan) -> &PolicyChange {
     match &plan.next {
@@ -184,7 +190,7 @@ fn what_cannot_be_read_or_bound_is_told_and_holds_up_nothing_else() {
     obs.status = told.status;
     obs.policies = Some(policy(&[]));
     obs.status = decide(&obs).status;
-    obs.bind_refused = Some(Trouble::new(Class::Invalid, "no such role"));
+    obs.done.bind_refused = Some(Trouble::new(Class::Invalid, "no such role"));
     let refused = decide(&obs);
     assert_eq!(
         (reason(&refused, ROLES_BOUND).as_str(), reason(&refused, READY).as_str()),
@@ -225,9 +231,9 @@ fn an_account_leaves_its_bindings_before_it_goes() {
     assert!(reads(&decide(&obs)));
     obs.policies = Some(policy(&["roles/viewer", "roles/owner"]));
     assert_eq!(change(&decide(&obs)).remove, all(&["roles/viewer"]));
-    obs.bind_refused = Some(Trouble::new(Class::Forbidden, "no"));
+    obs.done.bind_refused = Some(Trouble::new(Class::Forbidden, "no"));
     assert_eq!(reason(&decide(&obs), READY), "PermissionMissing");
-    obs.bind_refused = None;
+    obs.done.bind_refused = None;
     obs.policies = Some(unread(Class::Forbidden));
     assert_eq!(reason(&decide(&obs), READY), "PermissionMissing");
     for gone in [policy(&["roles/owner"]), unread(Class::NotFound)] {
@@ -262,7 +268,7 @@ fn what_was_refused_is_not_on_its_way() {
     obs.policies = Some(policy(&[]));
     obs.status = decide(&obs).status;
     let deleting = |obs: &Observation, class: Class| {
-        let refused = Observation { bind_refused: Some(Trouble::new(class, "no")), ..obs.clone() };
+        let refused = refused(obs, Trouble::new(class, "no"));
         let status = decide(&refused).status;
         let plan = decide(&Observation { deleting: true, keys: Some(Vec::new()), status, ..obs.clone() });
         assert_eq!((&plan.next, reason(&plan, READY).as_str()), (&Next::Wait, "Deleting"), "{class:?}");
@@ -273,7 +279,7 @@ fn what_was_refused_is_not_on_its_way() {
     }
     assert_eq!(deleting(&obs, Class::Unknown), UNANSWERED + 1, "a timeout is not a no");
     // Nor does a no that comes after it say that it never arrives.
-    let lost = Observation { bind_refused: Some(Trouble::new(Class::Unknown, "no answer")), ..obs.clone() };
+    let lost = refused(&obs, Trouble::new(Class::Unknown, "no answer"));
     obs.status = decide(&lost).status;
     assert_eq!(deleting(&obs, Class::Forbidden), UNANSWERED + 1);
     // An intent that was renewed was there before.

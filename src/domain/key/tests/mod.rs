@@ -15,6 +15,7 @@ mod obstacles;
 mod orphans;
 mod people;
 mod record;
+mod retry_after;
 mod rules;
 mod settled;
 mod told;

@@ -98,6 +98,7 @@ fn refused(call: &'static str, refusal: &Refusal) -> BackendError {
             status: refusal.status,
             canonical: refusal.canonical.map(str::to_owned),
             message: refusal.message.to_owned(),
+            retry_after: None,
         };
     };
     let details = refusal.constraint.map(|constraint| {
