@@ -223,6 +223,9 @@ pub trait IamBackend: Send + Sync {
     /// The id of the key that the attempt with this nonce made, or none. Only where [`Facts::names_attempts`].
     async fn key_of_attempt(&self, nonce: &str) -> Result<Option<String>, BackendError>;
 
+    /// A key's public half (SPKI, DER).
+    async fn public_half(&self, unique_id: &str, key_id: &str) -> Result<Vec<u8>, BackendError>;
+
     /// SHA-256 of a key's public half (SPKI, DER), in hex.
     async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError>;
 

@@ -25,15 +25,23 @@ pub struct Jwk {
 impl Jwk {
     /// Of an RSA public key (SPKI, PEM); none of another text.
     pub fn of(kid: &str, public_pem: &str) -> Option<Self> {
-        let public = RsaPublicKey::from_public_key_pem(public_pem).ok()?;
-        Some(Self {
+        Some(Self::of_key(kid, &RsaPublicKey::from_public_key_pem(public_pem).ok()?))
+    }
+
+    /// The same of an SPKI in DER.
+    pub fn of_der(kid: &str, spki_der: &[u8]) -> Option<Self> {
+        Some(Self::of_key(kid, &RsaPublicKey::from_public_key_der(spki_der).ok()?))
+    }
+
+    fn of_key(kid: &str, public: &RsaPublicKey) -> Self {
+        Self {
             kty: "RSA".to_owned(),
             alg: "RS256".to_owned(),
             usage: "sig".to_owned(),
             kid: kid.to_owned(),
             n: URL_SAFE_NO_PAD.encode(public.n().to_bytes_be()),
             e: URL_SAFE_NO_PAD.encode(public.e().to_bytes_be()),
-        })
+        }
     }
 
     /// SHA-256 of its SPKI, in hex; none if it is no RSA key.
@@ -76,6 +84,7 @@ mod tests {
         let pem = pair.public_pem();
         assert_eq!(Jwk::of("b", &pem).unwrap().public_key_sha256(), Some(pair.public_key_sha256()));
         let (one, two) = (Jwk::of("b", &pem).unwrap(), Jwk::of("a", &pem).unwrap());
+        assert_eq!(Jwk::of_der("b", &pair.public_spki_der()), Some(one.clone()));
         let text = Jwks { keys: vec![one.clone(), two.clone()] }.render();
         assert!(text.expose() == Jwks { keys: vec![two.clone(), one.clone()] }.render().expose());
         assert_eq!(Jwks::parse(text.expose()).keys, [two, one]);
@@ -91,6 +100,6 @@ mod tests {
         for text in ["", "{}", "[]", r#"{"keys":[{"kid":"a"}]}"#, r#"{"keys":1}"#] {
             assert_eq!(Jwks::parse(text.as_bytes()), Jwks::default(), "{text}");
         }
-        assert_eq!(Jwk::of("a", "no key"), None);
+        assert_eq!((Jwk::of("a", "no key"), Jwk::of_der("a", b"no key")), (None, None));
     }
 }

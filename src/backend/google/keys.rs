@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::Google;
 use crate::backend::{BackendError, MintedKey, UploadedKey};
-use crate::credential::{SecretBytes, parse_certificate, spki_sha256};
+use crate::credential::{SecretBytes, parse_certificate};
 
 /// Google writes "never" as the last second of the year 9999.
 const NEVER: i64 = 253_402_300_799;
@@ -67,7 +67,7 @@ impl Google {
     }
 
     /// The public half comes in a certificate: Google gives it out in no other form for an uploaded key.
-    pub(super) async fn fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError> {
+    pub(super) async fn certified(&self, unique_id: &str, key_id: &str) -> Result<Vec<u8>, BackendError> {
         const CALL: &str = "keys.get";
         let request = self
             .iam
@@ -77,7 +77,7 @@ impl Google {
         let key = self.within(CALL, self.once(request).send()).await?;
         let certificate = parse_certificate(&key.public_key_data)
             .map_err(|_| BackendError::Incomplete { call: CALL, what: "publicKeyData" })?;
-        Ok(spki_sha256(&certificate.spki_der))
+        Ok(certificate.spki_der)
     }
 
     pub(super) async fn enable(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError> {

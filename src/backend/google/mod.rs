@@ -32,7 +32,7 @@ use super::{
     BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount, Probed,
     UploadedKey,
 };
-use crate::credential::{GoogleFileFields, SecretBytes};
+use crate::credential::{GoogleFileFields, SecretBytes, spki_sha256};
 use crate::domain::account::{Account, Membership, PolicyChange, PublicKeys};
 use crate::domain::key::LastUse;
 
@@ -347,8 +347,12 @@ impl IamBackend for Google {
         self.of_attempt(nonce).await
     }
 
+    async fn public_half(&self, unique_id: &str, key_id: &str) -> Result<Vec<u8>, BackendError> {
+        self.certified(unique_id, key_id).await
+    }
+
     async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError> {
-        self.fingerprint(unique_id, key_id).await
+        Ok(spki_sha256(&self.certified(unique_id, key_id).await?))
     }
 
     async fn enable_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError> {

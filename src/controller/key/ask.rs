@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use super::material::Raw;
 use super::observe::unchanged;
 use super::world::World;
-use super::{Memory, consumer, rollout, siblings, staging, upload};
+use super::{Memory, consumer, public_halves, rollout, siblings, staging, upload};
 use crate::backend::ExchangeError;
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
@@ -49,6 +49,7 @@ pub async fn ask(ctx: &Context, world: &mut World, need: &Need, memory: &mut Mem
             let told = last_use(world, id).await;
             world.observation.last_use.insert(id.clone(), told);
         }
+        Need::PublicHalf { id } => public_halves::ask(ctx, world, id, memory).await,
         // It takes as long as many reads: what was read before it is read again.
         Need::Pair => {
             upload::make(ctx, memory).await?;

@@ -10,13 +10,14 @@ use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::material::{Material, Stored, private_pem};
+use super::public_halves;
 use super::world::World;
 use crate::api::v1alpha1::{
     EntryFormat, KeyOrigin, KeyPhase, LedgerKey, SecretEntry, ServiceAccountKey, meta,
 };
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
-use crate::credential::{CheckedHalves, Jwk, Jwks, SecretBytes};
+use crate::credential::{CheckedHalves, Jwks, SecretBytes};
 use crate::domain::key::{Account, Credential, Publication, Published, Secret, ledger};
 
 /// Names that the spec put on the Secret: what leaves the spec leaves the Secret, what others added stays.
@@ -102,7 +103,7 @@ pub fn read(
         ledger: ledger_of(secret),
         credential,
         previous_key_id: annotation(meta::PREVIOUS_KEY_ID),
-        public_ids: public_ids(secret, key_id.as_deref()),
+        public_ids: public_halves::shown_ids(secret, key_id.as_deref()),
         as_specified: is_as_specified(secret, object),
         immutable: secret.immutable == Some(true),
         held_by: super::observe::held_by(secret),
@@ -112,7 +113,7 @@ pub fn read(
     let stored = |half: Option<Half>, key_id: Option<&str>| match (half, key_id, account, login) {
         (Some(half), Some(key_id), Some(account), Some(login)) => {
             let fields = login.now().credential_fields(&account.email, &account.unique_id, key_id);
-            Some(Stored { pem: half.pem, fields })
+            Some(Stored { pem: half.pem, public_key_sha256: half.public_key_sha256, fields })
         }
         _ => None,
     };
@@ -134,22 +135,6 @@ pub struct Materials {
     pub marked: Option<Stored>,
     /// That of its `.previous` entries.
     pub previous: Option<Stored>,
-}
-
-/// The public halves in the `PublicJwks` entries.
-fn public_halves(secret: &KubeSecret) -> Vec<Jwk> {
-    let entries = recorded_entries(secret).into_iter().filter(|(_, format)| format == PUBLIC_JWKS);
-    let texts = entries.filter_map(|(key, _)| secret.data.as_ref()?.get(&key));
-    texts.flat_map(|text| Jwks::parse(&text.0).keys).collect()
-}
-
-/// As the annotation writes the format.
-const PUBLIC_JWKS: &str = "PublicJwks";
-
-/// Whose they are, beside those of the published key.
-fn public_ids(secret: &KubeSecret, published: Option<&str>) -> Vec<String> {
-    let shown: BTreeSet<String> = public_halves(secret).into_iter().map(|jwk| jwk.kid).collect();
-    shown.into_iter().filter(|id| Some(id.as_str()) != published).collect()
 }
 
 /// What follows an entry's data key where the previous credential stands.
@@ -210,7 +195,7 @@ fn entries_text(entries: &[SecretEntry]) -> String {
 }
 
 /// SHA-256 over the data keys that are ours: an edit shows, and nothing private does.
-fn hash(secret: &KubeSecret, keys: &[String]) -> String {
+pub(super) fn hash(secret: &KubeSecret, keys: &[String]) -> String {
     let mut digest = Digest::new(&SHA256);
     for key in keys {
         let value = secret.data.as_ref().and_then(|d| d.get(key)).map(|b| b.0.as_slice());
@@ -244,7 +229,7 @@ pub fn build(
         }
     }
     let previous = publication.previous.as_deref().zip(previous);
-    let public = also_public(world, publication)?;
+    let public = public_halves::of_others(world, publication)?;
     for entry in &spec.entries {
         let (id, email) = (&publication.key_id, &publication.email);
         let value = match entry.format {
@@ -280,44 +265,6 @@ pub fn build(
     ];
     secret.annotations_mut().extend(ours.map(|(k, v)| (k.to_owned(), v)));
     Ok(secret)
-}
-
-/// The public halves of other keys that the Secret goes on showing: as it shows them, if they are what the
-/// ledger says, or of keys whose private half it holds. Any other is not known here.
-fn also_public(world: &World, publication: &Publication) -> Result<Vec<Jwk>, Error> {
-    let entries = &world.object.spec.secret.entries;
-    if !entries.iter().any(|e| e.format == EntryFormat::PublicJwks) {
-        return Ok(Vec::new());
-    }
-    // Under a new name nothing stands yet: what the old one shows goes on there.
-    let renamed = world.renamed.iter().map(|(secret, materials)| (secret, materials));
-    let sources = world.secret.iter().map(|secret| (secret, &world.materials)).chain(renamed);
-    let mut public: Vec<Jwk> = Vec::new();
-    for (secret, materials) in sources {
-        // An edit may have changed any of them; the ledger knows what each is.
-        let whole = secret.annotations().get(meta::DATA_HASH) == Some(&hash(secret, &recorded_keys(secret)));
-        let known = |jwk: &Jwk| {
-            let recorded = publication.ledger.iter().find(|key| key.id == jwk.kid);
-            match recorded.and_then(|key| key.public_key_sha256.as_ref()) {
-                Some(fingerprint) => jwk.public_key_sha256().as_ref() == Some(fingerprint),
-                None => whole,
-            }
-        };
-        let shown: Vec<Jwk> = public_halves(secret).into_iter().filter(known).collect();
-        for id in publication.public.iter().filter(|id| **id != publication.key_id) {
-            if public.iter().any(|jwk| jwk.kid == *id) {
-                continue;
-            }
-            let held = materials.marked.iter().chain(&materials.previous);
-            let held = held.into_iter().find(|stored| stored.fields.private_key_id == *id);
-            let known = shown.iter().find(|jwk| jwk.kid == *id).cloned();
-            public.extend(match (known, held) {
-                (None, Some(stored)) => stored.material()?.jwk(id),
-                (known, _) => known,
-            });
-        }
-    }
-    Ok(public)
 }
 
 /// The Secret as it would be written, with noise where the credential would be.
@@ -374,12 +321,12 @@ fn base(world: &World) -> KubeSecret {
     secret
 }
 
-fn recorded_keys(secret: &KubeSecret) -> Vec<String> {
+pub(super) fn recorded_keys(secret: &KubeSecret) -> Vec<String> {
     recorded_entries(secret).into_iter().map(|(key, _)| key).collect()
 }
 
 /// Data keys and the names of their formats.
-fn recorded_entries(secret: &KubeSecret) -> Vec<(String, String)> {
+pub(super) fn recorded_entries(secret: &KubeSecret) -> Vec<(String, String)> {
     let recorded = secret.annotations().get(meta::ENTRIES).cloned().unwrap_or_default();
     let entries = recorded.split(',').filter_map(|e| e.split_once('='));
     entries.map(|(key, format)| (key.to_owned(), format.to_owned())).collect()

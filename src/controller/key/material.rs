@@ -44,6 +44,8 @@ pub struct Material {
 pub struct Stored {
     /// PKCS#8, PEM.
     pub pem: SecretBytes,
+    /// Fingerprint of its public half.
+    pub public_key_sha256: String,
     /// Made anew: an edit of theirs is what a repair mends.
     pub fields: GoogleFileFields,
 }

@@ -5,6 +5,7 @@ mod ask;
 mod consumer;
 mod material;
 mod observe;
+mod public_halves;
 mod requests;
 mod rollout;
 mod siblings;
@@ -25,7 +26,7 @@ use self::world::World;
 use super::guard::guarded;
 use super::{Context, Error};
 use crate::api::v1alpha1::ServiceAccountKey;
-use crate::credential::SecretBytes;
+use crate::credential::{Jwk, SecretBytes};
 use crate::domain::key::{Next, Plan, Refusal, Step, Upload, failed_step, plan};
 use crate::domain::{Reason, conditions};
 
@@ -57,6 +58,8 @@ pub(super) struct Memory {
     staged_here: Option<String>,
     /// What became of the upload of an attempt's pair.
     upload: Option<(String, Upload)>,
+    /// Public halves that the backend told: a slow answer must not be asked for again in every pass.
+    public_halves: Vec<Jwk>,
 }
 
 /// Reconciles one key.

@@ -8,15 +8,16 @@ use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
+use super::material::Raw;
 use super::world::World;
-use super::{Memory, consumer, requests, staging};
+use super::{Memory, consumer, public_halves, requests, staging};
 use crate::api::v1alpha1::{ServiceAccount, ServiceAccountKey, meta};
 use crate::controller::pass::Pass;
 use crate::controller::registry::{BackendId, Login};
 use crate::controller::{Context, Error};
 use crate::defect;
 use crate::domain::conditions::{self, READY};
-use crate::domain::key::{Account, AccountView, Former, Observation, Proof, Secret, Upload};
+use crate::domain::key::{Account, AccountView, Former, Observation, Proof, Secret, Staged, Upload};
 use crate::domain::{Reason, names};
 
 /// Reads everything. `None`: the object is gone.
@@ -62,19 +63,13 @@ pub async fn observe(
         consumer::read(secret.as_ref(), &object, account.reachable(), login.as_deref(), &ctx.halves);
     let (renamed_view, renamed_materials) =
         consumer::read(renamed.as_ref(), &object, account.reachable(), login.as_deref(), &ctx.halves);
+    let sources = [(secret.as_ref(), &materials), (renamed.as_ref(), &renamed_materials)];
+    let halves = public_halves::known(sources, &object, memory);
     let renamed = renamed.map(|secret| (secret, renamed_materials));
     let former_view = former.iter().filter_map(|secret| former_secret(secret, &uid)).collect();
     let now = ctx.clock.now();
 
-    let mut staged_view = Vec::new();
-    let mut staged = Vec::new();
-    for secret in staging_secrets {
-        if let Some((view, credential)) = staging::read(&secret, &uid, &ctx.halves) {
-            staged.push((view.nonce.clone(), credential));
-            staged_view.push(view);
-        }
-    }
-    staged_view.sort_by(|a, b| a.name.cmp(&b.name));
+    let (staged_view, staged) = what_is_staged(ctx, &staging_secrets, &uid);
     let observation = Observation {
         name: name.to_owned(),
         generation: object.metadata.generation,
@@ -95,6 +90,7 @@ pub async fn observe(
         siblings: None,
         rollout: None,
         last_use: BTreeMap::new(),
+        public_halves: halves,
         fresh_pair: memory.pair.as_ref().map(|(fingerprint, _)| fingerprint.clone()),
         staged_here: memory.staged_here.clone(),
         upload: uploaded_before(&object, memory),
@@ -121,11 +117,25 @@ pub async fn observe(
         materials,
         renamed,
         former,
+        public_halves: memory.public_halves.clone(),
         staged,
         backend,
         login,
         pass,
     }))
+}
+
+/// What staging Secrets say, in the order of their names, and the credentials in them.
+fn what_is_staged(ctx: &Context, secrets: &[KubeSecret], uid: &str) -> (Vec<Staged>, Vec<(String, Raw)>) {
+    let (mut views, mut credentials) = (Vec::new(), Vec::new());
+    for secret in secrets {
+        if let Some((view, credential)) = staging::read(secret, uid, &ctx.halves) {
+            credentials.push((view.nonce.clone(), credential));
+            views.push(view);
+        }
+    }
+    views.sort_by(|a, b| a.name.cmp(&b.name));
+    (views, credentials)
 }
 
 fn proved_before(object: &ServiceAccountKey, memory: &Memory) -> Option<Proof> {

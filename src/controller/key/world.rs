@@ -11,6 +11,7 @@ use crate::api::v1alpha1::ServiceAccountKey;
 use crate::controller::Error;
 use crate::controller::pass::Pass;
 use crate::controller::registry::{BackendId, Login};
+use crate::credential::Jwk;
 use crate::domain::key::{KeyList, Observation, Proof};
 
 /// What one pass has read: plain data for the plan, and the objects that a step writes back.
@@ -33,6 +34,8 @@ pub struct World {
     pub renamed: Option<(KubeSecret, Materials)>,
     /// Secrets of former names as read.
     pub former: Vec<KubeSecret>,
+    /// Public halves that the backend told.
+    pub public_halves: Vec<Jwk>,
     /// Staged credentials by nonce.
     pub staged: Vec<(String, Raw)>,
     /// The backend of the account.

@@ -1,6 +1,6 @@
 //! Everything that a decision about a key rests on, as plain data. Reading it is the controller's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -59,6 +59,9 @@ pub struct Observation {
     pub rollout: Option<Vec<Rollout>>,
     /// When keys whose overlap is over were last used, or why that cannot be read.
     pub last_use: BTreeMap<String, Result<LastUse, Trouble>>,
+    /// Keys whose public halves are at hand, where an entry asks for them: a Secret shows them or holds their private halves,
+    /// or the backend told.
+    pub public_halves: BTreeSet<String>,
     /// Fingerprint of a pair that is ready to be used by an attempt.
     pub fresh_pair: Option<String>,
     /// Nonce of the attempt whose pair this very process staged and has not uploaded yet: no look is needed before.
@@ -185,6 +188,11 @@ impl Observation {
     /// Whether the consumer Secret could not be written again a short while ago.
     pub fn is_rewriting_put_off(&self) -> bool {
         self.put_off.contains_key(&Subject::Rewriting)
+    }
+
+    /// Whether the public half of a key could not be read a short while ago.
+    pub fn is_half_put_off(&self, id: &str) -> bool {
+        self.put_off.contains_key(&Subject::PublicHalf(id.to_owned()))
     }
 
     /// Whether enabling a key again was refused a short while ago.

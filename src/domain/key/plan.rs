@@ -168,7 +168,7 @@ impl Table<'_> {
     }
 
     /// A wheel at rest, or one that was stopped.
-    fn rest(&self, schedule: &Schedule) -> Mood {
+    pub(super) fn rest(&self, schedule: &Schedule) -> Mood {
         if let Some(invalid) = &self.obs.requests.invalid {
             return Mood::Waiting(Reason::InvalidAnnotation, invalid.clone());
         }

@@ -11,7 +11,7 @@ use super::story::{self, Mood};
 use super::table::Table;
 use super::{Account, ledger, requests};
 use crate::api::v1alpha1::{
-    FormerSecret, KeyPhase, KeySeen, LedgerKey, PendingAttempt, ServiceAccountKeyStatus,
+    EntryFormat, FormerSecret, KeyPhase, KeySeen, LedgerKey, PendingAttempt, ServiceAccountKeyStatus,
 };
 use crate::defect;
 use crate::domain::schedule::{Schedule, add, between, whole_second_after};
@@ -30,6 +30,10 @@ impl Table<'_> {
         if let Some(announced) = self.announce(status, schedule) {
             return announced;
         }
+        let public = self.still_trusted(status, ledger::active(status).map(|active| active.id.as_str()));
+        if let Some(unread) = self.unread_half("8c", status, &public) {
+            return unread;
+        }
         let publication = Publication {
             staged_nonce: Some(pending.nonce.clone()),
             key_id: staged.id.clone(),
@@ -38,7 +42,7 @@ impl Table<'_> {
             account: staged.account.clone(),
             email: account.email.clone(),
             previous: self.superseded(status),
-            public: self.still_trusted(status, ledger::active(status).map(|active| active.id.as_str())),
+            public,
             ledger: if defect!(NoLedgerCopy) { Vec::new() } else { older_keys(status, &staged.id) },
         };
         Plan::act("8c", Step::Publish(Box::new(publication)), status.clone())
@@ -63,6 +67,31 @@ impl Table<'_> {
         status.keys.iter().filter(trusted).map(|k| k.id.clone()).collect()
     }
 
+    /// A public half that is to be shown and is not at hand, because the entry is new or the Secret that showed it was edited
+    /// or lost: the backend is asked for it.
+    fn unread_half(
+        &self,
+        rule: &'static str,
+        status: &ServiceAccountKeyStatus,
+        shown: &[String],
+    ) -> Option<Plan> {
+        let id = shown.iter().find(|id| self.is_half_unread(status, id))?;
+        Some(Plan::need(rule, Need::PublicHalf { id: id.clone() }, status))
+    }
+
+    /// One that cannot be had now is left out: no publication waits for it. A key that was never published signed nothing.
+    fn is_half_unread(&self, status: &ServiceAccountKeyStatus, id: &str) -> bool {
+        let published = ledger::find(status, id).is_some_and(|key| key.published_at.is_some());
+        self.shows_public_halves()
+            && published
+            && !self.obs.public_halves.contains(id)
+            && !self.obs.is_half_put_off(id)
+    }
+
+    fn shows_public_halves(&self) -> bool {
+        self.obs.spec.secret.entries.iter().any(|entry| entry.format == EntryFormat::PublicJwks)
+    }
+
     /// Rule 11: the Secret's private half is good, the rest is not as specified.
     pub(super) fn rewrite(
         &self,
@@ -75,18 +104,27 @@ impl Table<'_> {
         let previous = self.kept_previous(status, secret);
         let trusted = self.still_trusted(status, None);
         let untrusted = secret.public_ids.iter().any(|id| !trusted.contains(id));
-        if secret.as_specified && previous == secret.previous_key_id && !untrusted {
+        let as_written = secret.as_specified && previous == secret.previous_key_id && !untrusted;
+        // What could not be had when it was written.
+        let had = |id: &String| self.obs.public_halves.contains(id) || self.is_half_unread(status, id);
+        let lacking =
+            self.shows_public_halves() && trusted.iter().any(|id| !secret.public_ids.contains(id) && had(id));
+        if as_written && !lacking {
             return self.renamed(status, schedule, secret);
         }
         if let Some(until) = self.obs.rewrites_resume.filter(|until| *until > self.exact) {
             let message =
                 "Somebody keeps changing entries, labels or annotations that the spec gives the Secret";
-            let mood = Mood::Waiting(Reason::SecretContested, message.to_owned());
+            let contested = Mood::Waiting(Reason::SecretContested, message.to_owned());
+            let mood = if as_written { self.rest(schedule) } else { contested };
             let plan = self.wait("11", status.clone(), &mood, schedule);
             return Some(Plan { requeue: plan.requeue.min(between(self.exact, until)), ..plan });
         }
         if self.obs.is_rewriting_put_off() {
             return None;
+        }
+        if let Some(unread) = self.unread_half("11", status, &trusted) {
+            return Some(unread);
         }
         let note = format!("Secret {} is written again as the spec says", story::secret_name(self.obs));
         let event = Event::normal(Reason::SecretRepaired, note);
@@ -199,12 +237,16 @@ impl Table<'_> {
         if let Some(announced) = self.announce(status, schedule) {
             return Some(announced);
         }
+        let public = self.still_trusted(status, None);
+        if let Some(unread) = self.unread_half("11", status, &public) {
+            return Some(unread);
+        }
         if !self.obs.confirmed {
             return Some(Plan::need("11", Need::Confirm, status));
         }
         let note = format!("The key is published in Secret {}, too", story::secret_name(self.obs));
         let event = Event::normal(Reason::KeyPublished, note);
-        let shown = Shown { previous: None, public: self.still_trusted(status, None) };
+        let shown = Shown { previous: None, public };
         let step = republication(status, active, old.published_at, account, shown, self.now);
         Some(Plan { events: vec![event], ..Plan::act("11", step, status.clone()) })
     }

@@ -24,6 +24,8 @@ pub enum Subject {
     Rewriting,
     /// The consumer Secret, touched so that no older write succeeds.
     Fencing,
+    /// The public half of a key, by its id, which is read from the backend: the Secret is written without it.
+    PublicHalf(String),
 }
 
 /// A refusal that is still fresh.

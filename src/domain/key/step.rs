@@ -60,6 +60,11 @@ pub enum Need {
         /// The key.
         id: String,
     },
+    /// The public half of a key, from the backend.
+    PublicHalf {
+        /// The key.
+        id: String,
+    },
     /// A token exchange with the credential that the consumer Secret holds.
     SecretProof,
     /// Dry runs of the Secrets that an attempt will write.

@@ -179,6 +179,7 @@ impl Planner {
             siblings: pass.told.as_ref().filter(|told| told.whole).map(siblings),
             rollout: None,
             last_use: std::collections::BTreeMap::new(),
+            public_halves: std::collections::BTreeSet::new(),
             fresh_pair: None,
             staged_here: None,
             upload: None,
@@ -212,6 +213,7 @@ fn wanted(need: &keywheel::domain::key::Need) -> Need {
         | Production::Pair
         | Production::Find { .. }
         | Production::LastUse { .. }
+        | Production::PublicHalf { .. }
         | Production::Rollout => panic!("no spec of this model asks for {need:?}"),
     }
 }

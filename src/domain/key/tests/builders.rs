@@ -76,6 +76,7 @@ pub fn fresh() -> Observation {
         siblings: None,
         rollout: None,
         last_use: std::collections::BTreeMap::new(),
+        public_halves: std::collections::BTreeSet::new(),
         fresh_pair: None,
         staged_here: None,
         upload: None,

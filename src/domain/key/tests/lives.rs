@@ -103,7 +103,12 @@ impl World {
                 let fenced_attempts = self.status().lost.iter().filter(|l| l.fenced).count();
                 self.obs.siblings = Some(Siblings { fenced_attempts, ..Siblings::default() });
             }
-            Need::Pair | Need::Find { .. } | Need::Rollout | Need::LastUse { .. } | Need::SecretProof => {
+            Need::Pair
+            | Need::Find { .. }
+            | Need::Rollout
+            | Need::LastUse { .. }
+            | Need::PublicHalf { .. }
+            | Need::SecretProof => {
                 panic!("nothing here asks for {need:?}")
             }
             Need::Preflight => self.obs.preflight = Some(Preflight::Accepted),

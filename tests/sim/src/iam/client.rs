@@ -281,6 +281,11 @@ impl IamBackend for SimBackend {
         }
     }
 
+    /// No history asks for a public half.
+    async fn public_half(&self, _: &str, _: &str) -> Result<Vec<u8>, BackendError> {
+        Err(strange("keys.get"))
+    }
+
     async fn key_fingerprint(&self, unique_id: &str, key_id: &str) -> Result<String, BackendError> {
         let call = Call::Fingerprint { account: unique_id.to_owned(), key: key_id.to_owned() };
         match self.ask("keys.get", call).await? {
