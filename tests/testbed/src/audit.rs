@@ -189,10 +189,20 @@ fn whole_lines(text: &str) -> &str {
     text.rfind('\n').and_then(|end| text.get(..=end)).unwrap_or_default()
 }
 
+/// How every record begins. Within one it could only stand with its quotes escaped.
+const BEGINNING: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1""#;
+
+/// The record of a line. A server that is killed leaves one half written, and its successor goes on in the same line.
+fn record(line: &str) -> Result<Raw, serde_json::Error> {
+    serde_json::from_str(line).or_else(|error| {
+        let after = line.rfind(BEGINNING).filter(|at| *at > 0).and_then(|at| line.get(at..));
+        after.map_or(Err(error), serde_json::from_str)
+    })
+}
+
 /// `None` for stages other than the end of a request.
 fn parse(line: &str) -> Result<Option<Entry>, Error> {
-    let raw: Raw =
-        serde_json::from_str(line).map_err(|source| Error::Line { line: line.to_owned(), source })?;
+    let raw = record(line).map_err(|source| Error::Line { line: line.to_owned(), source })?;
     if raw.stage != "ResponseComplete" && raw.stage != "Panic" {
         return Ok(None);
     }
@@ -319,6 +329,20 @@ mod tests {
         let entries = audit.since(mark).unwrap();
         assert_eq!(entries.len(), 1);
         assert_eq!((entries[0].verb.as_str(), entries[0].name.as_str()), ("delete", "s"));
+    }
+
+    #[test]
+    fn a_record_that_a_kill_cut_off_is_passed_over_and_the_next_one_is_not() {
+        let (cut, next) = (line("op", "create", SECRET, "", 201), line("op", "delete", SECRET, "", 200));
+        for length in [1, 60, cut.len() - 1] {
+            let file = log(&[format!("{}{next}", &cut[..length])]);
+            let entries = Audit::new(file.path()).since(Mark::START).unwrap();
+            assert_eq!(
+                entries.iter().map(|entry| entry.verb.as_str()).collect::<Vec<_>>(),
+                ["delete"],
+                "{length}"
+            );
+        }
     }
 
     #[test]
