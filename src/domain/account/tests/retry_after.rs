@@ -86,6 +86,8 @@ fn a_change_of_roles_waits_and_the_account_does_not() {
     assert_eq!((&waiting.next, waiting.requeue.as_secs()), (&Next::Wait, 1));
     assert_eq!(waiting.status, obs.status);
     assert!(matches!(later(&obs, 600).next, Next::NeedPolicies { .. }));
+    let changed = Observation { generation: Some(2), ..obs.clone() };
+    assert!(matches!(later(&changed, 1).next, Next::NeedPolicies { .. }), "a person changed something");
     // What the backend says about one thing is no word about another.
     obs.spec.disabled = true;
     assert!(matches!(later(&obs, 1).next, Next::Act(Step::SetDisabled { .. })));
