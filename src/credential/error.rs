@@ -125,6 +125,32 @@ pub enum CredentialError {
         /// The field's name.
         field: &'static str,
     },
+    /// The same of the file that clients of Disruptive Technologies read.
+    #[error(
+        "the credential file of Disruptive Technologies is not the JSON that it should be, \
+         {{\"serviceAccount\": {{\"keyId\", \"secret\", \"email\", ...}}}}, at line {line} column {column}"
+    )]
+    DisruptiveFileJson {
+        /// Line of the first error, from 1.
+        line: usize,
+        /// Column of the first error, from 1.
+        column: usize,
+    },
+    /// A field that the client needs is missing or empty.
+    #[error("the credential file of Disruptive Technologies has no serviceAccount.{field}")]
+    DisruptiveFileField {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// The file asks for another algorithm than the one there is.
+    #[error("the credential file of Disruptive Technologies has algorithm {found:?}, not \"HS256\"")]
+    DisruptiveFileAlgorithm {
+        /// The algorithm that the file names.
+        found: String,
+    },
+    /// What stands where a shared secret should be cannot be one.
+    #[error("the shared secret of a key must be 1 to 512 visible characters")]
+    SharedSecret,
     /// The JSON of a file or a token could not be written.
     #[error("the {what} could not be written as JSON")]
     JsonWrite {

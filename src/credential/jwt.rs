@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -26,7 +27,8 @@ struct Header<'a> {
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
-    scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
     aud: &'a str,
     iat: i64,
     exp: i64,
@@ -50,14 +52,41 @@ pub fn bearer_assertion(
     now: Timestamp,
     lifetime: Duration,
 ) -> Result<SecretBytes, CredentialError> {
+    let (iat, exp) = times(now, lifetime)?;
+    sign_jwt(pair, key_id, &Claims { iss: client_email, scope: Some(scope), aud: audience, iat, exp })
+}
+
+/// The same, signed HS256 with a secret that the endpoint has, too; without a scope.
+///
+/// # Errors
+/// [`CredentialError::AssertionLifetime`] as above; [`CredentialError::JsonWrite`].
+pub fn shared_secret_assertion(
+    secret: &SecretBytes,
+    key_id: &str,
+    email: &str,
+    audience: &str,
+    now: Timestamp,
+    lifetime: Duration,
+) -> Result<SecretBytes, CredentialError> {
+    let (iat, exp) = times(now, lifetime)?;
+    let claims = Claims { iss: email, scope: None, aud: audience, iat, exp };
+    let mut token = unsigned("HS256", key_id, &claims)?;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
+    let signature = hmac::sign(&key, token.as_bytes());
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
+    Ok(SecretBytes::from(token))
+}
+
+/// `iat` and `exp`.
+fn times(now: Timestamp, lifetime: Duration) -> Result<(i64, i64), CredentialError> {
     let seconds = lifetime.as_secs();
     let span = match i64::try_from(seconds) {
         Ok(span) if span >= 1 && lifetime <= ASSERTION_MAX_LIFETIME => span,
         _ => return Err(CredentialError::AssertionLifetime { seconds }),
     };
     let iat = now.as_second().saturating_sub_unsigned(ASSERTION_BACKDATE.as_secs());
-    let claims = Claims { iss: client_email, scope, aud: audience, iat, exp: iat.saturating_add(span) };
-    sign_jwt(pair, key_id, &claims)
+    Ok((iat, iat.saturating_add(span)))
 }
 
 /// Signs claims as a compact JWT with RS256.
@@ -69,12 +98,16 @@ pub fn sign_jwt(
     key_id: &str,
     claims: &impl Serialize,
 ) -> Result<SecretBytes, CredentialError> {
-    let header = Header { alg: "RS256", typ: "JWT", kid: key_id };
-    let mut token = format!("{}.{}", part("JWT header", &header)?, part("JWT claims", claims)?);
+    let mut token = unsigned("RS256", key_id, claims)?;
     let signature = pair.sign_rs256(token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     Ok(SecretBytes::from(token))
+}
+
+fn unsigned(alg: &str, key_id: &str, claims: &impl Serialize) -> Result<String, CredentialError> {
+    let header = Header { alg, typ: "JWT", kid: key_id };
+    Ok(format!("{}.{}", part("JWT header", &header)?, part("JWT claims", claims)?))
 }
 
 fn part(what: &'static str, value: &impl Serialize) -> Result<String, CredentialError> {
@@ -131,6 +164,34 @@ mod tests {
         let signature = Signature::try_from(signature.as_slice()).unwrap();
         verifier.verify(message.as_bytes(), &signature).unwrap();
         assert!(verifier.verify(header.as_bytes(), &signature).is_err());
+    }
+
+    #[test]
+    fn a_shared_secret_signs_too() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let secret = SecretBytes::from("5d".repeat(16));
+        let sign = |lifetime| {
+            shared_secret_assertion(
+                &secret,
+                "kid-1",
+                "a@p",
+                "https://id/token",
+                now,
+                Duration::from_secs(lifetime),
+            )
+        };
+        let token = sign(3600).unwrap();
+        let (message, signature) = token.expose_str().unwrap().rsplit_once('.').unwrap();
+        let (header, claims) = message.split_once('.').unwrap();
+        let json =
+            |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
+        assert_eq!(json(header), json!({"alg": "HS256", "typ": "JWT", "kid": "kid-1"}));
+        let expected =
+            json!({"iss": "a@p", "aud": "https://id/token", "iat": 1_799_999_990, "exp": 1_800_003_590});
+        assert_eq!(json(claims), expected);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
+        hmac::verify(&key, message.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+        assert!(matches!(sign(3601), Err(CredentialError::AssertionLifetime { .. })));
     }
 
     #[test]
