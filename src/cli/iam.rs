@@ -43,7 +43,12 @@ pub struct IamArgs {
     #[arg(long, value_name = "FILE")]
     admin_key_file: Option<PathBuf>,
 
-    /// Keys that one account can have.
+    /// File for the credential of an account that may do everything in the API of Disruptive Technologies, in the form
+    /// that their library reads. Written, readable by its owner only, if it is not there; otherwise left alone.
+    #[arg(long, value_name = "FILE")]
+    disruptive_admin_key_file: Option<PathBuf>,
+
+    /// Keys that one account can have, in Google's API.
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     key_limit: usize,
 
@@ -160,6 +165,7 @@ impl From<IamArgs> for Settings {
             data: args.data,
             projects: args.projects,
             admin_key_file: args.admin_key_file,
+            disruptive_admin_key_file: args.disruptive_admin_key_file,
             key_limit: args.key_limit,
             key_limit_error: args.key_limit_error,
             key_activation_delay: args.key_activation_delay,

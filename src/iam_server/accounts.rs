@@ -54,8 +54,14 @@ impl Sight {
         &self.projects
     }
 
-    fn shows(&self, account: &Account) -> bool {
-        !self.delay.is_positive() || self.now.duration_since(account.created) >= self.delay
+    /// Whether what was made then can be seen.
+    pub fn shows(&self, created: Timestamp) -> bool {
+        !self.delay.is_positive() || self.now.duration_since(created) >= self.delay
+    }
+
+    /// Whether what is not there yet looks as if it were somebody else's.
+    pub fn is_forbidding(&self) -> bool {
+        self.as_forbidden
     }
 }
 
@@ -74,7 +80,7 @@ pub fn find(
         return Err(denied);
     }
     match lookup(store, at)? {
-        Some(account) if sight.shows(&account) => Ok(account),
+        Some(account) if sight.shows(account.created) => Ok(account),
         Some(_) if sight.as_forbidden => Err(denied),
         None if at.is_wildcard() => Err(denied),
         Some(_) | None => Err(ApiError::AccountMissing),
@@ -227,7 +233,7 @@ pub async fn list(server: &Server, project: &str, query: &Query) -> Result<Value
         .store
         .read(move |store| {
             let mut accounts = store.accounts_after(&project, &after, size + 1)?;
-            accounts.retain(|account| sight.shows(account));
+            accounts.retain(|account| sight.shows(account.created));
             Ok::<_, ApiError>(accounts)
         })
         .await?;

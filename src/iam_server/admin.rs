@@ -126,7 +126,7 @@ async fn check(server: &Server, project: &str, path: &Path) -> Result<(), AdminE
 ///
 /// # Errors
 /// The system's.
-fn write_private(path: &Path, content: &SecretBytes) -> io::Result<()> {
+pub fn write_private(path: &Path, content: &SecretBytes) -> io::Result<()> {
     let temporary = beside(path);
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -68,6 +68,8 @@ pub enum AuthKind {
     AccessToken,
     /// A JWT that the account signed for itself.
     SelfSigned,
+    /// A name and a password in the `Authorization` header.
+    Basic,
 }
 
 impl AuthKind {
@@ -77,6 +79,7 @@ impl AuthKind {
             Self::Missing => "none",
             Self::AccessToken => "access_token",
             Self::SelfSigned => "self_signed_jwt",
+            Self::Basic => "basic",
         }
     }
 }
@@ -117,14 +120,25 @@ pub fn token_hash(token: &str) -> String {
     hex::encode(digest(&SHA256, token.as_bytes()))
 }
 
+/// For the request log.
+pub fn kind_of_login(headers: &HeaderMap) -> AuthKind {
+    if basic(headers).is_some() { AuthKind::Basic } else { bearer(headers).0 }
+}
+
+/// Name and password of a request, still encoded.
+pub fn basic(headers: &HeaderMap) -> Option<&str> {
+    credential(headers, "basic")
+}
+
+/// What follows the scheme in the `Authorization` header, if it is this one.
+fn credential<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
+    let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim())
+}
+
 /// The bearer token of a request and its kind. Only a JWT has dots.
 pub fn bearer(headers: &HeaderMap) -> (AuthKind, Option<&str>) {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = value.and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    match token {
+    match credential(headers, "bearer") {
         None | Some("") => (AuthKind::Missing, None),
         Some(token) if token.contains('.') => (AuthKind::SelfSigned, Some(token)),
         Some(token) => (AuthKind::AccessToken, Some(token)),
@@ -157,6 +171,8 @@ async fn by_access_token(server: &Server, token: &str) -> Result<Option<Caller>,
             let principal = match token.holder {
                 Holder::Account(id) => store.account(&id)?.filter(Account::is_usable).map(Principal::Account),
                 Holder::Federated(federated) => Some(Principal::Federated(federated)),
+                // Worth nothing here, as theirs is worth nothing there.
+                Holder::Disruptive { .. } => None,
             };
             Ok(principal.map(|principal| Caller { principal, reach: Reach::Scopes(token.scope) }))
         })
@@ -224,13 +240,15 @@ mod tests {
     fn kind_of(value: &str) -> AuthKind {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-        bearer(&headers).0
+        assert!(bearer(&headers).0 == kind_of_login(&headers) || bearer(&headers).1.is_none());
+        kind_of_login(&headers)
     }
 
     #[test]
     fn kinds_of_bearers() {
         assert_eq!(bearer(&HeaderMap::new()).0, AuthKind::Missing);
-        assert_eq!(kind_of("Basic YTpi"), AuthKind::Missing);
+        assert_eq!(kind_of("Basic YTpi"), AuthKind::Basic);
+        assert_eq!(kind_of("Digest YTpi"), AuthKind::Missing);
         assert_eq!(kind_of("Bearer "), AuthKind::Missing);
         assert_eq!(kind_of("Bearer abc"), AuthKind::AccessToken);
         assert_eq!(kind_of("bearer a.b.c"), AuthKind::SelfSigned);

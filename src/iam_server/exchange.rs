@@ -1,25 +1,22 @@
 //! One request from its arrival to its answer: who calls, which fault hits, what is done, what is logged.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::Response;
-use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimePrinter;
-use serde_json::Value;
 
-use super::caller::{authenticate, bearer};
+use super::caller::{authenticate, kind_of_login};
 use super::connection::Scissors;
 use super::dispatch::{Asked, dispatch};
 use super::faults::Action;
-use super::metadata::{Content, FLAVOR, MetadataError};
+use super::metadata::Content;
 use super::model::email;
+use super::reply::{Reply, respond};
 use super::request_log::Entry;
 use super::sts::StsError;
 use super::token::{Form as TokenForm, TokenError};
@@ -29,7 +26,8 @@ use super::wire::query::Query;
 use super::wire::requests::{CreateAccount, parse};
 use super::wire::route::{ApiCall, Route, Target};
 use super::{
-    Server, access, accounts, control, earth_engine, id_tokens, metadata, page, public_keys, sts, token,
+    Server, access, accounts, control, disruptive, earth_engine, id_tokens, metadata, page, public_keys, sts,
+    token,
 };
 
 /// The longest body; a certificate has 2 KiB.
@@ -41,112 +39,9 @@ const MAX_NONCE: usize = 64;
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is answered.
-struct Reply {
-    status: StatusCode,
-    body: Value,
-    cache: &'static str,
-    challenge: bool,
-    /// What the body is.
-    form: Form,
-    /// Whether it comes from the metadata server.
-    metadata: bool,
-    /// When the caller may come back.
-    retry_after: Option<String>,
-}
-
-/// What a body is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// A document.
-    Json,
-    /// A text, sent as it is.
-    Text,
-    /// A page.
-    Html,
-}
-
-/// Answers are not to be kept, but for public keys.
-const NO_STORE: &str = "no-store";
-
-impl Reply {
-    fn ok(body: Value) -> Self {
-        Self {
-            status: StatusCode::OK,
-            body,
-            cache: NO_STORE,
-            challenge: false,
-            form: Form::Json,
-            metadata: false,
-            retry_after: None,
-        }
-    }
-}
-
-impl Reply {
-    fn metadata(content: Content) -> Self {
-        let (body, form) = match content {
-            Content::Text(text) => (text.into(), Form::Text),
-            Content::Document(document) => (document, Form::Json),
-        };
-        Self { form, metadata: true, ..Self::ok(body) }
-    }
-}
-
-impl From<ApiError> for Reply {
-    fn from(error: ApiError) -> Self {
-        let status = error.code().0;
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            log_internal(&error);
-        }
-        let challenge = matches!(error, ApiError::Unauthenticated);
-        Self { status, challenge, ..Self::ok(error.body()) }
-    }
-}
-
-impl From<TokenError> for Reply {
-    fn from(error: TokenError) -> Self {
-        let status = error.code().0;
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            log_internal(&error);
-        }
-        Self { status, ..Self::ok(error.body()) }
-    }
-}
-
-impl From<StsError> for Reply {
-    fn from(error: StsError) -> Self {
-        let status = error.code().0;
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            log_internal(&error);
-        }
-        Self { status, ..Self::ok(error.body()) }
-    }
-}
-
-impl From<MetadataError> for Reply {
-    fn from(error: MetadataError) -> Self {
-        let status = error.status();
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            log_internal(&error);
-        }
-        Self { status, ..Self::metadata(Content::Text(error.to_string())) }
-    }
-}
-
-/// The caller is told nothing, so the log must say it: every cause, none of which holds key material.
-fn log_internal(error: &dyn Error) {
-    let mut causes = Vec::new();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        causes.push(next.to_string());
-        cause = next.source();
-    }
-    tracing::error!(causes = causes.join(": "), "internal error");
-}
-
 /// What happens to the answer.
-enum Outcome {
+pub(super) enum Outcome {
+    /// It is sent.
     Answer(Reply),
     /// Carried out, but the answer is lost.
     Dropped(Reply),
@@ -160,11 +55,13 @@ pub(super) async fn run(server: Arc<Server>, scissors: Scissors, request: Reques
     let route = Route::parse(&parts.method, parts.uri.path());
     let query = Query::parse(parts.uri.query());
     let mut entry = begin(&server, &parts, &route, &query);
+    let unreadable: fn(&str) -> Reply = match route {
+        Route::Disruptive(_) => |why| disruptive::Error::invalid(why).into(),
+        _ => |why| ApiError::invalid(why).into(),
+    };
     let outcome = match tokio::time::timeout(BODY_PATIENCE, to_bytes(body, MAX_BODY_BYTES)).await {
         Ok(Ok(body)) => answer(&server, route, &parts, &query, &body, &mut entry).await,
-        Ok(Err(_)) | Err(_) => {
-            Outcome::Answer(ApiError::invalid("The request body cannot be read or is too long.").into())
-        }
+        Ok(Err(_)) | Err(_) => Outcome::Answer(unreadable("The request body cannot be read or is too long.")),
     };
     let reply = match outcome {
         Outcome::Answer(reply) => Some(reply),
@@ -177,7 +74,7 @@ pub(super) async fn run(server: Arc<Server>, scissors: Scissors, request: Reques
             None
         }
     };
-    entry.status = reply.as_ref().map(|reply| reply.status.as_u16());
+    entry.status = reply.as_ref().map(|reply| reply.status().as_u16());
     finish(&server, &entry);
     respond(&server, reply)
 }
@@ -192,7 +89,7 @@ fn begin(server: &Server, parts: &Parts, route: &Route, query: &Query) -> Entry 
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         query: shown,
-        auth: bearer(&parts.headers).0,
+        auth: kind_of_login(&parts.headers),
         caller: None,
         operation: operation_name(route).to_owned(),
         status: None,
@@ -211,6 +108,7 @@ fn operation_name(route: &Route) -> &'static str {
         Route::Token => Operation::TOKEN.name,
         Route::StsToken => Operation::STS_TOKEN.name,
         Route::Metadata(_) => Operation::METADATA.name,
+        Route::Disruptive(route) => route.name(),
         Route::Root => "root",
         Route::PublicKeys { .. } => "public_keys",
         Route::IdTokenCertificates(_) => "id_token_certificates",
@@ -261,9 +159,12 @@ async fn answer(
         Route::Api(call) => return api(server, call, parts, query, body, entry).await,
         Route::Token => return token_endpoint(server, body, entry).await,
         Route::StsToken => return sts_endpoint(server, body, entry).await,
+        Route::Disruptive(route) => {
+            return disruptive::answer(server, route, parts, query, body, entry).await;
+        }
         Route::Metadata(path) => return metadata_endpoint(server, &path, query, parts, entry).await,
         Route::Root if server.settings.page && wants_html(parts) => match page::render(server).await {
-            Ok(page) => Reply { form: Form::Html, ..Reply::ok(page.into()) },
+            Ok(page) => Reply::page(page),
             Err(error) => ApiError::from(error).into(),
         },
         // Python's client looks only at the header.
@@ -271,11 +172,11 @@ async fn answer(
             Reply::metadata(Content::Text("computeMetadata/\n".to_owned()))
         }
         Route::PublicKeys { format, email } => match public_keys::show(server, format, email).await {
-            Ok(body) => Reply { cache: public_keys::CACHE_CONTROL, ..Reply::ok(body) },
+            Ok(body) => Reply::public_keys(body),
             Err(error) => error.into(),
         },
         Route::IdTokenCertificates(format) => match id_tokens::certificates(server, format).await {
-            Ok(body) => Reply { cache: public_keys::CACHE_CONTROL, ..Reply::ok(body) },
+            Ok(body) => Reply::public_keys(body),
             Err(error) => error.into(),
         },
         Route::EarthEngineDescription => Reply::ok(earth_engine::description(&server.base_url)),
@@ -314,7 +215,7 @@ async fn api(
         None
     } else {
         let about = account_of(server, &call, body).await;
-        server.faults.take(call.operation, about.as_deref())
+        server.faults.take(call.operation.name, about.as_deref())
     };
     entry.fault = fault.as_ref().map(Action::name);
     let injected = |injected: Injected| ApiError::Injected(injected).into();
@@ -334,7 +235,7 @@ fn attempt_of(user_agent: Option<&str>) -> Option<String> {
 }
 
 /// Lets a fault do its work around an action.
-async fn with_fault(
+pub(super) async fn with_fault(
     fault: Option<Action>,
     injected: impl FnOnce(Injected) -> Reply,
     act: impl Future<Output = Reply>,
@@ -344,7 +245,7 @@ async fn with_fault(
         Some(Action::Fail { status, canonical, message, details, retry_after }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let reply = injected(Injected { status, canonical, message, details });
-            Outcome::Answer(Reply { retry_after, ..reply })
+            Outcome::Answer(reply.retried_after(retry_after))
         }
         Some(Action::Delay { millis }) => {
             tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -374,7 +275,7 @@ async fn account_of(server: &Server, call: &ApiCall, body: &Bytes) -> Option<Str
 async fn token_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Outcome {
     let parsed = TokenForm::parse(body).token();
     let issuer = parsed.as_ref().ok().and_then(|token| token.claims().iss.clone());
-    let fault = server.faults.take(Operation::TOKEN, issuer.as_deref());
+    let fault = server.faults.take(Operation::TOKEN.name, issuer.as_deref());
     entry.fault = fault.as_ref().map(Action::name);
     let injected = |injected: Injected| TokenError::injected(injected).into();
     let exchanged = async {
@@ -385,7 +286,7 @@ async fn token_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Out
     };
     let outcome = with_fault(fault, injected, exchanged).await;
     if let Outcome::Answer(reply) | Outcome::Dropped(reply) = &outcome
-        && reply.status == StatusCode::OK
+        && reply.status() == StatusCode::OK
     {
         entry.caller = issuer;
     }
@@ -393,7 +294,7 @@ async fn token_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Out
 }
 
 async fn sts_endpoint(server: &Server, body: &Bytes, entry: &mut Entry) -> Outcome {
-    let fault = server.faults.take(Operation::STS_TOKEN, None);
+    let fault = server.faults.take(Operation::STS_TOKEN.name, None);
     entry.fault = fault.as_ref().map(Action::name);
     let injected = |injected: Injected| StsError::injected(injected).into();
     let caller = &mut entry.caller;
@@ -416,12 +317,9 @@ async fn metadata_endpoint(
     parts: &Parts,
     entry: &mut Entry,
 ) -> Outcome {
-    let fault = server.faults.take(Operation::METADATA, None);
+    let fault = server.faults.take(Operation::METADATA.name, None);
     entry.fault = fault.as_ref().map(Action::name);
-    let injected = |injected: Injected| Reply {
-        status: injected.status,
-        ..Reply::metadata(Content::Text(injected.message))
-    };
+    let injected = |injected: Injected| Reply::metadata_error(injected.status, injected.message);
     let caller = &mut entry.caller;
     let answered = async {
         match metadata::answer(server, path, query, &parts.headers).await {
@@ -433,49 +331,6 @@ async fn metadata_endpoint(
         }
     };
     with_fault(fault, injected, answered).await
-}
-
-/// Writes the answer. Without one the connection is cut already, and nothing of this is sent.
-fn respond(server: &Server, reply: Option<Reply>) -> Response {
-    let Some(reply) = reply else { return Response::new(Body::empty()) };
-    let (text, kind) = match (&reply.body, reply.form) {
-        (Value::String(text), Form::Text) => (text.clone(), "application/text"),
-        (Value::String(text), Form::Html) => (text.clone(), "text/html; charset=UTF-8"),
-        (document, _) => (document.to_string(), "application/json; charset=UTF-8"),
-    };
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = reply.status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    if reply.metadata {
-        headers.insert(FLAVOR.0, HeaderValue::from_static(FLAVOR.1));
-    }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(reply.cache));
-    if reply.challenge {
-        let challenge = HeaderValue::from_static("Bearer realm=\"https://accounts.google.com/\"");
-        headers.insert(header::WWW_AUTHENTICATE, challenge);
-    }
-    if let Some(text) = reply.retry_after.and_then(|text| HeaderValue::from_str(&text).ok()) {
-        headers.insert(header::RETRY_AFTER, text);
-    }
-    // Set here, or the HTTP library would date the answer with the machine's clock.
-    if let Some(date) = http_date(server.clock.now()) {
-        headers.insert(header::DATE, date);
-    }
-    response
-}
-
-fn http_date(time: Timestamp) -> Option<HeaderValue> {
-    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()?;
-    HeaderValue::from_str(&text).ok()
-}
-
-/// The answer to a request whose task ended early.
-pub(super) fn internal_error(error: tokio::task::JoinError) -> Response {
-    let reply = Reply::from(ApiError::from(error));
-    let mut response = Response::new(Body::from(reply.body.to_string()));
-    *response.status_mut() = reply.status;
-    response
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::disruptive;
 use super::wire::operation::Operation;
 
 /// A fault as it is asked for.
@@ -38,7 +39,8 @@ pub enum Action {
     Fail {
         /// HTTP status, 400 to 599.
         status: u16,
-        /// Canonical code; on the token endpoint the OAuth2 error code.
+        /// Canonical code; on the token endpoints the OAuth2 error code. Disruptive Technologies have none: there it is not
+        /// told.
         canonical: String,
         /// Message.
         message: String,
@@ -93,7 +95,12 @@ pub enum FaultError {
 }
 
 fn known_operations() -> String {
-    Operation::ALL.iter().map(|operation| operation.name).collect::<Vec<_>>().join(", ")
+    operations().collect::<Vec<_>>().join(", ")
+}
+
+fn operations() -> impl Iterator<Item = &'static str> {
+    let google = Operation::ALL.iter().map(|operation| operation.name);
+    google.chain(disruptive::Operation::ALL.iter().map(|operation| operation.name))
 }
 
 /// The faults that wait for their calls, oldest first.
@@ -108,7 +115,7 @@ impl Faults {
     /// # Errors
     /// [`FaultError`].
     pub fn add(&self, fault: Fault) -> Result<(), FaultError> {
-        if Operation::named(&fault.operation).is_none() {
+        if !operations().any(|known| known == fault.operation) {
             return Err(FaultError::Operation { operation: fault.operation });
         }
         if let Action::Fail { status, .. } = fault.action
@@ -125,10 +132,10 @@ impl Faults {
     }
 
     /// The action that hits this call, which uses it up once.
-    pub fn take(&self, operation: Operation, account: Option<&str>) -> Option<Action> {
+    pub fn take(&self, operation: &str, account: Option<&str>) -> Option<Action> {
         let mut waiting = self.lock();
         let index = waiting.iter().position(|fault| {
-            fault.operation == operation.name
+            fault.operation == operation
                 && fault.account.as_deref().is_none_or(|wanted| Some(wanted) == account)
         })?;
         let fault = waiting.get_mut(index)?;
@@ -173,13 +180,22 @@ mod tests {
         let faults = Faults::default();
         let text = r#"{"operation":"keys.create","action":"apply_then_drop","times":2,"match":"a@p1"}"#;
         faults.add(fault(text)).unwrap();
-        assert_eq!(faults.take(Operation::KEYS_LIST, Some("a@p1")), None);
-        assert_eq!(faults.take(Operation::KEYS_CREATE, Some("b@p1")), None);
-        assert_eq!(faults.take(Operation::KEYS_CREATE, None), None);
-        assert_eq!(faults.take(Operation::KEYS_CREATE, Some("a@p1")), Some(Action::ApplyThenDrop));
+        assert_eq!(faults.take(Operation::KEYS_LIST.name, Some("a@p1")), None);
+        assert_eq!(faults.take(Operation::KEYS_CREATE.name, Some("b@p1")), None);
+        assert_eq!(faults.take(Operation::KEYS_CREATE.name, None), None);
+        assert_eq!(faults.take(Operation::KEYS_CREATE.name, Some("a@p1")), Some(Action::ApplyThenDrop));
         assert_eq!(faults.show().first().map(|fault| fault.times), Some(1));
-        assert_eq!(faults.take(Operation::KEYS_CREATE, Some("a@p1")), Some(Action::ApplyThenDrop));
+        assert_eq!(faults.take(Operation::KEYS_CREATE.name, Some("a@p1")), Some(Action::ApplyThenDrop));
         assert!(faults.is_empty());
+    }
+
+    #[test]
+    fn no_two_operations_have_one_name() {
+        let mut names: Vec<&str> = operations().collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
     }
 
     #[test]
@@ -187,9 +203,9 @@ mod tests {
         let faults = Faults::default();
         faults.add(fault(r#"{"operation":"token","action":{"delay":{"millis":5}}}"#)).unwrap();
         faults.add(fault(r#"{"operation":"token","action":"drop_before"}"#)).unwrap();
-        assert_eq!(faults.take(Operation::TOKEN, None), Some(Action::Delay { millis: 5 }));
-        assert_eq!(faults.take(Operation::TOKEN, None), Some(Action::DropBefore));
-        assert_eq!(faults.take(Operation::TOKEN, None), None);
+        assert_eq!(faults.take(Operation::TOKEN.name, None), Some(Action::Delay { millis: 5 }));
+        assert_eq!(faults.take(Operation::TOKEN.name, None), Some(Action::DropBefore));
+        assert_eq!(faults.take(Operation::TOKEN.name, None), None);
     }
 
     #[test]

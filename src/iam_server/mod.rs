@@ -1,6 +1,6 @@
 //! The embedded IAM server: the account, key and policy methods of Google IAM v1, projects with their policies and
 //! services, constraints, last uses, the token endpoints (OAuth2, federation, impersonation, a machine's metadata) and the
-//! public key endpoints, over a durable store.
+//! public key endpoints, over a durable store; beside them the API of Disruptive Technologies, as far as accounts and keys go.
 //!
 //! It is meant for clusters without a cloud, and for tests that need a backend which really verifies. Callers prove
 //! who they are with the same credentials as at Google; accounts that are marked as administrators may call everything,
@@ -15,6 +15,7 @@ mod connection;
 mod control;
 mod default_accounts;
 mod dispatch;
+mod disruptive;
 mod earth_engine;
 mod exchange;
 mod faults;
@@ -33,6 +34,7 @@ mod principal;
 mod projects;
 mod public_keys;
 mod random;
+mod reply;
 mod request_log;
 mod roles;
 mod services;
@@ -61,6 +63,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::{ADMIN_ACCOUNT, AdminError};
+pub use disruptive::AdminError as DisruptiveAdminError;
 pub use earth_engine::{NoRegistration, ProjectRegistration};
 pub use federation::{NoProvider, ProviderError, ProviderSpec};
 pub use org_policy::{Constraint, NoConstraint};
@@ -98,6 +101,9 @@ pub enum IamServerError {
     /// The administrator could not be set up.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The administrator in the API of Disruptive Technologies could not be set up.
+    #[error(transparent)]
+    DisruptiveAdmin(#[from] disruptive::AdminError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -165,6 +171,11 @@ pub async fn serve(
     let server = Arc::new(server);
     if let (Some(path), Some(project)) = (&server.settings.admin_key_file, server.settings.projects.first()) {
         admin::ensure(&server, project, path).await?;
+    }
+    if let (Some(path), Some(project)) =
+        (&server.settings.disruptive_admin_key_file, server.settings.projects.first())
+    {
+        disruptive::ensure(&server, project, path).await?;
     }
     if server.settings.default_accounts {
         default_accounts::ensure(&server).await.map_err(IamServerError::DefaultAccounts)?;
@@ -240,6 +251,6 @@ async fn handle(
 ) -> Response {
     match tokio::spawn(exchange::run(server, scissors, request)).await {
         Ok(response) => response,
-        Err(error) => exchange::internal_error(error),
+        Err(error) => reply::internal_error(error),
     }
 }

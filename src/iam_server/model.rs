@@ -1,4 +1,4 @@
-//! Accounts and keys as they are stored. Private halves are not: the server forgets them with the answer.
+//! Accounts and keys of Google's API as they are stored. Private halves are not: the server forgets them with the answer.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -134,6 +134,13 @@ pub enum Holder {
     Account(String),
     /// Somebody from elsewhere.
     Federated(Federated),
+    /// An account of the API of Disruptive Technologies.
+    Disruptive {
+        /// Its project.
+        project: String,
+        /// Its id.
+        account: String,
+    },
 }
 
 /// An access token that was handed out; the token itself is not kept.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::Server;
+use super::disruptive;
 use super::model::{Account, Key, Origin};
 use super::request_log::Entry;
 use super::store::{Ask as _, StoreError};
@@ -15,7 +16,7 @@ use super::store::{Ask as _, StoreError};
 /// How many requests are shown.
 const REQUESTS: usize = 40;
 /// How many accounts of a project are shown.
-const ACCOUNTS: usize = 100;
+pub const ACCOUNTS: usize = 100;
 /// How often a browser asks again. Seconds.
 const REFRESH: u8 = 2;
 const STYLE: &str = "body{font:14px system-ui,sans-serif;margin:2em;color:#222}table{border-collapse:collapse;margin:0 0 2em}\
@@ -100,7 +101,9 @@ pub async fn render(server: &Server) -> Result<String, StoreError> {
             .ok();
         }
     }
-    page.push_str("</table><h2>Requests</h2><table id=\"requests\">");
+    page.push_str("</table>");
+    page.push_str(&disruptive::render(server).await?);
+    page.push_str("<h2>Requests</h2><table id=\"requests\">");
     page.push_str("<tr><th>time</th><th>operation</th><th>caller</th><th>status</th></tr>");
     let lines = server.recent.0.lock().unwrap_or_else(PoisonError::into_inner);
     for line in lines.iter().rev() {
@@ -131,7 +134,7 @@ fn phase(key: &Key, now: Timestamp, activation: jiff::SignedDuration) -> &'stati
 }
 
 /// Nothing that a caller chose is markup.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

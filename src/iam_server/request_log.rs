@@ -24,7 +24,8 @@ pub struct Entry {
     pub path: String,
     /// Decoded query; credentials are replaced.
     pub query: BTreeMap<String, Vec<String>>,
-    /// How the caller proved who it is: `none`, `access_token` or `self_signed_jwt`, believed or not.
+    /// How the caller proved who it is: `none`, `access_token`, `self_signed_jwt` or `basic`, believed
+    /// or not.
     #[serde(serialize_with = "auth_text")]
     pub auth: AuthKind,
     /// The caller's address, if its credential was believed.

@@ -48,6 +48,8 @@ pub struct Settings {
     pub projects: Vec<String>,
     /// Where the credential file of `keywheel-admin` goes.
     pub admin_key_file: Option<PathBuf>,
+    /// Where the credential file of the first account of Disruptive Technologies goes.
+    pub disruptive_admin_key_file: Option<PathBuf>,
     /// Keys that one account can have.
     pub key_limit: usize,
     /// What a key too many is answered with.

@@ -1,6 +1,7 @@
 //! JWTs that service accounts sign: read without trust, then checked against the stored public keys with the `rsa`
-//! crate, which is not the library that makes our signatures.
+//! crate, which is not the library that makes our signatures, or against a secret that both sides know.
 
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 use super::model::Key;
 use super::settings::CLOCK_SKEW;
+use crate::credential::SecretBytes;
 
 /// A JWT in its parts. Nothing in it is true until [`SignedToken::is_signed_by`] says so.
 pub struct SignedToken {
@@ -104,6 +106,12 @@ impl SignedToken {
     /// The key that the token names.
     pub fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
+    }
+
+    /// Whether this secret made the signature, by HS256.
+    pub fn is_signed_with(&self, secret: &SecretBytes) -> bool {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
+        self.algorithm == "HS256" && hmac::verify(&key, self.message.as_bytes(), &self.signature).is_ok()
     }
 
     /// Whether the private half of this public key (PEM) made the signature.

@@ -1,6 +1,9 @@
 //! The durable store: one redb file, one writer at a time, every change in a transaction that is on the disk
 //! before the answer leaves.
 
+use std::fs::{OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +31,7 @@ const KEYS: PairTable<&'static [u8]> = TableDefinition::new("keys");
 /// Nonce of an attempt to (unique id, key id).
 const ATTEMPTS: TableDefinition<'static, &'static str, (&'static str, &'static str)> =
     TableDefinition::new("attempts");
-/// (kind, name) to what is only ever asked for by its name.
+/// (kind, name) to what is asked for by its name, or by how its name begins.
 const RECORDS: PairTable<&'static [u8]> = TableDefinition::new("records");
 /// SHA-256 of an access token to what it is worth.
 const TOKENS: AccountTable = TableDefinition::new("access-tokens");
@@ -96,11 +99,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the file, or makes it.
+    /// Opens the file, or makes it. Nobody but its owner can read it from then on, if the process may see to that.
     ///
     /// # Errors
     /// [`StoreError::Open`], also while another process has it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // A file that cannot even be opened is told of by the database.
+        if let Err(error) = keep_private(path) {
+            tracing::warn!(%error, file = %path.display(), "the data file may be open to others than its owner");
+        }
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create(path)
@@ -153,7 +160,18 @@ impl Store {
     }
 }
 
-/// What is stored by name, and never searched.
+/// Some keys are secrets that the server must know to check what they sign.
+fn keep_private(path: &Path) -> io::Result<()> {
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let open_to_others = file.metadata()?.permissions().mode() & 0o077;
+    if open_to_others != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+/// What is stored by name.
 pub trait Record: Serialize + DeserializeOwned {
     /// Tells its kind from others; part of the file's format.
     const KIND: &'static str;
@@ -240,6 +258,32 @@ pub trait Ask {
     /// A record by name.
     fn record<T: Record>(&self, name: &str) -> Result<Option<T>, StoreError> {
         self.records().get((T::KIND, name))?.map(|found| decode(T::KIND, found.value())).transpose()
+    }
+
+    /// Up to `limit` records whose names begin with `prefix`, in the order of their names, after the one that goes on with
+    /// `after`.
+    fn records_after<T: Record>(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<T>, StoreError> {
+        let (first, end) = (format!("{prefix}{after}"), format!("{prefix}{AFTER_ALL}"));
+        let mut found = Vec::new();
+        // What a caller made up may lie behind the end.
+        if first >= end {
+            return Ok(found);
+        }
+        for entry in self.records().range((T::KIND, first.as_str())..(T::KIND, end.as_str()))? {
+            let (name, record) = entry?;
+            if found.len() == limit {
+                break;
+            }
+            if name.value().1 != first {
+                found.push(decode(T::KIND, record.value())?);
+            }
+        }
+        Ok(found)
     }
 
     /// The policy of what lies at a place; nobody has written most of them.
@@ -402,7 +446,7 @@ impl<'txn> Write<'txn> {
     }
 
     /// Removes a record, if it is there.
-    fn remove_record<T: Record>(&mut self, name: &str) -> Result<(), StoreError> {
+    pub fn remove_record<T: Record>(&mut self, name: &str) -> Result<(), StoreError> {
         self.records.remove((T::KIND, name))?;
         Ok(())
     }

@@ -145,15 +145,18 @@ impl TokenError {
 }
 
 /// The form's grant type and assertion.
+#[derive(Default)]
 pub struct Form {
-    grant: Option<String>,
-    assertion: Option<String>,
+    /// The grant type.
+    pub grant: Option<String>,
+    /// The assertion.
+    pub assertion: Option<String>,
 }
 
 impl Form {
     /// Reads `application/x-www-form-urlencoded`.
     pub fn parse(body: &[u8]) -> Self {
-        let mut form = Self { grant: None, assertion: None };
+        let mut form = Self::default();
         for (name, value) in form_urlencoded::parse(body) {
             match &*name {
                 "grant_type" => form.grant = Some(value.into_owned()),

@@ -216,6 +216,7 @@ mod tests {
             data: PathBuf::new(),
             projects: vec!["p1".into()],
             admin_key_file: None,
+            disruptive_admin_key_file: None,
             key_limit: 10,
             key_limit_error: KeyLimitError::default(),
             key_activation_delay: SignedDuration::ZERO,

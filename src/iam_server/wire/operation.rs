@@ -126,10 +126,3 @@ operations! {
     STS_TOKEN = "sts.token", "", Iam;
     METADATA = "metadata", "", Iam;
 }
-
-impl Operation {
-    /// By name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|operation| operation.name == name)
-    }
-}

@@ -5,6 +5,7 @@
 
 mod parsers;
 mod routes;
+mod vendors;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("fuzz::no_parser_of_credentials_panics", parsers::run),
         trial("fuzz::no_route_panics_or_fails_by_itself", routes::run),
+        trial("fuzz::no_route_of_the_other_api_panics_or_fails_by_itself", vendors::run),
     ]
 }
 

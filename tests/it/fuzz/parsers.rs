@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use keywheel::credential::{
-    Expiry, GOOGLE_PKCS12_PASSWORD, GoogleCredentials, GoogleFileFields, RsaKeyPair, SecretBytes,
-    parse_certificate, read_pkcs12, self_signed, write_pkcs12,
+    DisruptiveCredentials, DisruptiveFields, Expiry, GOOGLE_PKCS12_PASSWORD, GoogleCredentials,
+    GoogleFileFields, RsaKeyPair, SecretBytes, parse_certificate, read_pkcs12, self_signed, write_pkcs12,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, any, prop_oneof};
@@ -75,6 +75,11 @@ pub fn run() {
     let store = write_pkcs12(&pair, &certificate, GOOGLE_PKCS12_PASSWORD).unwrap();
     let encoded = STANDARD.encode(pair.to_pkcs8_der().unwrap().expose());
     let legacy = format!("-----BEGIN RSA PRIVATE KEY-----\n{encoded}\n-----END RSA PRIVATE KEY-----\n");
+    let vendors = DisruptiveCredentials::new(
+        DisruptiveFields { key_id: "k".into(), email: "a@p".into(), token_endpoint: "https://t".into() },
+        SecretBytes::from("s".repeat(32)),
+    );
+    let vendors = vendors.render().unwrap();
     let samples = vec![
         file.expose().to_vec(),
         pem.expose().to_vec(),
@@ -82,11 +87,15 @@ pub fn run() {
         certificate.into_bytes(),
         store.expose().to_vec(),
         legacy.into_bytes(),
+        vendors.expose().to_vec(),
     ];
     super::fuzz("parsers", 2048, &nearly(samples), |bytes| {
         let secret = SecretBytes::new(bytes.clone());
         if let Ok(file) = GoogleCredentials::parse(&secret) {
             drop(RsaKeyPair::from_pkcs8_pem(file.private_key_pem()));
+            file.render().unwrap();
+        }
+        if let Ok(file) = DisruptiveCredentials::parse(&secret) {
             file.render().unwrap();
         }
         if let Ok(pair) = RsaKeyPair::from_pkcs8_pem(&secret) {

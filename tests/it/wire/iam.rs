@@ -90,6 +90,7 @@ impl Iam {
         command.arg("--address-file").arg(file("address"));
         command.arg("--data").arg(file("iam.redb"));
         command.arg("--admin-key-file").arg(file("admin.json"));
+        command.arg("--disruptive-admin-key-file").arg(file("disruptive.json"));
         command.arg("--request-log").arg(file("requests.jsonl"));
         command.args(&flags).env("RUST_LOG", "trace").env("KEYWHEEL_LOG", "trace");
         let process = Process::spawn("keywheel iam", command, &file("stderr"), End::Kill).unwrap();
@@ -216,6 +217,17 @@ impl Iam {
         self.token_request(JWT_BEARER, &assertion(credentials, &format!("{}/token", self.url))).await
     }
 
+    /// Any request, put together by a test.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Answer {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        answer(with(request).send().await.unwrap()).await.unwrap()
+    }
+
     /// Makes an account.
     pub async fn account(&self, id: &str) -> Value {
         self.post("/v1/projects/p1/serviceAccounts", json!({ "accountId": id })).await.ok()
@@ -253,12 +265,12 @@ pub fn keys_path(email: &str) -> String {
     format!("{}/keys", account_path(email))
 }
 
-/// The path of a key in an answer.
 /// The keys that users made; beside them stands one of the server's own.
 pub fn list_path(email: &str) -> String {
     format!("{}?keyTypes=USER_MANAGED", keys_path(email))
 }
 
+/// The path of a key in an answer.
 pub fn key_path(key: &Value) -> String {
     format!("/v1/{}", key["name"].as_str().unwrap())
 }

@@ -1,10 +1,11 @@
 //! The embedded IAM server on the wire: its real binary, asked by plain HTTP, by Google's Rust client and by Google's
-//! Python library.
+//! Python library; and the same server's API of Disruptive Technologies.
 
 #![cfg(test)]
 
 mod accounts;
 mod constraints;
+pub mod disruptive;
 mod durability;
 mod earth_engine;
 mod faults;
@@ -28,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
     [
         accounts::trials(),
         constraints::trials(),
+        disruptive::trials(),
         durability::trials(),
         earth_engine::trials(),
         faults::trials(),

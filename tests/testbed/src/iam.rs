@@ -167,6 +167,7 @@ impl IamServer {
             ("--address-file", "address"),
             ("--data", "iam.redb"),
             ("--admin-key-file", "admin.json"),
+            ("--disruptive-admin-key-file", "disruptive.json"),
             ("--request-log", "requests.jsonl"),
         ] {
             command.arg(flag).arg(self.file(name));
@@ -225,6 +226,11 @@ impl IamServer {
     /// The credential that may do everything: the content of a backend's login Secret.
     pub fn admin_key_file(&self) -> PathBuf {
         self.file("admin.json")
+    }
+
+    /// The credential that may do everything in the API of Disruptive Technologies.
+    pub fn disruptive_admin_key_file(&self) -> PathBuf {
+        self.file("disruptive.json")
     }
 
     /// Where the server's own log goes.

@@ -170,6 +170,39 @@ pub fn list_keys(
     keys.ok_or_else(|| unclear(script, &output))
 }
 
+/// Lets the client of Disruptive Technologies log in with the credentials file, and ask what it may do in the project.
+///
+/// # Errors
+/// [`Error::Unclear`] when it was neither let in nor refused.
+pub fn log_in(credentials: &Path, base: &str, project: &str) -> Result<Exchange, Error> {
+    let script = repo::python().join("disruptive_client.py");
+    let output = Command::new(interpreter()?)
+        .arg(&script)
+        .arg(credentials)
+        .args([base, "use", project])
+        .output()
+        .map_err(|source| Error::Run { script: script.clone(), source })?;
+    let answer: Option<ExchangeOutput> = serde_json::from_slice(&output.stdout).ok();
+    answer.and_then(ExchangeOutput::verdict).ok_or_else(|| unclear(script, &output))
+}
+
+/// Ids of an account's keys at Disruptive Technologies, asked with the credentials file by its client.
+pub fn key_ids(credentials: &Path, base: &str, project: &str, account: &str) -> Result<Vec<String>, Error> {
+    #[derive(Deserialize)]
+    struct Listed {
+        keys: Vec<String>,
+    }
+    let script = repo::python().join("disruptive_client.py");
+    let output = Command::new(interpreter()?)
+        .arg(&script)
+        .arg(credentials)
+        .args([base, "keys", project, account])
+        .output()
+        .map_err(|source| Error::Run { script: script.clone(), source })?;
+    let listed: Option<Listed> = serde_json::from_slice(&output.stdout).ok();
+    listed.map(|listed| listed.keys).ok_or_else(|| unclear(script, &output))
+}
+
 fn unclear(script: PathBuf, output: &Output) -> Error {
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     Error::Unclear { script, output: String::from_utf8_lossy(&text).into_owned() }
