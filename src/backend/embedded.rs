@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use google_cloud_auth::credentials::service_account;
 
-use super::google::{Endpoints, Google, KEY_LIMIT, is_usable};
+use super::google::{Endpoints, Google, is_usable};
 use super::{BackendError, Facts};
 use crate::credential::{GoogleCredentials, SecretBytes};
+use crate::domain::Capabilities;
 
 /// Where the server is and how to log in.
 #[derive(Clone)]
@@ -23,13 +24,11 @@ pub(super) async fn log_in(embedded: Embedded<'_>, call_timeout: Duration) -> Re
     let facts = Facts {
         project: login.project_id().to_owned(),
         identity: login.client_email().to_owned(),
-        can_disable: true,
-        can_upload: true,
-        algorithms: vec!["RSA_2048".to_owned()],
-        key_limit: Some(KEY_LIMIT),
-        token_exchange: true,
-        names_attempts: true,
-        tells_last_use: true,
+        can: Capabilities {
+            algorithms: vec!["RSA_2048".to_owned()],
+            names_attempts: true,
+            ..Capabilities::google()
+        },
     };
     let endpoint = embedded.endpoint.trim_end_matches('/').to_owned();
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| BackendError::Client {

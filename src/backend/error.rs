@@ -38,6 +38,50 @@ pub enum BackendError {
         /// What.
         what: &'static str,
     },
+    /// The token endpoint refused the login itself.
+    #[error("the login {identity} is refused: {message}. Check the credential in the backend's login Secret")]
+    LoginRefused {
+        /// E-mail of the login.
+        identity: String,
+        /// What the endpoint said.
+        message: String,
+    },
+    /// The token that a call carries could not be had: the call did not leave.
+    #[error("{call}: not sent, because the login got no token: {source}")]
+    NoToken {
+        /// The call.
+        call: &'static str,
+        /// Cause.
+        source: Box<BackendError>,
+    },
+    /// There was no token at hand, and what was read before the call would have grown old while one was asked for.
+    #[error("there was no token at hand; it is tried again")]
+    TokenLate,
+    /// An account has one role in a resource, and another than ours stands there.
+    #[error(
+        "{resource}: the account has {held} there, which this object did not give it, and can have one role only. Remove that \
+         membership, or list that role"
+    )]
+    OneRole {
+        /// The project or organization.
+        resource: String,
+        /// The role that stands there.
+        held: String,
+    },
+    /// The key is good, and its account takes no basic auth.
+    #[error(
+        "basic auth is not on at the account {email}, as its object says it should be: look at the ServiceAccount's conditions"
+    )]
+    BasicAuthOff {
+        /// The account.
+        email: String,
+    },
+    /// The backend has no such call.
+    #[error("{call}: the backend cannot do that")]
+    Lacking {
+        /// The call.
+        call: &'static str,
+    },
     /// The official client's call failed.
     #[error("{call}: {}", describe(source))]
     Call {
@@ -102,7 +146,17 @@ impl BackendError {
             Self::Client { .. } | Self::Timeout { .. } | Self::NoAnswer { .. } | Self::Incomplete { .. } => {
                 Class::Unknown
             }
-            Self::Login(_) | Self::LoginUnsupported { .. } | Self::Header { .. } => Class::Unauthenticated,
+            Self::Login(_)
+            | Self::LoginUnsupported { .. }
+            | Self::LoginRefused { .. }
+            | Self::Header { .. } => Class::Unauthenticated,
+            Self::TokenLate => Class::NotSent,
+            Self::NoToken { source, .. } => match source.class() {
+                Class::Unknown => Class::NotSent,
+                class => class,
+            },
+            Self::OneRole { .. } | Self::BasicAuthOff { .. } => Class::Precondition,
+            Self::Lacking { .. } => Class::Invalid,
             Self::Call { source, .. } => class_of_call(source),
             // The clock of the machine that signed, not the key and not the login.
             Self::Answer { call: "token", status: 400, message, .. } if message.contains(UNTIMELY) => {
@@ -133,6 +187,7 @@ impl BackendError {
                 retry::asked(details, source.http_headers())
             }
             Self::Answer { retry_after, .. } => *retry_after,
+            Self::NoToken { source, .. } => source.asked(),
             _ => None,
         }
     }
@@ -320,6 +375,28 @@ mod tests {
             retry_after: None,
         };
         assert_eq!(error.class().reason(), crate::domain::Reason::ClockSkew);
+    }
+
+    #[test]
+    fn what_got_no_token_did_not_leave() {
+        let no_token = |source| BackendError::NoToken { call: "keys.create", source: Box::new(source) };
+        let silent = no_token(BackendError::Timeout { call: "login", after: Duration::from_secs(10) });
+        assert_eq!(silent.class(), Class::NotSent);
+        assert!(silent.class().is_definite_refusal());
+        assert_eq!(
+            silent.trouble().message,
+            "keys.create: not sent, because the login got no token: login: no answer within 10s"
+        );
+        let refused = BackendError::LoginRefused { identity: "a@p".to_owned(), message: "no".to_owned() };
+        assert_eq!(no_token(refused).class(), Class::Unauthenticated);
+        let throttled = no_token(BackendError::Answer {
+            call: "login",
+            status: 429,
+            canonical: Some(String::new()),
+            message: String::new(),
+            retry_after: Some(Duration::from_secs(7)),
+        });
+        assert_eq!(throttled.retry_after(), Some(Duration::from_secs(7)));
     }
 
     #[test]

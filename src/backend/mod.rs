@@ -3,61 +3,55 @@
 //! Every mutating call is one request on the wire: no client below this trait retries one. Whether a failed
 //! call was applied is the caller's question; [`BackendError::class`] answers it.
 
+mod disruptive;
 mod embedded;
 mod error;
 mod google;
+pub mod members;
 pub mod policies;
 mod retry;
 mod throttle;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use disruptive::{DisruptiveCloud, DisruptiveEndpoints};
 pub use embedded::Embedded;
 pub use error::{BackendError, ExchangeError};
 pub use google::{Endpoints, GoogleCloud, GoogleLogin};
 pub use throttle::{Rate, Throttle};
 
 use self::policies::Rebound;
-use crate::credential::{GoogleFileFields, SecretBytes};
+use crate::credential::{FileFields, SecretBytes};
+use crate::domain::Capabilities;
 use crate::domain::account::{Account, Membership, PolicyChange, PublicKeys};
 use crate::domain::key::{LastUse, ListedKey};
 
 /// What a backend is and can do. Never changes while a login is in use.
-#[expect(clippy::struct_excessive_bools, reason = "each is a capability of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Project in which accounts are made.
     pub project: String,
     /// E-mail of our login.
     pub identity: String,
-    /// Whether a key can be disabled before it is deleted.
-    pub can_disable: bool,
-    /// Whether a public half can be uploaded.
-    pub can_upload: bool,
-    /// Algorithms on offer.
-    pub algorithms: Vec<String>,
-    /// How many keys fit on an account.
-    pub key_limit: Option<u32>,
-    /// Whether a key can be proved by a token exchange.
-    pub token_exchange: bool,
-    /// Whether it can tell which key an attempt made.
-    pub names_attempts: bool,
-    /// Whether it tells when a key was last used.
-    pub tells_last_use: bool,
+    /// What it can do.
+    pub can: Capabilities,
 }
 
 /// An account to be made.
 #[derive(Clone, Debug)]
 pub struct NewAccount {
-    /// Its id.
+    /// Its id, where ids are chosen.
     pub account_id: String,
     /// Name for people.
     pub display_name: String,
     /// Text for people, owner mark included.
     pub description: String,
+    /// Whether its keys are let in by basic auth.
+    pub basic_auth: bool,
 }
 
 /// What changes about an account; absent fields stay.
@@ -67,6 +61,17 @@ pub struct Description {
     pub display_name: Option<String>,
     /// New text.
     pub description: Option<String>,
+    /// Whether its keys are to be let in by basic auth.
+    pub basic_auth: Option<bool>,
+}
+
+/// The accounts of the project at one moment of the backend's clock.
+#[derive(Clone, Debug)]
+pub struct AccountListing {
+    /// All of them.
+    pub accounts: Vec<Account>,
+    /// `Date` of the answer.
+    pub backend_time: Timestamp,
 }
 
 /// The one answer that carries a private half.
@@ -115,6 +120,8 @@ pub struct Probed {
 pub enum System<'a> {
     /// Google Cloud.
     Google(GoogleCloud<'a>),
+    /// Disruptive Technologies.
+    Disruptive(DisruptiveCloud<'a>),
     /// Keywheel's own server.
     Embedded(Embedded<'a>),
 }
@@ -126,11 +133,17 @@ pub enum System<'a> {
 pub async fn connect(
     system: System<'_>,
     call_timeout: Duration,
-) -> Result<impl IamBackend + use<>, BackendError> {
-    match system {
-        System::Google(cloud) => google::Google::log_in(cloud, call_timeout).await,
-        System::Embedded(embedded) => embedded::log_in(embedded, call_timeout).await,
-    }
+) -> Result<Arc<dyn IamBackend>, BackendError> {
+    Ok(match system {
+        System::Google(cloud) => Arc::new(google::Google::log_in(cloud, call_timeout).await?),
+        System::Disruptive(cloud) => Arc::new(disruptive::Disruptive::log_in(cloud, call_timeout)?),
+        System::Embedded(embedded) => Arc::new(embedded::log_in(embedded, call_timeout).await?),
+    })
+}
+
+/// The attempt travels in the user agent, so that a log can name it.
+fn user_agent(nonce: &str) -> String {
+    format!("keywheel/{} attempt/{nonce}", env!("CARGO_PKG_VERSION"))
 }
 
 /// An IAM system, logged in to. Accounts are named by their unique id wherever one is known: an e-mail may
@@ -141,13 +154,19 @@ pub trait IamBackend: Send + Sync {
     fn facts(&self) -> &Facts;
 
     /// The parts of a credential file that are not secret, for a key of this backend.
-    fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> GoogleFileFields;
+    fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> FileFields;
 
     /// Asks for something harmless: proves reachability and login, and tells the backend's clock.
     async fn probe(&self) -> Result<Probed, BackendError>;
 
+    /// Before a request that must leave at once: a login that asks for tokens asks now, if the last one is about to end.
+    async fn ready(&self) {}
+
     /// The account with this id or e-mail, or none. No id has an `@`.
     async fn find_account(&self, handle: &str) -> Result<Option<Account>, BackendError>;
+
+    /// All accounts of the project. Only where [`Capabilities::chosen_ids`] is not.
+    async fn list_accounts(&self) -> Result<AccountListing, BackendError>;
 
     /// Creates an account.
     async fn create_account(&self, account: &NewAccount) -> Result<Account, BackendError>;
@@ -201,13 +220,14 @@ pub trait IamBackend: Send + Sync {
     /// How many keys of an account the backend keeps for itself.
     async fn count_system_keys(&self, unique_id: &str) -> Result<u32, BackendError>;
 
-    /// When a key was last used to log in. Only where [`Facts::tells_last_use`].
+    /// When a key was last used to log in. Only where [`Capabilities::last_use`].
     async fn last_use(&self, email: &str, key_id: &str) -> Result<LastUse, BackendError>;
 
     /// Makes a key. The nonce of the attempt travels in the user agent, so that a log can name it.
     async fn create_key(
         &self,
         unique_id: &str,
+        email: &str,
         algorithm: &str,
         nonce: &str,
     ) -> Result<MintedKey, BackendError>;
@@ -220,7 +240,7 @@ pub trait IamBackend: Send + Sync {
         nonce: &str,
     ) -> Result<UploadedKey, BackendError>;
 
-    /// The id of the key that the attempt with this nonce made, or none. Only where [`Facts::names_attempts`].
+    /// The id of the key that the attempt with this nonce made, or none. Only where [`Capabilities::names_attempts`].
     async fn key_of_attempt(&self, nonce: &str) -> Result<Option<String>, BackendError>;
 
     /// A key's public half (SPKI, DER).
@@ -238,6 +258,11 @@ pub trait IamBackend: Send + Sync {
     /// Deletes a key.
     async fn delete_key(&self, unique_id: &str, key_id: &str) -> Result<(), BackendError>;
 
-    /// Exchanges a credential for a token and throws the token away.
-    async fn exchange(&self, credential: &SecretBytes, now: Timestamp) -> Result<(), ExchangeError>;
+    /// Exchanges a credential for a token and throws the token away; `basic_auth`: shows it by basic auth, too.
+    async fn exchange(
+        &self,
+        credential: &SecretBytes,
+        basic_auth: bool,
+        now: Timestamp,
+    ) -> Result<(), ExchangeError>;
 }

@@ -65,7 +65,7 @@ pub async fn reconcile<K: BackendObject>(
     ctx: Arc<Context>,
 ) -> Result<Action, std::convert::Infallible> {
     let about = object.object_ref(&());
-    guarded(&ctx, about, run::<K>(&object, &ctx)).await
+    Box::pin(guarded(&ctx, about, run::<K>(&object, &ctx))).await
 }
 
 async fn run<K: BackendObject>(object: &DeserializeGuard<K>, ctx: &Context) -> Result<Action, Error> {
@@ -162,14 +162,19 @@ async fn probe(ctx: &Context, id: &BackendId, deleting: bool) -> Result<Probe, E
                 identity: facts.identity.clone(),
                 project: facts.project.clone(),
                 capabilities: Capabilities {
-                    disable_keys: facts.can_disable,
-                    algorithms: facts.algorithms.clone(),
-                    key_limit: facts.key_limit,
-                    token_exchange: facts.token_exchange,
-                    last_use: facts.tells_last_use,
+                    disable_keys: facts.can.disable_keys,
+                    algorithms: facts.can.algorithms.clone(),
+                    key_limit: facts.can.key_limit,
+                    token_exchange: facts.can.token_exchange,
+                    last_use: facts.can.last_use,
+                    upload_keys: facts.can.upload_keys,
+                    disable_accounts: facts.can.disable_accounts,
+                    account_ids: facts.can.chosen_ids,
+                    basic_auth: facts.can.basic_auth,
                 },
                 skew_seconds: login.compare_clock(probed.backend_time, ctx.clock.as_ref()),
                 missing_permissions: probed.missing_permissions,
+                sufficient_roles: facts.can.sufficient_roles,
             })
         }
         Err(error) => {

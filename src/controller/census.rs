@@ -100,7 +100,7 @@ pub async fn census(
         let told = login.read(place.namespace).await.count_system_keys(unique_id).await;
         told.inspect_err(|error| tracing::debug!(%error, "the backend's own keys are not counted")).ok()
     };
-    Ok(Ok(Census { managed, system_managed, limit: facts.key_limit, unmanaged }))
+    Ok(Ok(Census { managed, system_managed, limit: facts.can.key_limit, unmanaged }))
 }
 
 async fn key_objects(

@@ -4,10 +4,12 @@ use std::num::NonZeroU32;
 
 use super::registry::Unusable;
 use crate::api::v1alpha1::{
-    ClusterGoogle, ClusterIamBackendSpec, GoogleEndpoints, IamBackendSpec, RateLimit, SecretKeyRef,
-    WorkloadIdentityFederation,
+    ClusterDisruptive, ClusterGoogle, ClusterIamBackendSpec, Disruptive, GoogleEndpoints, IamBackendSpec,
+    RateLimit, SecretKeyRef, WorkloadIdentityFederation,
 };
-use crate::backend::{Embedded, Endpoints, GoogleCloud, GoogleLogin, Rate, System};
+use crate::backend::{
+    DisruptiveCloud, DisruptiveEndpoints, Embedded, Endpoints, GoogleCloud, GoogleLogin, Rate, System,
+};
 use crate::credential::SecretBytes;
 use crate::domain::Reason;
 
@@ -28,6 +30,8 @@ enum Spec {
         /// Whether an administrator of the cluster wrote it.
         trusted: bool,
     },
+    /// Disruptive Technologies.
+    Disruptive(Box<ClusterDisruptive>),
     /// Keywheel's own server.
     Embedded {
         /// Base URL.
@@ -40,9 +44,10 @@ enum Spec {
 impl Target {
     /// What a cluster-wide backend means.
     pub fn of_cluster(spec: ClusterIamBackendSpec) -> Result<Self, Unusable> {
-        let system = match (spec.google, spec.embedded) {
-            (Some(spec), None) => Spec::Google { spec: Box::new(spec), trusted: true },
-            (None, Some(embedded)) => {
+        let system = match (spec.google, spec.disruptive, spec.embedded) {
+            (Some(spec), None, None) => Spec::Google { spec: Box::new(spec), trusted: true },
+            (None, Some(spec), None) => Spec::Disruptive(Box::new(spec)),
+            (None, None, Some(embedded)) => {
                 Spec::Embedded { endpoint: embedded.endpoint, secret_ref: embedded.auth.secret_ref }
             }
             _ => return Err(not_one()),
@@ -53,8 +58,12 @@ impl Target {
     /// What a namespace's own backend means: nothing of the operator's own is lent to it, neither its login nor its
     /// network.
     pub fn of_namespace(spec: IamBackendSpec, embedded_endpoint: Option<&str>) -> Result<Self, Unusable> {
-        let system = match (spec.google, spec.embedded) {
-            (Some(google), None) => {
+        let system = match (spec.google, spec.disruptive, spec.embedded) {
+            (None, Some(own), None) => {
+                let Disruptive { project_id, auth } = own;
+                Spec::Disruptive(Box::new(ClusterDisruptive { project_id, auth, endpoints: None }))
+            }
+            (Some(google), None, None) => {
                 let auth = crate::api::v1alpha1::GoogleAuth {
                     secret_ref: Some(google.auth.secret_ref),
                     ..Default::default()
@@ -62,7 +71,7 @@ impl Target {
                 let spec = ClusterGoogle { project_id: google.project_id, auth, endpoints: None };
                 Spec::Google { spec: Box::new(spec), trusted: false }
             }
-            (None, Some(embedded)) => {
+            (None, None, Some(embedded)) => {
                 let missing = "The controller has no address of an embedded server: start it with \
                                --embedded-endpoint";
                 let endpoint =
@@ -75,7 +84,7 @@ impl Target {
     }
 
     fn new(system: Spec, limit: Option<RateLimit>) -> Self {
-        let limit = limit.or(matches!(system, Spec::Google { .. }).then(RateLimit::default));
+        let limit = limit.or((!matches!(system, Spec::Embedded { .. })).then(RateLimit::default));
         let rate = limit.and_then(|limit| {
             let per_minute = NonZeroU32::new(limit.requests_per_minute)?;
             Some(Rate { per_minute, burst: NonZeroU32::new(limit.burst)? })
@@ -87,6 +96,7 @@ impl Target {
     pub fn secret_ref(&self) -> Option<&SecretKeyRef> {
         match &self.system {
             Spec::Google { spec, .. } => spec.auth.secret_ref.as_ref(),
+            Spec::Disruptive(spec) => Some(&spec.auth.secret_ref),
             Spec::Embedded { secret_ref, .. } => Some(secret_ref),
         }
     }
@@ -98,6 +108,11 @@ impl Target {
             Spec::Embedded { endpoint, .. } => {
                 Ok(System::Embedded(Embedded { endpoint, login: login.ok_or_else(no_login)? }))
             }
+            Spec::Disruptive(spec) => Ok(System::Disruptive(DisruptiveCloud {
+                project: &spec.project_id,
+                login: login.ok_or_else(no_login)?,
+                endpoints: disruptive_endpoints(spec),
+            })),
             Spec::Google { spec, trusted } => {
                 let login = match (&spec.auth.workload_identity_federation, login) {
                     (Some(WorkloadIdentityFederation { audience, token_file }), None) => {
@@ -123,7 +138,16 @@ impl Target {
 }
 
 fn not_one() -> Unusable {
-    Unusable::new(Reason::InvalidSpec, "The spec must have exactly one of google and embedded")
+    Unusable::new(Reason::InvalidSpec, "The spec must have exactly one of google, disruptive and embedded")
+}
+
+fn disruptive_endpoints(spec: &ClusterDisruptive) -> DisruptiveEndpoints {
+    let own = DisruptiveEndpoints::default();
+    let Some(spec) = &spec.endpoints else { return own };
+    let chosen = |url: &Option<String>, own: String| {
+        url.as_ref().map_or(own, |url| url.trim_end_matches('/').to_owned())
+    };
+    DisruptiveEndpoints { api: chosen(&spec.api, own.api), token: chosen(&spec.token, own.token) }
 }
 
 fn endpoints(spec: Option<&GoogleEndpoints>) -> Endpoints {
@@ -158,7 +182,8 @@ mod tests {
     fn a_namespace_gets_nothing_of_the_operators_own() {
         let google =
             Google { project_id: "tenant-1".to_owned(), auth: SecretAuth { secret_ref: secret_ref() } };
-        let spec = IamBackendSpec { google: Some(google), embedded: None, rate_limit: None };
+        let spec =
+            IamBackendSpec { google: Some(google), disruptive: None, embedded: None, rate_limit: None };
         let target = Target::of_namespace(spec, None).unwrap();
         let file = SecretBytes::new(b"{}".to_vec());
         let System::Google(cloud) = target.system(Some(&file)).unwrap() else { panic!("not Google") };
@@ -183,6 +208,7 @@ mod tests {
         let google = ClusterGoogle { project_id: "p-123456".to_owned(), auth, endpoints: Some(endpoints) };
         let spec = ClusterIamBackendSpec {
             google: Some(google),
+            disruptive: None,
             embedded: None,
             allowed_namespaces: None,
             tenants: None,

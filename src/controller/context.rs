@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::Client;
 
 use super::Error;
+use super::intents::Intents;
 use super::lease::Leadership;
 use super::leftovers::FirstSeen;
 use super::looks::Looks;
@@ -119,6 +120,8 @@ pub struct Context {
     pub first_seen: FirstSeen,
     /// Looks at the backends.
     pub looks: Looks,
+    /// Accounts that are about to be created.
+    pub intents: Intents,
     /// Private halves that were read before.
     pub halves: CheckedHalves,
     /// What tells this cluster from others in an account's owner mark.
@@ -142,6 +145,7 @@ impl Context {
             refusals: Refusals::default(),
             first_seen: FirstSeen::default(),
             looks: Looks::default(),
+            intents: Intents::default(),
             halves: CheckedHalves::default(),
             leadership,
             cluster_id,

@@ -9,6 +9,7 @@ mod connection;
 mod context;
 mod error;
 mod guard;
+mod intents;
 mod key;
 mod lease;
 mod leftovers;
@@ -18,6 +19,7 @@ mod refusals;
 mod registry;
 mod report;
 mod run;
+mod sharers;
 
 pub use account::reconcile as reconcile_account;
 pub use backend::{BackendObject, reconcile as reconcile_backend};

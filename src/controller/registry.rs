@@ -73,6 +73,7 @@ impl Login {
         if let Some(throttle) = &self.throttle {
             throttle.turn(namespace, requests).await;
         }
+        self.backend.ready().await;
         self.backend.as_ref()
     }
 
@@ -167,7 +168,7 @@ impl Connector for NetworkConnector {
         system: System<'_>,
         call_timeout: Duration,
     ) -> Result<Arc<dyn Backend>, BackendError> {
-        Ok(Arc::new(connect(system, call_timeout).await?))
+        connect(system, call_timeout).await
     }
 }
 
@@ -290,7 +291,13 @@ impl Registry {
                 self.locked().insert(id.clone(), login.clone());
                 Ok(Ok((login, rules)))
             }
-            Err(error) => Ok(Err(Unusable::new(Reason::LoginInvalid, error.to_string()))),
+            Err(error) => {
+                let place = target.secret_ref().map(|SecretKeyRef { name, key }| {
+                    format!(". Look at the data key {key} of the Secret {secret_namespace}/{name}")
+                });
+                let message = format!("{error}{}", place.unwrap_or_default());
+                Ok(Err(Unusable::new(Reason::LoginInvalid, message)))
+            }
         }
     }
 

@@ -60,6 +60,8 @@ pub enum Probe {
         capabilities: Capabilities,
         /// What the login may not do on the whole project; `None` where that cannot be told.
         missing_permissions: Option<Vec<String>>,
+        /// What would give it all of that, for people.
+        sufficient_roles: &'static str,
         /// How many seconds the backend's clock is ahead of ours.
         skew_seconds: i64,
     },
@@ -130,7 +132,14 @@ fn tell(
             let asked = trouble.retry_after.unwrap_or_default().min(timing.asked_cap);
             timing.retry(obs.failures + 1).max(asked)
         }
-        Probe::Answered { identity, project, capabilities, missing_permissions, skew_seconds } => {
+        Probe::Answered {
+            identity,
+            project,
+            capabilities,
+            missing_permissions,
+            sufficient_roles,
+            skew_seconds,
+        } => {
             c.set(READY, Is::True, Reason::BackendReady, "The backend answers and the login is accepted");
             let apart = Duration::from_secs(skew_seconds.unsigned_abs()) > timing.max_skew;
             if apart {
@@ -150,9 +159,7 @@ fn tell(
                 }
                 Some(missing) => {
                     let message = format!(
-                        "The login {identity} lacks {} on project {project}. \
-                         roles/iam.serviceAccountAdmin and roles/iam.serviceAccountKeyAdmin have them all; those of one \
-                         account can be granted there",
+                        "The login {identity} lacks {} on project {project}. {sufficient_roles}",
                         missing.join(", ")
                     );
                     c.set(PERMISSIONS_GRANTED, Is::False, Reason::PermissionMissing, message);
@@ -217,7 +224,10 @@ fn deleting(obs: &Observation, now: Timestamp, timing: &Timing) -> Plan {
         None => act(Next::NeedAccounts, status),
         Some(accounts) if accounts.is_empty() => act(Next::RemoveFinalizer, status),
         Some(accounts) => {
-            let shown: Vec<&str> = accounts.iter().take(10).map(String::as_str).collect();
+            let mut shown: Vec<&str> = accounts.iter().take(10).map(String::as_str).collect();
+            let more = accounts.len().saturating_sub(shown.len());
+            let rest = format!("and {more} more");
+            shown.extend((more > 0).then_some(rest.as_str()));
             let message = format!("{} accounts refer to this backend: {}", accounts.len(), shown.join(", "));
             let lost = match &obs.probe {
                 None => return act(Next::NeedProbe, status),
@@ -267,6 +277,7 @@ mod tests {
             project: "p".to_owned(),
             capabilities: Capabilities::default(),
             missing_permissions: None,
+            sufficient_roles: "roles/owner has them all",
             skew_seconds,
         }
     }
@@ -358,6 +369,7 @@ mod tests {
                 identity,
                 project,
                 capabilities,
+                sufficient_roles: "roles/owner has them all",
                 missing_permissions: Some(missing.iter().map(|&p| p.to_owned()).collect()),
                 skew_seconds,
             },

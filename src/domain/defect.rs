@@ -144,6 +144,11 @@ defects! {
     RolesOutlive Simulation "an account is deleted before it leaves its bindings",
     UnwrittenAnswers Simulation "a policy that was read and not written counts as the answer to a change",
     BoundUnseen Simulation "an account is deleted while a role that no read shows yet may be bound",
+    MemberTaken Simulation "the one role of an account is replaced though others gave it",
+    AccountSentAgain Simulation "an account is created again under the name of an attempt whose answer was lost",
+    AccountClosedEarly Simulation "an attempt to create an account is closed as soon as a list shows nothing",
+    AccountUseUnread Simulation "the account of a lost answer is taken though somebody uses it",
+    AccountUnderWayLeft Simulation "an object goes while the account of its attempt may be under way",
 }
 
 /// Which variant is on, counted from one; zero: none.

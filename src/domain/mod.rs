@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod backend;
+pub mod capability;
 pub mod conditions;
 pub mod defect;
 pub mod event;
@@ -14,6 +15,7 @@ pub mod schedule;
 pub mod timing;
 pub mod trouble;
 
+pub use capability::Capabilities;
 pub use event::{Event, Severity};
 pub use reason::Reason;
 pub use timing::Timing;

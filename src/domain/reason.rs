@@ -70,6 +70,8 @@ reasons! {
     AccountUpdated Good,
     /// The account has the roles of its spec.
     RolesBound Good,
+    /// The answer to the creation of an account was lost: what it made is waited for.
+    AccountPending Progress,
     /// The roles of the spec are being bound.
     RolesPending Progress,
     /// The project has the services of the spec.
@@ -114,7 +116,7 @@ reasons! {
     KeyReported Failure,
     /// An annotation that asks for something cannot be understood. Write a time as RFC 3339.
     InvalidAnnotation Failure,
-    /// The spec asks for something that the backend cannot do.
+    /// The spec asks for something that the backend cannot do. Remove the field that the message names.
     CapabilityMissing Failure,
     /// The Secret was rewritten from the published key: its entries, labels or annotations had changed.
     SecretRepaired Good,
@@ -184,6 +186,8 @@ reasons! {
     /// The account was deleted at the backend behind our back. Restore it there, or delete this object and
     /// apply it again.
     AccountGone Failure,
+    /// The answer to the creation of an account was lost, and what it may have made is in use: somebody must say whose it is.
+    AccountSuspect Failure,
     /// Another account has taken this e-mail at the backend. Delete this object and apply it again.
     AccountRecreated Failure,
     /// Other `ServiceAccount` objects, in this cluster or another, have the account, too: `unmanagedKeys` ends nothing on it.
@@ -223,7 +227,8 @@ reasons! {
     BackendLoginLost Failure,
     /// The login lacks a permission; the message names it.
     PermissionMissing Failure,
-    /// The backend no longer knows what it was asked for.
+    /// The backend does not know what it was asked for. Of a backend's own object: there is no such project, and `projectId` cannot
+    /// be changed. Delete the object, and apply it with the right one.
     NotFoundAtBackend Failure,
     /// A key that was published has an algorithm that can be broken. Set `spec.algorithm: RSA_2048`.
     WeakAlgorithm Failure,
@@ -245,7 +250,8 @@ reasons! {
     BackingOff Failure,
     /// Keys exist that could be ours and cannot be proved so: they are listed and never touched.
     SuspectKeys Failure,
-    /// The object was let go with `keywheel.dev/abandon`; the message names what is left at the backend.
+    /// The object was let go without what it made: because of `keywheel.dev/abandon`, or because others have the same account, or
+    /// nothing proves it ours any more. The message names what is left at the backend.
     Abandoned Failure,
     /// The object cannot be read: a field has a type that this version does not know.
     InvalidObject Failure,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 
 use super::names::stable_hash;
 use super::{Reason, Timing};
@@ -241,6 +241,12 @@ fn shortest_gap(cron: &Cron, zone: &TimeZone, from: Timestamp) -> Option<Duratio
 /// A time plus a length; the end of time if there is no such time.
 pub fn add(time: Timestamp, length: Duration) -> Timestamp {
     SignedDuration::try_from(length).ok().and_then(|d| time.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// The next whole minute, for people: what is reckoned from two clocks moves by a second each time.
+pub fn up_to_the_minute(time: Timestamp) -> Timestamp {
+    let round = TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Ceil);
+    time.round(round).unwrap_or(time)
 }
 
 /// A time minus a length; the beginning of time if there is no such time.

@@ -11,6 +11,8 @@ use super::Reason;
 pub enum Class {
     /// No answer, or one that does not say whether the request was applied.
     Unknown,
+    /// The request did not leave: there was no token for it, or none in time.
+    NotSent,
     /// The backend said to come back later.
     Throttled,
     /// Our login was refused.
@@ -32,15 +34,20 @@ pub enum Class {
 }
 
 impl Class {
-    /// Whether the backend answered that the request was not applied.
+    /// Whether it is known that the request was not applied.
     pub fn is_definite_refusal(self) -> bool {
         !matches!(self, Self::Unknown)
+    }
+
+    /// Whether it goes by itself.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Unknown | Self::NotSent | Self::Throttled)
     }
 
     /// The reason that people see.
     pub fn reason(self) -> Reason {
         match self {
-            Self::Unknown => Reason::BackendUnreachable,
+            Self::Unknown | Self::NotSent => Reason::BackendUnreachable,
             Self::Throttled => Reason::BackendThrottled,
             Self::Unauthenticated => Reason::LoginRefused,
             Self::Forbidden => Reason::PermissionMissing,
@@ -94,7 +101,14 @@ mod tests {
     #[test]
     fn only_what_is_not_known_may_have_been_applied() {
         assert!(!Class::Unknown.is_definite_refusal());
-        for class in [Class::Throttled, Class::Forbidden, Class::NotFound, Class::OrgPolicy, Class::Invalid] {
+        for class in [
+            Class::NotSent,
+            Class::Throttled,
+            Class::Forbidden,
+            Class::NotFound,
+            Class::OrgPolicy,
+            Class::Invalid,
+        ] {
             assert!(class.is_definite_refusal(), "{class:?}");
         }
     }

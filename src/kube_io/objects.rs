@@ -118,17 +118,44 @@ impl Io {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
+        self.patch_meta(api, object, "set finalizers of", ("finalizers", json!(finalizers))).await
+    }
+
+    /// Sets an annotation of an object as it was read.
+    pub async fn annotate<K>(
+        &self,
+        api: &Api<K>,
+        object: &K,
+        annotation: &str,
+        value: &str,
+    ) -> Result<(), KubeIoError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let annotations = json!({ annotation: value });
+        self.patch_meta(api, object, "annotate", ("annotations", annotations)).await
+    }
+
+    async fn patch_meta<K>(
+        &self,
+        api: &Api<K>,
+        object: &K,
+        what: &'static str,
+        (field, value): (&str, serde_json::Value),
+    ) -> Result<(), KubeIoError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
         let name = object.name_any();
         guarded(object)?;
         let meta = object.meta();
         let patch: Patch<serde_json::Value> = Patch::Merge(json!({ "metadata": {
             "uid": meta.uid,
             "resourceVersion": meta.resource_version,
-            "finalizers": finalizers,
+            field: value,
         }}));
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let call = api.patch(&name, &params, &patch);
-        self.bounded("set finalizers of", &label::<K>(&name), call).await.map(drop)
+        self.bounded(what, &label::<K>(&name), api.patch(&name, &params, &patch)).await.map(drop)
     }
 
     /// Sets an annotation on the pod template of a workload. Nothing else is touched, and the same value again changes

@@ -7,6 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{ClusterDisruptive, ClusterGoogle, Disruptive, Google};
+
 /// An IAM system that every allowed namespace may use. Its login Secret lies in the operator's
 /// cluster resource namespace (flag `--cluster-resource-namespace`).
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,15 +37,20 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(
-    validation = Rule::new("has(self.google) != has(self.embedded)")
-        .message("exactly one of google and embedded must be set"),
-    validation = Rule::new("has(self.google) == has(oldSelf.google)").message("the kind of system is immutable")
+    validation = Rule::new("[has(self.google), has(self.disruptive), has(self.embedded)].filter(x, x).size() == 1")
+        .message("exactly one of google, disruptive and embedded must be set"),
+    validation = Rule::new("has(self.google) == has(oldSelf.google) && has(self.disruptive) == has(oldSelf.disruptive)")
+        .message("the kind of system is immutable")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterIamBackendSpec {
     /// Google Cloud IAM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub google: Option<ClusterGoogle>,
+
+    /// Disruptive Technologies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruptive: Option<ClusterDisruptive>,
 
     /// Keywheel's own IAM server (`keywheel iam`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +65,8 @@ pub struct ClusterIamBackendSpec {
     pub tenants: Option<Tenants>,
 
     /// How many requests the backend gets from the operator, shared fairly between namespaces. Default: none for `embedded`;
-    /// 300 in a minute and 30 at once for `google`, which is half of its quota for writes in a project.
+    /// 300 in a minute and 30 at once for `google`, which is half of its quota for writes in a project, and for `disruptive`, which
+    /// names no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
 }
@@ -91,9 +99,10 @@ pub struct ClusterIamBackendSpec {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(
-    validation = Rule::new("has(self.google) != has(self.embedded)")
-        .message("exactly one of google and embedded must be set"),
-    validation = Rule::new("has(self.google) == has(oldSelf.google)").message("the kind of system is immutable")
+    validation = Rule::new("[has(self.google), has(self.disruptive), has(self.embedded)].filter(x, x).size() == 1")
+        .message("exactly one of google, disruptive and embedded must be set"),
+    validation = Rule::new("has(self.google) == has(oldSelf.google) && has(self.disruptive) == has(oldSelf.disruptive)")
+        .message("the kind of system is immutable")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IamBackendSpec {
@@ -101,13 +110,18 @@ pub struct IamBackendSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub google: Option<Google>,
 
+    /// Disruptive Technologies, with a login of this namespace's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruptive: Option<Disruptive>,
+
     /// Keywheel's own IAM server, at the address that the controller was started with
     /// (flag `--embedded-endpoint`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedded: Option<Embedded>,
 
     /// How many requests the backend gets from the operator, shared fairly between namespaces. Default: none for `embedded`;
-    /// 300 in a minute and 30 at once for `google`, which is half of its quota for writes in a project.
+    /// 300 in a minute and 30 at once for `google`, which is half of its quota for writes in a project, and for `disruptive`, which
+    /// names no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
 }
@@ -132,140 +146,6 @@ pub struct ClusterEmbedded {
 pub struct Embedded {
     /// How the operator logs in.
     pub auth: SecretAuth,
-}
-
-/// Google Cloud IAM, as a cluster administrator configures it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("self.projectId == oldSelf.projectId").message("projectId is immutable"))]
-#[serde(rename_all = "camelCase")]
-pub struct ClusterGoogle {
-    /// Id of the project in which accounts are made: 6 to 30 lower-case letters, digits and hyphens. Projects of a
-    /// domain (`example.com:project`) are not supported. Immutable.
-    #[schemars(
-        length(min = 1, max = 128),
-        regex(pattern = r"^([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]$")
-    )]
-    pub project_id: String,
-
-    /// How the operator logs in. Default: as the account that the metadata server gives it (workload identity).
-    #[serde(default)]
-    pub auth: GoogleAuth,
-
-    /// Other addresses than Google's, such as those of a private endpoint or of a test server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoints: Option<GoogleEndpoints>,
-}
-
-/// Google Cloud IAM, as a namespace's owner configures it: with a key, and at Google's own addresses.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("self.projectId == oldSelf.projectId").message("projectId is immutable"))]
-#[serde(rename_all = "camelCase")]
-pub struct Google {
-    /// Id of the project in which accounts are made. Immutable.
-    #[schemars(
-        length(min = 1, max = 128),
-        regex(pattern = r"^([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]$")
-    )]
-    pub project_id: String,
-
-    /// How the operator logs in: with a file of type `service_account`.
-    pub auth: SecretAuth,
-}
-
-/// How the operator logs in at Google. Without `secretRef` and `workloadIdentityFederation`: as the account that the
-/// metadata server gives to the operator's pod.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("!has(self.secretRef) || !has(self.workloadIdentityFederation)")
-    .message("at most one of secretRef and workloadIdentityFederation may be set"))]
-#[serde(rename_all = "camelCase")]
-pub struct GoogleAuth {
-    /// A credentials file in the operator's cluster resource namespace, of type `service_account` or
-    /// `external_account`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<SecretKeyRef>,
-
-    /// A token that the cluster projects into the operator's pod is exchanged for one of Google's: no key at all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workload_identity_federation: Option<WorkloadIdentityFederation>,
-
-    /// E-mail of an account that the login acts as; it needs `roles/iam.serviceAccountTokenCreator` on it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 256), regex(pattern = r"^[^@/\s]+@[^@/\s]+$"))]
-    pub impersonate: Option<String>,
-}
-
-/// Workload identity federation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WorkloadIdentityFederation {
-    /// The provider, as in
-    /// `//iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`.
-    #[schemars(length(min = 1, max = 512))]
-    pub audience: String,
-
-    /// Where the projected token is mounted. Default: `/var/run/secrets/keywheel.dev/federation/token`.
-    #[serde(default = "default_token_file")]
-    #[schemars(length(min = 1, max = 512), regex(pattern = "^/"))]
-    pub token_file: String,
-}
-
-fn default_token_file() -> String {
-    "/var/run/secrets/keywheel.dev/federation/token".to_owned()
-}
-
-/// Addresses of Google's services; those that are not set are Google's own.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("[has(self.iam) ? self.iam : '', has(self.resourceManager) ? self.resourceManager : '', \
-    has(self.token) ? self.token : '', has(self.sts) ? self.sts : '', \
-    has(self.iamCredentials) ? self.iamCredentials : '', has(self.serviceUsage) ? self.serviceUsage : '', \
-    has(self.earthEngine) ? self.earthEngine : '', has(self.policyAnalyzer) ? self.policyAnalyzer : '', \
-    has(self.publicKeys) ? self.publicKeys : ''].all(u, u == '' || (isURL(u) && url(u).getScheme() in ['http', 'https']))").message("endpoints must be http or https URLs"))]
-#[serde(rename_all = "camelCase")]
-pub struct GoogleEndpoints {
-    /// IAM. Default: `https://iam.googleapis.com`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub iam: Option<String>,
-
-    /// Cloud Resource Manager. Default: `https://cloudresourcemanager.googleapis.com`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub resource_manager: Option<String>,
-
-    /// The token endpoint, at which keys are proved. Default: `https://oauth2.googleapis.com/token`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub token: Option<String>,
-
-    /// The Security Token Service. Default: `https://sts.googleapis.com`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub sts: Option<String>,
-
-    /// IAM Credentials, for `impersonate`. Default: `https://iamcredentials.googleapis.com`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub iam_credentials: Option<String>,
-
-    /// Service Usage, for `services`. Default: `https://serviceusage.googleapis.com`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub service_usage: Option<String>,
-
-    /// Earth Engine, for accounts that ask for it. Default: `https://earthengine.googleapis.com`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub earth_engine: Option<String>,
-
-    /// Policy Analyzer, for `requireUnusedFor`. Default: `https://policyanalyzer.googleapis.com`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub policy_analyzer: Option<String>,
-
-    /// Where public keys of accounts are shown, for `publicKeys`. Default: `https://www.googleapis.com`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub public_keys: Option<String>,
 }
 
 /// How many requests a backend gets.
@@ -309,8 +189,9 @@ fn burst(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretAuth {
-    /// The Secret and its data key that hold a Google credentials file of type `service_account`. It lies in
-    /// the backend's namespace; for a `ClusterIamBackend` in the operator's cluster resource namespace.
+    /// The Secret and its data key that hold a credentials file: Google's, of type `service_account`, or that of the client of
+    /// Disruptive Technologies. It lies in the backend's namespace; for a `ClusterIamBackend` in the operator's cluster resource
+    /// namespace, `keywheel-system` if nothing else was chosen. What changes in it is seen with the next look, within 5 min.
     pub secret_ref: SecretKeyRef,
 }
 
@@ -360,7 +241,8 @@ pub struct NamespaceSelector {
 #[serde(rename_all = "camelCase")]
 pub struct Tenants {
     /// A regular expression that the whole account id must match; `{namespace}` stands for the name of the
-    /// namespace, as in `{namespace}-[a-z0-9-]+`. Empty (default): any account id.
+    /// namespace, as in `{namespace}-[a-z0-9-]+`. Where the backend chooses the ids, it is about the `accountId` or `email` of
+    /// an account that is to be adopted. Empty (default): any account id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub account_id_pattern: String,
@@ -427,6 +309,7 @@ pub struct BackendStatus {
 /// What a backend can do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a capability of its own")]
 pub struct Capabilities {
     /// Whether a key can be disabled before it is deleted.
     pub disable_keys: bool,
@@ -445,6 +328,22 @@ pub struct Capabilities {
     /// Whether it tells when a key was last used.
     #[serde(default)]
     pub last_use: bool,
+
+    /// Whether the public half of a key that was made elsewhere can be uploaded.
+    #[serde(default)]
+    pub upload_keys: bool,
+
+    /// Whether an account can be disabled.
+    #[serde(default)]
+    pub disable_accounts: bool,
+
+    /// Whether the id of an account is chosen by whoever makes it.
+    #[serde(default)]
+    pub account_ids: bool,
+
+    /// Whether keys can be let in by basic auth.
+    #[serde(default)]
+    pub basic_auth: bool,
 }
 
 /// A count as the API server wants it: `format: uint32` would draw a warning.

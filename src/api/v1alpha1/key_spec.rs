@@ -51,10 +51,11 @@ use super::{ServiceAccountKeyStatus, Span};
     validation = Rule::new("!(self.secret.deletionPolicy == 'Retain' && self.deletionPolicy == 'Delete')")
         .message("secret.deletionPolicy Retain with deletionPolicy Delete would keep a dead credential: \
                   set both to Retain, or the Secret's to Delete"),
-    validation = Rule::new("!(self.keySource == 'Local' && self.algorithm == 'RSA_1024')")
+    validation = Rule::new("self.keySource != 'Local' || !has(self.algorithm) || self.algorithm != 'RSA_1024'")
         .message("keySource: Local makes pairs of 2048 bits: set algorithm: RSA_2048"),
     validation = Rule::new("!has(self.validity) || self.keySource == 'Local'")
-        .message("validity needs keySource: Local: the backend decides how long its own keys live"),
+        .message("validity needs keySource: Local: the backend decides how long its own keys live. Where it takes no uploads, \
+                  remove validity"),
     validation = Rule::new("!has(self.validity) || (self.validity >= duration('1h') && self.validity <= duration('87600h'))")
         .message("validity must be at least 1h and at most 10 years"),
     validation = Rule::new("!has(self.validity) || !has(self.rotation) || !has(self.rotation.every) \
@@ -76,9 +77,10 @@ pub struct ServiceAccountKeySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validity: Option<Span>,
 
-    /// Algorithm of the key, as far as the backend offers it. A change brings a rotation. Default: `RSA_2048`.
-    #[serde(default)]
-    pub algorithm: Algorithm,
+    /// Algorithm of the key, where the backend offers several (`status.capabilities.algorithms`). A change brings a rotation.
+    /// Default: `RSA_2048` there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<Algorithm>,
 
     /// When the key is replaced. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -157,7 +159,7 @@ impl KeySource {
     }
 }
 
-/// Key algorithms.
+/// Key algorithms. A backend that knows one kind of key, as Disruptive Technologies, refuses to be asked for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     /// RSA, 2048 bits.
@@ -224,7 +226,7 @@ pub struct Rotation {
     #[serde(default = "one_day")]
     pub overlap: Span,
 
-    /// How long a key stays disabled before it is deleted, where the backend can disable. Units: ms, s, m, h, d, w.
+    /// How long a key stays disabled before it is deleted. Refused where the backend cannot disable a key. Units: ms, s, m, h, d, w.
     /// Default: `168h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after: Option<Span>,
@@ -311,9 +313,10 @@ pub enum VerificationMode {
         .message("labels under keywheel.dev/ are reserved"),
     validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !k.startsWith('keywheel.dev/'))")
         .message("annotations under keywheel.dev/ are reserved"),
-    validation = Rule::new("self.entries.exists(e, e.format in ['GoogleCredentials', 'PrivateKeyPem'])")
-        .message("one entry must hold the private half (GoogleCredentials or PrivateKeyPem): it is what a \
-                  repair is made from")
+    validation = Rule::new("self.entries.exists(e, e.format in ['GoogleCredentials', 'PrivateKeyPem', \
+        'DisruptiveCredentials', 'Secret'])")
+        .message("one entry must hold the private half (GoogleCredentials, PrivateKeyPem, DisruptiveCredentials or \
+                  Secret): it is what a repair is made from")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SecretTemplate {
@@ -391,7 +394,8 @@ pub struct SecretEntry {
     /// under the password `notasecret`, as Google hands them out), `Pkcs12Password` (that password, for a tool that reads it
     /// from a file), `PrivateKeyPem` (PKCS#8), `CertificatePem` (self-signed, X.509), `PublicKeyPem` (SPKI),
     /// `PublicJwks` (the public halves of this key and of those in their overlap, for whoever checks signatures), `KeyId`,
-    /// `Email` or `ProjectId`.
+    /// `Email` or `ProjectId`; of Disruptive Technologies `DisruptiveCredentials` (the file that its client reads), `KeyId`, `Secret`
+    /// (the shared secret alone), `Email`, `TokenEndpoint` and `ProjectId`.
     pub format: EntryFormat,
 }
 
@@ -418,13 +422,22 @@ pub enum EntryFormat {
     Email,
     /// The project of the account.
     ProjectId,
+    /// The JSON file that the client library of Disruptive Technologies reads.
+    DisruptiveCredentials,
+    /// A shared secret alone.
+    Secret,
+    /// Where the key is exchanged for a token.
+    TokenEndpoint,
 }
 
 impl EntryFormat {
     /// Whether the private half is read back from an entry of this form. Not from PKCS#12: whoever may write the Secret could
     /// have the reader derive a key for minutes, or in a gigabyte.
     pub fn holds_private_half(self) -> bool {
-        matches!(self, Self::GoogleCredentials | Self::PrivateKeyPem)
+        matches!(
+            self,
+            Self::GoogleCredentials | Self::PrivateKeyPem | Self::DisruptiveCredentials | Self::Secret
+        )
     }
 }
 

@@ -129,7 +129,7 @@ pub struct LedgerKey {
     #[schemars(schema_with = "crate::api::v1alpha1::backend::count")]
     pub attempt: u32,
 
-    /// Its algorithm, as the backend names it.
+    /// Its algorithm, as the backend names it; none where the backend offers only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
 

@@ -37,6 +37,9 @@ pub const PREVIOUS_KEY_ID: &str = "keywheel.dev/previous-key-id";
 pub const DATA_HASH: &str = "keywheel.dev/data-hash";
 /// Names of the labels and annotations that the spec put there, as JSON: what leaves the spec leaves the Secret.
 pub const TEMPLATE: &str = "keywheel.dev/template";
+/// On a `ServiceAccount`: the id of its account and our mark, where the backend has no room for one. A status that is lost makes
+/// no second account.
+pub const ACCOUNT_ID: &str = "keywheel.dev/account-id";
 /// When a staged key was created, by the backend's clock.
 pub const CREATED_AT: &str = "keywheel.dev/created-at";
 /// When a staged key stops working by itself.

@@ -1,8 +1,10 @@
 //! Version `v1alpha1`: the four kinds, what a schema can refuse, and the columns that `kubectl get` prints.
 
 mod backend;
+mod disruptive;
 mod documents;
 mod duration;
+mod google;
 mod key_spec;
 mod key_status;
 pub mod meta;
@@ -10,12 +12,16 @@ mod roles;
 mod service_account;
 
 pub use backend::{
-    AllowedNamespaces, BackendStatus, Capabilities, ClusterEmbedded, ClusterGoogle, ClusterIamBackend,
-    ClusterIamBackendSpec, Embedded, Google, GoogleAuth, GoogleEndpoints, IamBackend, IamBackendSpec,
-    NamespaceSelector, RateLimit, SecretAuth, SecretKeyRef, Tenants, WorkloadIdentityFederation,
+    AllowedNamespaces, BackendStatus, Capabilities, ClusterEmbedded, ClusterIamBackend,
+    ClusterIamBackendSpec, Embedded, IamBackend, IamBackendSpec, NamespaceSelector, RateLimit, SecretAuth,
+    SecretKeyRef, Tenants,
+};
+pub use disruptive::{
+    ClusterDisruptive, Disruptive, DisruptiveAccount, DisruptiveEndpoints, DisruptiveMembership,
 };
 pub use documents::{Federation, PublishedKeys};
 pub use duration::{InvalidSpan, Span};
+pub use google::{ClusterGoogle, Google, GoogleAuth, GoogleEndpoints, WorkloadIdentityFederation};
 pub use key_spec::{
     Algorithm, DeletionPolicy, EntryFormat, KeySource, LocalRef, Rotation, SecretEntry, SecretTemplate,
     ServiceAccountKey, ServiceAccountKeySpec, Verification, VerificationMode, Workload, WorkloadKind,
@@ -26,8 +32,9 @@ pub use key_status::{
 };
 pub use roles::{BoundRole, RoleBinding, RoleCondition};
 pub use service_account::{
-    AccountDeletionPolicy, AccountKeys, AccountOrigin, AdoptionPolicy, BackendKind, BackendRef, Restoring,
-    ServiceAccount, ServiceAccountSpec, ServiceAccountStatus, UnmanagedKey, UnmanagedKeys,
+    AccountAttempt, AccountDeletionPolicy, AccountKeys, AccountOrigin, AdoptionPolicy, BackendKind,
+    BackendRef, Restoring, ServiceAccount, ServiceAccountSpec, ServiceAccountStatus, UnmanagedKey,
+    UnmanagedKeys,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::disruptive::DisruptiveAccount;
 use super::documents::{Federation, PublishedKeys};
 use super::roles::{BoundRole, RoleBinding};
 
@@ -22,9 +23,10 @@ use super::roles::{BoundRole, RoleBinding};
     derive = "PartialEq",
     doc = "A service account at an IAM backend.",
     validation = Rule::new(
-        "has(self.spec.accountId) || has(self.spec.email) || self.metadata.name.matches('^[a-z][-a-z0-9]{4,28}[a-z0-9]$')")
+        "has(self.spec.accountId) || has(self.spec.email) || has(self.spec.disruptive) || self.metadata.name.matches('^[a-z][-a-z0-9]{4,28}[a-z0-9]$')")
         .message("without spec.accountId and spec.email, metadata.name is the account id: 6 to 30 lower-case letters, \
-                  digits and hyphens, beginning with a letter and not ending with a hyphen"),
+                  digits and hyphens, beginning with a letter and not ending with a hyphen; where the backend chooses the \
+                  ids (Disruptive Technologies), set spec.disruptive: {}"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Email", type_ = "string", json_path = ".status.email"),
@@ -129,6 +131,11 @@ pub struct ServiceAccountSpec {
     /// by a token that is projected into their pods. Default: not published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub federation: Option<Federation>,
+
+    /// What an account at Disruptive Technologies has beside its keys. Default: no basic auth, no memberships; an adopted account
+    /// keeps its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruptive: Option<DisruptiveAccount>,
 }
 
 /// What to do about keys that no object owns.
@@ -210,6 +217,24 @@ pub struct Restoring {
     /// Whether it is back. It is brought back once.
     #[serde(default)]
     pub done: bool,
+}
+
+/// The creation of an account whose id the backend chooses. It is found by its name after a lost answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountAttempt {
+    /// Part of the name that the account carries until it is recorded.
+    pub nonce: String,
+
+    /// When it was begun, by the operator's clock.
+    pub started_at: jiff::Timestamp,
+
+    /// The same by the backend's clock.
+    pub backend_time: jiff::Timestamp,
+
+    /// Accounts that were there before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known_account_ids: Vec<String>,
 }
 
 /// Names a backend.
@@ -328,6 +353,10 @@ pub struct ServiceAccountStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub config_maps: Vec<String>,
+
+    /// The account that is being made, where the backend chooses ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creating: Option<AccountAttempt>,
 
     /// When this object created the account at the backend, or began to; reads may lag behind for minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

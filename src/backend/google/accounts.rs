@@ -87,5 +87,6 @@ fn account(found: ServiceAccount) -> Account {
         display_name: found.display_name,
         description: found.description,
         disabled: found.disabled,
+        basic_auth: false,
     }
 }

@@ -7,7 +7,7 @@ use google_cloud_iam_admin_v1::model::{
 use jiff::Timestamp;
 
 use super::Google;
-use crate::backend::{BackendError, MintedKey, UploadedKey};
+use crate::backend::{BackendError, MintedKey, UploadedKey, user_agent};
 use crate::credential::{SecretBytes, parse_certificate};
 
 /// Google writes "never" as the last second of the year 9999.
@@ -31,7 +31,7 @@ impl Google {
             .set_name(self.account(unique_id))
             .set_private_key_type(ServiceAccountPrivateKeyType::TypeGoogleCredentialsFile)
             .set_key_algorithm(algorithm);
-        let request = self.once(request).with_user_agent(attempt(nonce));
+        let request = self.once(request).with_user_agent(user_agent(nonce));
         let key = self.within(CALL, request.send()).await?;
         let id = id_of(CALL, &key.name)?;
         if key.private_key_data.is_empty() {
@@ -57,7 +57,7 @@ impl Google {
             .upload_service_account_key()
             .set_name(self.account(unique_id))
             .set_public_key_data(certificate.as_bytes().to_vec());
-        let request = self.once(request).with_user_agent(attempt(nonce));
+        let request = self.once(request).with_user_agent(user_agent(nonce));
         let key = self.within(CALL, request.send()).await?;
         Ok(UploadedKey {
             id: id_of(CALL, &key.name)?,
@@ -94,11 +94,6 @@ impl Google {
         let request = self.once(self.iam.delete_service_account_key().set_name(self.key(unique_id, key_id)));
         self.within("keys.delete", request.send()).await
     }
-}
-
-/// The attempt travels in the user agent, so that a log can name it.
-fn attempt(nonce: &str) -> String {
-    format!("keywheel/{} attempt/{nonce}", env!("CARGO_PKG_VERSION"))
 }
 
 fn id_of(call: &'static str, name: &str) -> Result<String, BackendError> {

@@ -29,15 +29,13 @@ pub use self::login::GoogleLogin;
 pub(super) use self::login::is_usable;
 use super::policies::{Rebound, membership, rebind};
 use super::{
-    BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount, Probed,
-    UploadedKey,
+    AccountListing, BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey,
+    NewAccount, Probed, UploadedKey,
 };
-use crate::credential::{GoogleFileFields, SecretBytes, spki_sha256};
+use crate::credential::{FileFields, GoogleFileFields, SecretBytes, spki_sha256};
+use crate::domain::Capabilities;
 use crate::domain::account::{Account, Membership, PolicyChange, PublicKeys};
 use crate::domain::key::LastUse;
-
-/// Keys that fit on an account (documented).
-pub(super) const KEY_LIMIT: u32 = 10;
 
 /// Google Cloud IAM, and how to log in.
 #[derive(Clone)]
@@ -121,17 +119,8 @@ impl Google {
     pub(super) async fn log_in(cloud: GoogleCloud<'_>, call_timeout: Duration) -> Result<Self, BackendError> {
         let GoogleCloud { project, login, impersonate, endpoints } = cloud;
         let login = login::log_in(login, impersonate, &endpoints, call_timeout).await?;
-        let facts = Facts {
-            project: project.to_owned(),
-            identity: login.identity,
-            can_disable: true,
-            can_upload: true,
-            algorithms: vec!["RSA_2048".to_owned(), "RSA_1024".to_owned()],
-            key_limit: Some(KEY_LIMIT),
-            token_exchange: true,
-            names_attempts: false,
-            tells_last_use: true,
-        };
+        let facts =
+            Facts { project: project.to_owned(), identity: login.identity, can: Capabilities::google() };
         let file = GoogleFileFields {
             project_id: project.to_owned(),
             auth_uri: "https://accounts.google.com/o/oauth2/auth".to_owned(),
@@ -233,15 +222,15 @@ impl IamBackend for Google {
         &self.facts
     }
 
-    fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> GoogleFileFields {
+    fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> FileFields {
         let certificates = self.file.client_x509_cert_url.rsplit_once('/').map_or("", |(base, _)| base);
-        GoogleFileFields {
+        FileFields::Google(GoogleFileFields {
             private_key_id: key_id.to_owned(),
             client_email: email.to_owned(),
             client_id: unique_id.to_owned(),
             client_x509_cert_url: format!("{certificates}/{}", email.replace('@', "%40")),
             ..self.file.clone()
-        }
+        })
     }
 
     async fn probe(&self) -> Result<Probed, BackendError> {
@@ -254,6 +243,10 @@ impl IamBackend for Google {
 
     async fn find_account(&self, handle: &str) -> Result<Option<Account>, BackendError> {
         self.find(handle).await
+    }
+
+    async fn list_accounts(&self) -> Result<AccountListing, BackendError> {
+        Err(BackendError::Lacking { call: "accounts.list" })
     }
 
     async fn create_account(&self, account: &NewAccount) -> Result<Account, BackendError> {
@@ -328,6 +321,7 @@ impl IamBackend for Google {
     async fn create_key(
         &self,
         unique_id: &str,
+        _email: &str,
         algorithm: &str,
         nonce: &str,
     ) -> Result<MintedKey, BackendError> {
@@ -367,7 +361,12 @@ impl IamBackend for Google {
         self.erase(unique_id, key_id).await
     }
 
-    async fn exchange(&self, credential: &SecretBytes, now: Timestamp) -> Result<(), ExchangeError> {
+    async fn exchange(
+        &self,
+        credential: &SecretBytes,
+        _basic_auth: bool,
+        now: Timestamp,
+    ) -> Result<(), ExchangeError> {
         self.exchange_token(credential, now).await
     }
 }

@@ -8,12 +8,12 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use super::documents;
 use crate::api::v1alpha1::{ServiceAccount, meta};
 use crate::backend::policies::Rebound;
-use crate::backend::{Description, NewAccount};
+use crate::backend::{Description, IamBackend, NewAccount};
 use crate::controller::pass::Pass;
 use crate::controller::registry::Login;
 use crate::controller::{Context, Error};
 use crate::defect;
-use crate::domain::account::{Account, PolicyView, Step};
+use crate::domain::account::{Account, PolicyChange, PolicyView, Step};
 use crate::domain::{Class, Trouble};
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
@@ -70,21 +70,29 @@ pub async fn act(
         Ok::<_, Error>(backend)
     };
     let outcome = match step {
-        Step::AddFinalizer | Step::RemoveFinalizer => {
-            let mut finalizers = object.finalizers().to_vec();
-            finalizers.retain(|finalizer| finalizer != meta::FINALIZER);
-            finalizers.extend((*step == Step::AddFinalizer).then(|| meta::FINALIZER.to_owned()));
-            ctx.io.set_finalizers(api, object, &finalizers).await?;
+        Step::AddFinalizer | Step::RemoveFinalizer | Step::Note { .. } => {
+            on_object(ctx, api, object, step).await?;
             return Ok(Learned::default());
         }
-        Step::Create { account_id, display_name, description } => {
+        Step::Create { account_id, display_name, description, basic_auth } => {
             let new = NewAccount {
                 account_id: account_id.clone(),
                 display_name: display_name.clone(),
                 description: description.clone(),
+                basic_auth: *basic_auth,
             };
+            let backend = match login {
+                // The turn was taken with the list that came before the intent.
+                Some(login) if !login.facts().can.chosen_ids => {
+                    pass.may_send(ctx, "account")?;
+                    login.now()
+                }
+                _ => backend(ONE).await?,
+            };
+            // It leaves once, whatever becomes of its answer.
+            ctx.intents.sent(&object.uid().unwrap_or_default());
             // One that is there already although it was read as absent shows whose it is at the next try.
-            match backend(ONE).await?.create_account(&new).await {
+            match backend.create_account(&new).await {
                 Ok(account) => return Ok(Learned { account: Some(account), ..Learned::default() }),
                 Err(error) => Err(error),
             }
@@ -93,8 +101,12 @@ pub async fn act(
             Ok(email) => return Ok(Learned { restored: Some(email), ..Learned::default() }),
             Err(error) => Err(error),
         },
-        Step::Describe { unique_id, display_name, description } => {
-            let to = Description { display_name: display_name.clone(), description: description.clone() };
+        Step::Describe { unique_id, display_name, description, basic_auth } => {
+            let to = Description {
+                display_name: display_name.clone(),
+                description: description.clone(),
+                basic_auth: *basic_auth,
+            };
             backend(ONE).await?.describe_account(unique_id, &to).await
         }
         Step::SetDisabled { unique_id, disabled } => {
@@ -102,24 +114,7 @@ pub async fn act(
         }
         Step::Bind(change) => {
             let project = login.map(|login| login.facts().project.clone()).unwrap_or_default();
-            let writer = ctx.backends.policy_writer(&project);
-            let backend = backend(READ_AND_WRITE).await?;
-            let _alone = writer.lock().await;
-            let still = || pass.may_send(ctx, "account").is_ok();
-            match backend.change_policy(change, &still).await {
-                Ok(Some(Rebound { told, written })) => {
-                    let answers = (written || defect!(UnwrittenAnswers)).then(|| change.clone());
-                    let view = PolicyView { resource: change.resource.clone(), told: Ok(told), answers };
-                    return Ok(Learned { policy: Some(view), ..Learned::default() });
-                }
-                Ok(None) => return Err(Error::TooLate { step: "account" }),
-                // Somebody else was faster: the whole is done again.
-                Err(error) if error.lost_race() => return Err(error.into()),
-                Err(error) => {
-                    tracing::info!(%error, "a policy cannot be changed");
-                    return Ok(Learned { bind_refused: Some(error.trouble()), ..Learned::default() });
-                }
-            }
+            return bind(ctx, pass, &project, backend(READ_AND_WRITE).await?, change).await;
         }
         Step::EnableService { name } => {
             let asked = backend(ONE).await?.enable_service(name).await;
@@ -162,4 +157,47 @@ pub async fn act(
     });
     let ended = refused.is_none() && matches!(step, Step::Delete { .. });
     Ok(Learned { refused, ended, ..Learned::default() })
+}
+
+/// What a step writes on the object itself.
+async fn on_object(
+    ctx: &Context,
+    api: &Api<ServiceAccount>,
+    object: &ServiceAccount,
+    step: &Step,
+) -> Result<(), Error> {
+    if let Step::Note { value } = step {
+        return Ok(ctx.io.annotate(api, object, meta::ACCOUNT_ID, value).await?);
+    }
+    let mut finalizers = object.finalizers().to_vec();
+    finalizers.retain(|finalizer| finalizer != meta::FINALIZER);
+    finalizers.extend((*step == Step::AddFinalizer).then(|| meta::FINALIZER.to_owned()));
+    Ok(ctx.io.set_finalizers(api, object, &finalizers).await?)
+}
+
+/// Changes a policy. One writer a project: who comes second would only be refused.
+async fn bind(
+    ctx: &Context,
+    pass: &Pass,
+    project: &str,
+    backend: &dyn IamBackend,
+    change: &PolicyChange,
+) -> Result<Learned, Error> {
+    let writer = ctx.backends.policy_writer(project);
+    let _alone = writer.lock().await;
+    let still = || pass.may_send(ctx, "account").is_ok();
+    match backend.change_policy(change, &still).await {
+        Ok(Some(Rebound { told, written })) => {
+            let answers = (written || defect!(UnwrittenAnswers)).then(|| change.clone());
+            let view = PolicyView { resource: change.resource.clone(), told: Ok(told), answers };
+            Ok(Learned { policy: Some(view), ..Learned::default() })
+        }
+        Ok(None) => Err(Error::TooLate { step: "account" }),
+        // Somebody else was faster: the whole is done again.
+        Err(error) if error.lost_race() => Err(error.into()),
+        Err(error) => {
+            tracing::info!(%error, "a policy cannot be changed");
+            Ok(Learned { bind_refused: Some(error.trouble()), ..Learned::default() })
+        }
+    }
 }

@@ -3,8 +3,8 @@
 mod act;
 mod documents;
 mod observe;
-mod sharers;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use kube::api::ListParams;
@@ -14,17 +14,17 @@ use kube::{Api, Resource as _, ResourceExt};
 
 use self::act::{Learned, act};
 use self::observe::observe;
-use self::sharers::sharers;
 use super::census::{Place, census};
 use super::guard::guarded;
 use super::leftovers::{Uploads, leftovers};
 use super::pass::Pass;
 use super::registry::Login;
+use super::sharers::sharers;
 use super::{Context, Error};
 use crate::api::v1alpha1::{ServiceAccount, ServiceAccountKey, ServiceAccountStatus};
-use crate::backend::BackendError;
+use crate::backend::{AccountListing, BackendError};
 use crate::domain::account::{
-    Census, Done, Leftover, Next, Observation, Plan, PolicyView, ServiceView, Step, handle, plan,
+    Census, Done, Leftover, Next, Observation, Plan, PolicyView, Roll, ServiceView, Step, handle, plan,
 };
 use crate::domain::schedule::{audit_wait, until_audit};
 use crate::domain::{Event, Trouble, conditions, names};
@@ -32,6 +32,8 @@ use crate::domain::{Event, Trouble, conditions, names};
 /// Steps that one reconcile takes at most: finalizer, create, describe, disable, a policy or a service each, delete and their
 /// looks.
 const PASSES: usize = 48;
+/// A list may be the one before an intent.
+const LIST_AND_CREATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// Reconciles one account.
 pub async fn reconcile(
@@ -81,19 +83,13 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
             }
         };
         match decided.next.clone() {
-            Next::NeedAccount
-            | Next::NeedPolicies { .. }
-            | Next::NeedServices { .. }
-            | Next::NeedEarthEngine
-            | Next::NeedDocuments { .. }
-            | Next::NeedSharers
-            | Next::NeedKeys
-            | Next::NeedLeftovers
-            | Next::NeedCensus { .. } => {
-                return Err(Error::Missing { step: "account", what: "what it asked for" });
-            }
             Next::Wait => {
                 write_status(ctx, &api, &current, decided.clone()).await?;
+                if let Some(attempt) =
+                    decided.status.creating.as_ref().filter(|a| a.nonce == observation.fresh_nonce)
+                {
+                    ctx.intents.wrote(&observation.uid, &attempt.nonce);
+                }
                 let (now, uid) = (ctx.clock.now(), &observation.uid);
                 if matches!(observation.census, Some(Ok(_))) {
                     ctx.looks.looked(uid, now);
@@ -135,11 +131,14 @@ async fn run(object: &DeserializeGuard<ServiceAccount>, ctx: &Context) -> Result
                     ctx.reporter.tell(&current.object_ref(&()), &decided.events).await;
                 }
                 if step == Step::RemoveFinalizer {
+                    ctx.intents.sent(&observation.uid);
                     ctx.looks.forget(&observation.uid);
                     documents::forget(ctx, &observation.uid);
                     return Ok(Action::await_change());
                 }
             }
+            // A read that was asked for is there by now.
+            _ => return Err(Error::Missing { step: "account", what: "what it asked for" }),
         }
     }
     Err(Error::Restless { passes: PASSES, rule: "account" })
@@ -189,6 +188,21 @@ async fn decide(
                 let found = login.read(namespace).await.find_account(handle(observation)).await;
                 observation.account = Some(found.map_err(|e| e.trouble()));
             }
+            (Next::NeedRoll, Some(login)) if observation.roll.is_none() => {
+                // The create that follows its intent leaves at once.
+                let begins = observation.status.creating.is_none();
+                let requests = if begins { LIST_AND_CREATE } else { NonZeroU32::MIN };
+                let listed = login.turn(namespace, requests).await.list_accounts().await;
+                let roll =
+                    |all: AccountListing| Roll { accounts: all.accounts, backend_time: all.backend_time };
+                observation.roll = Some(listed.map(roll).map_err(|error| error.trouble()));
+            }
+            (Next::NeedUse { unique_id }, Some(login)) if observation.in_use.is_none() => {
+                let own = (namespace, observation.name.as_str());
+                let shared = !sharers(ctx, own, unique_id, Some(&login.facts().project)).await?.is_empty();
+                let used = in_use(login, namespace, unique_id).await;
+                observation.in_use = Some(used.map(|used| used || shared).map_err(|error| error.trouble()));
+            }
             (Next::NeedPolicies { resources }, Some(login)) if observation.policies.is_none() => {
                 observation.policies = Some(policies(login, namespace, resources, seen, observation).await);
             }
@@ -198,7 +212,10 @@ async fn decide(
             }
             (Next::NeedSharers, _) if observation.shared_with.is_none() => {
                 let Some(Ok(Some(account))) = &observation.account else { return Ok(decided) };
-                observation.shared_with = Some(sharers(ctx, &observation.uid, account).await?);
+                let own = (namespace, observation.name.as_str());
+                let project = names::project_of(&account.name);
+                let others = sharers(ctx, own, &account.unique_id, project).await?;
+                observation.shared_with = Some(others);
             }
             (Next::NeedKeys, _) if observation.keys.is_none() => {
                 observation.keys = Some(referring_keys(ctx, namespace, &observation.name).await?);
@@ -213,6 +230,14 @@ async fn decide(
             _ => return Ok(decided),
         }
     }
+}
+
+/// Whether an account has keys, or a role in its project.
+async fn in_use(login: &Login, namespace: &str, unique_id: &str) -> Result<bool, BackendError> {
+    let project = format!("projects/{}", login.facts().project);
+    let keys = login.read(namespace).await.list_keys(unique_id).await?.keys;
+    let roles = login.read(namespace).await.view_policy(&project, "", unique_id).await?.held;
+    Ok(!keys.is_empty() || !roles.is_empty())
 }
 
 /// Each policy is read once in a reconcile; what was changed in it counts as it was answered: a read may still show what was

@@ -8,11 +8,12 @@ use regex::Regex;
 use super::act::Learned;
 use super::documents;
 use crate::api::v1alpha1::{BackendKind, ServiceAccount, Tenants, meta};
+use crate::backend::Facts;
 use crate::controller::registry::{BackendId, Login, Rules, allows};
 use crate::controller::{Context, Error};
 use crate::domain::account::{Done, Grants, Observation, handle};
 use crate::domain::schedule::{audit_wait, is_audit_due};
-use crate::domain::{Reason, names};
+use crate::domain::{Capabilities, Reason, names};
 
 /// What a pass begins with.
 pub async fn observe(
@@ -36,10 +37,15 @@ pub async fn observe(
         abandon: object.annotations().contains_key(meta::ABANDON),
         spec: object.spec.clone(),
         status: object.status.clone().unwrap_or_default(),
+        noted: object.annotations().get(meta::ACCOUNT_ID).cloned(),
         owner_mark: names::owner_mark(&ctx.cluster_id, &uid),
+        own_attempt: ctx.intents.of(&uid),
         uid,
         backend: Err((Reason::BackendNotFound, String::new())),
         account: learned.account.map(|account| Ok(Some(account))),
+        roll: None,
+        in_use: None,
+        fresh_nonce: ctx.nonce()?,
         shared_with: None,
         keys: None,
         leftovers: None,
@@ -79,23 +85,15 @@ pub async fn observe(
                 None
             }
             _ => {
-                let project = &login.facts().project;
-                observation.backend = Ok(grants(&rules, &id, &namespace, project, handle(&observation)));
+                let facts = login.facts();
+                let asked = asked_for(&observation, &facts.can);
+                observation.backend = Ok(grants(&rules, &id, &namespace, facts, asked));
                 Some(login)
             }
         },
         Err(unusable) => match ctx.backends.last_good(&id).filter(|_| deleting) {
             Some(login) => {
-                let project = login.facts().project.clone();
-                observation.backend = Ok(Grants {
-                    adoption: false,
-                    undelete: false,
-                    account_id: Ok(()),
-                    project,
-                    // What stays keeps the roles that its spec lists.
-                    roles: None,
-                    services: None,
-                });
+                observation.backend = Ok(remembered(login.facts(), id.kind));
                 Some(login)
             }
             None if deleting && unusable.reason == Reason::LoginMissing => {
@@ -115,18 +113,46 @@ pub async fn observe(
     Ok((login, observation))
 }
 
-fn grants(rules: &Rules, id: &BackendId, namespace: &str, project: &str, handle: &str) -> Grants {
-    let project = project.to_owned();
+/// What may still be asked of a backend that cannot be read any more.
+fn remembered(facts: &Facts, kind: BackendKind) -> Grants {
+    Grants {
+        can: facts.can.clone(),
+        // Whoever may write an IamBackend may adopt whatever its login sees.
+        adoption: kind == BackendKind::IamBackend,
+        undelete: false,
+        account_id: Ok(()),
+        project: facts.project.clone(),
+        // What stays keeps the roles that its spec lists.
+        roles: None,
+        services: None,
+    }
+}
+
+/// The account that the object asks for by name; one whose id the backend chooses has none.
+fn asked_for<'o>(observation: &'o Observation, can: &Capabilities) -> Option<&'o str> {
+    if can.chosen_ids {
+        return Some(handle(observation));
+    }
+    let spec = &observation.spec;
+    let noted = observation.noted.as_deref().filter(|_| observation.status.unique_id.is_none());
+    let named = spec.email.as_deref().or(spec.account_id.as_deref());
+    named.or_else(|| noted.map(|noted| names::split_mark(noted).0))
+}
+
+fn grants(rules: &Rules, id: &BackendId, namespace: &str, facts: &Facts, asked: Option<&str>) -> Grants {
+    let (can, project) = (facts.can.clone(), facts.project.clone());
     match (&rules.tenants, id.kind) {
         (Some(tenants), BackendKind::ClusterIamBackend) => Grants {
+            can,
             adoption: tenants.adoption,
             undelete: tenants.undelete,
-            account_id: matches(tenants, namespace, handle),
+            account_id: asked.map_or(Ok(()), |asked| matches(tenants, namespace, asked)),
             project,
             roles: Some(tenants.roles.clone()),
             services: Some(tenants.services.clone()),
         },
         _ => Grants {
+            can,
             adoption: true,
             undelete: true,
             account_id: Ok(()),

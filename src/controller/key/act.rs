@@ -171,10 +171,10 @@ fn done_or_gone(outcome: Result<(), crate::backend::BackendError>) -> Result<(),
 /// Sends the one create that the intent allows, and stages its answer before anything else happens.
 async fn create(ctx: &Context, world: &World, nonce: &str, memory: &mut Memory) -> Result<(), Error> {
     let (login, account) = in_time(ctx, world, "create")?;
-    let algorithm = world.object.spec.algorithm.as_str();
+    let algorithm = world.object.spec.algorithm.unwrap_or_default().as_str();
     // Used up before it leaves: whatever happens to the answer, there is no second one.
     memory.sent = Some(nonce.to_owned());
-    match login.now().create_key(&account.unique_id, algorithm, nonce).await {
+    match login.now().create_key(&account.unique_id, &account.email, algorithm, nonce).await {
         Ok(minted) => stage(ctx, world, login, account, nonce, minted, memory).await,
         Err(error) => {
             tracing::warn!(%error, nonce, "no key was handed out");

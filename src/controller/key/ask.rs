@@ -113,7 +113,7 @@ pub(super) async fn list(ctx: &Context, world: &mut World) -> KeyList {
 /// Names the keys of lost attempts, where the backend can. Without its answer nothing is decided on the list.
 async fn attribute(world: &World, answer: &mut KeyList) {
     let KeyList::Listed { keys, .. } = answer else { return };
-    let Some(login) = world.login.as_ref().filter(|login| login.facts().names_attempts) else {
+    let Some(login) = world.login.as_ref().filter(|login| login.facts().can.names_attempts) else {
         return;
     };
     let status = world.observation.status.as_ref();
@@ -206,7 +206,7 @@ async fn prove(ctx: &Context, world: &World, nonce: &str, times: u32) -> Result<
     let missing = |what| Error::Missing { step: "proof", what };
     let login = world.login.as_ref().ok_or_else(|| missing("the backend"))?;
     let credential = world.staged_material(nonce)?.file()?;
-    exchange(ctx, login, &credential, times).await
+    exchange(ctx, world, login, &credential, times).await
 }
 
 /// Whether the backend accepts what the consumer Secret holds.
@@ -214,17 +214,19 @@ async fn prove_published(ctx: &Context, world: &World) -> Result<Proof, Error> {
     let missing = |what| Error::Missing { step: "proof", what };
     let login = world.login.as_ref().ok_or_else(|| missing("the backend"))?;
     let stored = world.materials.marked.as_ref().ok_or_else(|| missing("the Secret's credential"))?;
-    exchange(ctx, login, &stored.material()?.file()?, 1).await
+    exchange(ctx, world, login, &stored.material()?.file()?, 1).await
 }
 
 async fn exchange(
     ctx: &Context,
+    world: &World,
     login: &Login,
     credential: &SecretBytes,
     times: u32,
 ) -> Result<Proof, Error> {
+    let basic_auth = world.observation.account.reachable().is_some_and(|account| account.basic_auth);
     for _ in 0..times {
-        match login.now().exchange(credential, ctx.clock.now()).await {
+        match login.now().exchange(credential, basic_auth, ctx.clock.now()).await {
             Ok(()) => {}
             Err(ExchangeError::KeyRefused { description }) => {
                 return Ok(Proof::Refused { message: description });

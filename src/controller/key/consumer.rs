@@ -1,6 +1,6 @@
 //! The consumer Secret: what is in it, and what shall be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use k8s_openapi::ByteString;
@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::material::{Material, Stored, private_pem};
+use super::material::{Half, Material, Stored};
 use super::public_halves;
 use super::world::World;
 use crate::api::v1alpha1::{
@@ -90,9 +90,13 @@ pub fn read(
     }
     let ours = annotation(meta::OWNER_UID) == object.uid();
     let key_id = annotation(meta::KEY_ID);
-    let half = private_half(secret, object, "", halves);
-    let credential = half.as_ref().map_or(Credential::Missing, |half| Credential::Readable {
-        public_key_sha256: half.public_key_sha256.clone(),
+    let fits = |half: &(Half, String)| {
+        let fields = account.zip(login).map(|(a, l)| l.now().credential_fields(&a.email, &a.unique_id, ""));
+        fields.is_none_or(|fields| half.0.fits(&fields))
+    };
+    let half = private_half(secret, object, "", halves).filter(fits);
+    let credential = half.as_ref().map_or(Credential::Missing, |(_, fingerprint)| Credential::Readable {
+        public_key_sha256: fingerprint.clone(),
     });
     let view = Published {
         uid,
@@ -110,16 +114,17 @@ pub fn read(
         key_id,
     };
     // The non-secret parts are made anew: an edit of theirs is what a repair mends.
-    let stored = |half: Option<Half>, key_id: Option<&str>| match (half, key_id, account, login) {
-        (Some(half), Some(key_id), Some(account), Some(login)) => {
+    let stored = |half: Option<(Half, String)>, key_id: Option<&str>| match (half, key_id, account, login) {
+        (Some((half, fingerprint)), Some(key_id), Some(account), Some(login)) => {
             let fields = login.now().credential_fields(&account.email, &account.unique_id, key_id);
-            Some(Stored { pem: half.pem, public_key_sha256: half.public_key_sha256, fields })
+            Some(Stored { half, fingerprint, fields })
         }
         _ => None,
     };
     let active = object.status.as_ref().and_then(|s| s.active_key_id.as_deref());
     let previous = view.previous_key_id.as_deref();
-    let previous = previous.and_then(|id| stored(private_half(secret, object, PREVIOUS, halves), Some(id)));
+    let previous =
+        previous.and_then(|id| stored(private_half(secret, object, PREVIOUS, halves).filter(fits), Some(id)));
     let marked = stored(half.clone(), view.key_id.as_deref());
     let current = stored(half, active.or(view.key_id.as_deref()));
     let materials = Materials { current, marked, previous };
@@ -137,42 +142,43 @@ pub struct Materials {
     pub previous: Option<Stored>,
 }
 
+/// As the annotation writes the format.
+const SHARED_SECRET: &str = "Secret";
+
 /// What follows an entry's data key where the previous credential stands.
 const PREVIOUS: &str = ".previous";
 
-/// A private half that was found to be whole.
-#[derive(Clone)]
-struct Half {
-    pem: SecretBytes,
-    public_key_sha256: String,
-}
-
-/// The private key in our data keys: the active one if any of them holds it, else the first that can be read. A
-/// key that somebody keeps beside ours is none of our business.
+/// The private half in our data keys, and its fingerprint: that of the key if any of them holds it, else the first that can
+/// be read. A key that somebody keeps beside ours is none of our business.
 fn private_half(
     secret: &KubeSecret,
     object: &ServiceAccountKey,
     suffix: &str,
     halves: &CheckedHalves,
-) -> Option<Half> {
+) -> Option<(Half, String)> {
     let data = secret.data.as_ref()?;
-    let active = object.status.as_ref().and_then(ledger::active).and_then(|k| k.public_key_sha256.as_ref());
-    let active = active.filter(|_| suffix.is_empty());
-    let ours: BTreeSet<String> = recorded_keys(secret)
-        .into_iter()
-        .chain(object.spec.secret.entries.iter().map(|e| e.key.clone()))
-        .collect();
+    let previous = secret.annotations().get(meta::PREVIOUS_KEY_ID).filter(|_| !suffix.is_empty());
+    let known = object.status.as_ref().and_then(|status| match previous {
+        Some(id) => ledger::find(status, id),
+        None => ledger::active(status),
+    });
+    let wanted = known.and_then(|key| key.public_key_sha256.as_ref());
+    // As they were written; what was not written yet may be a person's.
+    let specified = object.spec.secret.entries.iter().map(|e| (e.key.clone(), format!("{:?}", e.format)));
+    let mut ours: BTreeMap<String, String> = specified.collect();
+    ours.extend(recorded_entries(secret));
     let mut first = None;
-    for value in ours.iter().filter_map(|key| data.get(&format!("{key}{suffix}"))) {
-        let pem = private_pem(SecretBytes::new(value.0.clone()));
-        let Ok(public_key_sha256) = halves.public_key_sha256(&pem) else { continue };
-        let half = Half { pem, public_key_sha256 };
-        if active == Some(&half.public_key_sha256) {
-            return Some(half);
+    for (key, format) in &ours {
+        let Some(value) = data.get(&format!("{key}{suffix}")) else { continue };
+        let value = SecretBytes::new(value.0.clone());
+        let Some((half, fingerprint)) = Half::read(value, format == SHARED_SECRET, halves) else { continue };
+        if wanted == Some(&fingerprint) {
+            return Some((half, fingerprint));
         }
-        first.get_or_insert(half);
+        first.get_or_insert((half, fingerprint));
     }
-    first
+    // What stands for the previous key and is another half is an edit, and goes no further.
+    first.filter(|_| previous.is_none() || wanted.is_none())
 }
 
 fn is_as_specified(secret: &KubeSecret, object: &ServiceAccountKey) -> bool {

@@ -270,12 +270,10 @@ async fn account_view(
         project: facts.project.clone(),
         email,
         unique_id,
-        can_disable: facts.can_disable,
-        can_upload: facts.can_upload,
-        tells_last_use: facts.tells_last_use,
+        can: facts.can.clone(),
+        basic_auth: facts.can.basic_auth
+            && account.spec.disruptive.as_ref().is_some_and(|own| own.basic_auth == Some(true)),
         exclusive: status.exclusive == Some(true),
-        algorithms: facts.algorithms.clone(),
-        key_limit: facts.key_limit,
         clock_skew: login.skew(ctx.clock.as_ref()),
     };
     let broken = ready.and_then(|c| Reason::parse(&c.reason)).filter(|r| {

@@ -36,8 +36,8 @@ fn believed(secret: &KubeSecret, ledger: &[LedgerKey]) -> Vec<Jwk> {
 /// Private halves that a Secret holds under the ids of keys, as far as they are theirs.
 fn held<'m>(materials: &'m Materials, ledger: &'m [LedgerKey]) -> impl Iterator<Item = &'m Stored> {
     materials.marked.iter().chain(&materials.previous).filter(|stored| {
-        let recorded = recorded(ledger, &stored.fields.private_key_id);
-        recorded.is_none_or(|fingerprint| *fingerprint == stored.public_key_sha256)
+        let recorded = recorded(ledger, stored.fields.key_id());
+        recorded.is_none_or(|fingerprint| *fingerprint == stored.fingerprint)
     })
 }
 
@@ -60,7 +60,7 @@ pub fn known(
     for (secret, materials) in sources {
         let shown = secret.map(|secret| believed(secret, ledger)).unwrap_or_default();
         ids.extend(shown.into_iter().map(|jwk| jwk.kid));
-        ids.extend(held(materials, ledger).map(|stored| stored.fields.private_key_id.clone()));
+        ids.extend(held(materials, ledger).map(|stored| stored.fields.key_id().to_owned()));
     }
     ids
 }
@@ -98,7 +98,7 @@ pub fn of_others(world: &World, publication: &Publication) -> Result<Vec<Jwk>, E
             continue;
         }
         let mut private = sources.iter().flat_map(|(_, materials)| held(materials, ledger));
-        if let Some(stored) = private.find(|stored| stored.fields.private_key_id == *id) {
+        if let Some(stored) = private.find(|stored| stored.fields.key_id() == id) {
             public.extend(stored.material()?.jwk(id));
         }
     }
@@ -152,7 +152,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::credential::{GoogleFileFields, RsaKeyPair};
+    use crate::controller::key::material::Half;
+    use crate::credential::{FileFields, GoogleFileFields, RsaKeyPair};
 
     fn jwk(id: &str, pair: &RsaKeyPair) -> Jwk {
         Jwk::of(id, &pair.public_pem()).unwrap()
@@ -172,7 +173,11 @@ mod tests {
     fn holding(id: &str, pair: &RsaKeyPair) -> Materials {
         let fields = GoogleFileFields { private_key_id: id.to_owned(), ..GoogleFileFields::default() };
         let pem = pair.to_pkcs8_pem().unwrap();
-        let stored = Stored { pem, public_key_sha256: pair.public_key_sha256(), fields };
+        let stored = Stored {
+            half: Half::Pem(pem),
+            fingerprint: pair.public_key_sha256(),
+            fields: FileFields::Google(fields),
+        };
         Materials { marked: Some(stored), ..Materials::default() }
     }
 

@@ -9,6 +9,7 @@ use kube::{Api, ResourceExt as _};
 use super::consumer;
 use super::world::World;
 use crate::api::v1alpha1::{ServiceAccountKey, meta};
+use crate::controller::sharers::sharers;
 use crate::controller::{Context, Error};
 use crate::domain::key::Siblings;
 
@@ -32,5 +33,17 @@ pub async fn siblings(ctx: &Context, world: &World) -> Result<Siblings, Error> {
             siblings.claimed.extend(consumer::named_ids(&secret));
         }
     }
+    siblings.account_shared = is_shared(ctx, world).await?;
     Ok(siblings)
+}
+
+/// Where an account carries no mark, what it records of being alone may be as old as its last look.
+async fn is_shared(ctx: &Context, world: &World) -> Result<bool, Error> {
+    let Some(account) = world.observation.account.reachable().filter(|a| a.exclusive && !a.can.descriptions)
+    else {
+        return Ok(false);
+    };
+    let namespace = world.object.namespace().unwrap_or_default();
+    let own = (namespace.as_str(), world.object.spec.service_account_ref.name.as_str());
+    Ok(!sharers(ctx, own, &account.unique_id, Some(&account.project)).await?.is_empty())
 }

@@ -8,10 +8,10 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
-use super::material::Raw;
+use super::material::{Raw, named_key};
 use super::world::World;
 use crate::api::v1alpha1::meta;
-use crate::credential::{CheckedHalves, GoogleCredentials, SecretBytes};
+use crate::credential::{CheckedHalves, SecretBytes};
 use crate::domain::key::Staged;
 use crate::domain::names;
 
@@ -97,12 +97,11 @@ pub fn read(secret: &Secret, uid: &str, halves: &CheckedHalves) -> Option<(Stage
     // The annotations alone prove nothing: whoever may write Secrets could name any key of the account in them.
     let (raw, public_key_sha256) = match (bytes(CREDENTIAL), bytes(PAIR)) {
         (Some(credential), _) => {
-            let file = GoogleCredentials::parse(&credential).ok()?;
-            if key_id.as_deref() != Some(file.private_key_id()) {
+            let (named, fingerprint) = named_key(&credential, halves)?;
+            if key_id.as_deref() != Some(named.as_str()) {
                 return None;
             }
-            let public_half = halves.public_key_sha256(file.private_key_pem()).ok()?;
-            (Raw::File(credential), public_half)
+            (Raw::File(credential), fingerprint)
         }
         (None, Some(pem)) if key_id.is_none() => {
             let public_half = halves.public_key_sha256(&pem).ok()?;

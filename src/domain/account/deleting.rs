@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::plan::Table;
-use super::{Account, Content, Next, Plan, Step};
+use super::plan::{Table, chooses_ids, handle};
+use super::{Account, Content, Grants, Next, Plan, Step, noted};
 use crate::api::v1alpha1::{AccountDeletionPolicy, AccountOrigin};
 use crate::defect;
 use crate::domain::conditions::{Conditions, Is, READY, RECONCILING};
@@ -20,7 +20,12 @@ impl Table<'_> {
         if obs.abandon {
             let note = format!(
                 "Let go by annotation. Left at the backend: {}",
-                obs.status.email.as_deref().unwrap_or("no known account")
+                obs.status
+                    .email
+                    .clone()
+                    .or(self.unrecorded())
+                    .or(noted::id(obs).map(str::to_owned))
+                    .unwrap_or_else(|| "no known account".to_owned())
             );
             return Plan {
                 events: vec![Event::warning(Reason::Abandoned, note)],
@@ -43,6 +48,9 @@ impl Table<'_> {
         if let Some(swept) = self.swept_before_the_end() {
             return swept;
         }
+        if let Some(plan) = self.found_before_the_end().filter(|_| obs.status.unique_id.is_none()) {
+            return plan;
+        }
         if self.is_retained() {
             return self.let_go();
         }
@@ -64,7 +72,10 @@ impl Table<'_> {
         if let Some(until) = self.backing_off() {
             return Plan { requeue: between(self.exact, until), ..self.keep() };
         }
+        // Nothing was made: it has no id to be asked by.
+        let unmade = !chooses_ids(obs) && obs.status.unique_id.is_none() && handle(obs) == obs.name;
         match &obs.account {
+            None if unmade => self.act(Step::RemoveFinalizer),
             None => Plan { next: Next::NeedAccount, ..self.keep() },
             Some(Err(trouble)) => self.deletion_fails(trouble),
             Some(Ok(None)) => self.absent_for_good(),
@@ -153,7 +164,7 @@ impl Table<'_> {
         (known && mark == Some(self.obs.owner_mark.as_str())).then(|| {
             let description = Some(text.to_owned());
             let unique_id = account.unique_id.clone();
-            self.act(Step::Describe { unique_id, display_name: None, description })
+            self.act(Step::Describe { unique_id, display_name: None, description, basic_auth: None })
         })
     }
 
@@ -186,16 +197,43 @@ impl Table<'_> {
         }
     }
 
+    /// An account that other objects have, too, loses what this one bound and no longer wants.
+    fn left_to(&self, account: &Account, others: &[String]) -> Plan {
+        let why = format!("other ServiceAccount objects have it: {}", others.join(", "));
+        self.unbound(account, false).unwrap_or_else(|| self.left_behind(account, &why))
+    }
+
+    /// Lets the object go without its account, and says so.
+    fn left_behind(&self, account: &Account, why: &str) -> Plan {
+        let note =
+            format!("Account {} stays at the backend, with what it may do there: {why}", account.email);
+        Plan { events: vec![Event::warning(Reason::Abandoned, note)], ..self.act(Step::RemoveFinalizer) }
+    }
+
     fn end(&self, account: &Account) -> Plan {
         let obs = self.obs;
         let (_, mark) = split_mark(&account.description);
+        let noted = |grants: &Grants| grants.account_id.is_ok() && self.is_noted(account, grants);
         let ours = match &obs.status.unique_id {
             Some(known) => *known == account.unique_id,
-            None => mark == Some(obs.owner_mark.as_str()),
+            None => mark == Some(obs.owner_mark.as_str()) || obs.backend.as_ref().is_ok_and(noted),
         };
         let unique_id = account.unique_id.clone();
+        let shared = obs.shared_with.as_deref().filter(|_| !self.marks());
         match obs.spec.deletion_policy {
+            _ if !ours && obs.status.unique_id.is_none() && self.is_own_note() => {
+                let why = "the object's status was lost, and its annotation counts only where the backend lets this \
+                           namespace adopt that account";
+                self.left_behind(account, why)
+            }
+            // Another one under its e-mail.
             _ if !ours => self.act(Step::RemoveFinalizer),
+            Some(AccountDeletionPolicy::Delete) | None if !self.marks() && shared.is_none() => {
+                Plan { next: Next::NeedSharers, ..self.keep() }
+            }
+            Some(AccountDeletionPolicy::Delete) | None if shared.is_some_and(|others| !others.is_empty()) => {
+                self.left_to(account, shared.unwrap_or_default())
+            }
             Some(AccountDeletionPolicy::Retain) => self.let_go(),
             Some(AccountDeletionPolicy::Disable) if account.disabled => self.left(account),
             Some(AccountDeletionPolicy::Disable) => self.act(Step::SetDisabled { unique_id, disabled: true }),

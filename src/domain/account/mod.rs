@@ -1,7 +1,12 @@
 //! The life of an account, as a pure function: [`plan`] of an [`Observation`].
 
+mod adopting;
+mod capability;
+mod creating;
 mod deleting;
+mod difference;
 mod documents;
+mod noted;
 mod plan;
 mod restoring;
 mod roles;
@@ -14,6 +19,7 @@ mod unmanaged;
 
 use std::time::Duration;
 
+pub use creating::Roll;
 pub use documents::{ConfigMapState, ConfigMapView, DATA_KEYS, Data, Documents, OurConfigMap, PublicKeys};
 pub use plan::{handle, is_account_id, plan};
 pub use roles::{Membership, PolicyChange, PolicyView};
@@ -21,7 +27,7 @@ pub use services::ServiceView;
 pub use sweep::{Content, Leftover};
 pub use unmanaged::{Census, Unclaimed};
 
-use super::{Event, Reason, Trouble};
+use super::{Capabilities, Event, Reason, Trouble};
 use crate::api::v1alpha1::{ServiceAccountSpec, ServiceAccountStatus};
 
 /// What one pass has seen.
@@ -44,12 +50,22 @@ pub struct Observation {
     pub spec: ServiceAccountSpec,
     /// What was recorded.
     pub status: ServiceAccountStatus,
+    /// What the object's annotation says of its account.
+    pub noted: Option<String>,
     /// The mark that an account of this object carries in its description.
     pub owner_mark: String,
     /// Whether calls can be made, and what this object may ask; `Err` says why not.
     pub backend: Result<Grants, (Reason, String)>,
     /// The account at the backend.
     pub account: Option<Result<Option<Account>, Trouble>>,
+    /// All accounts of the project, where the backend chooses ids.
+    pub roll: Option<Result<Roll, Trouble>>,
+    /// Whether an account that is found there has keys or roles.
+    pub in_use: Option<Result<bool, Trouble>>,
+    /// A name for the next attempt to create an account.
+    pub fresh_nonce: String,
+    /// The attempt that this process wrote down and has not sent.
+    pub own_attempt: Option<String>,
     /// Other objects of this cluster on the same account, as namespace/name; read before it is called ours alone.
     pub shared_with: Option<Vec<String>>,
     /// Names of the keys that refer to this object; read when it is deleting.
@@ -100,6 +116,8 @@ pub struct Done {
 /// What the backend lets this object ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grants {
+    /// What the backend can do.
+    pub can: Capabilities,
     /// Whether an account that is already there may be adopted.
     pub adoption: bool,
     /// Whether a deleted account that was somebody else's may be brought back.
@@ -129,6 +147,8 @@ pub struct Account {
     pub description: String,
     /// Whether it is disabled.
     pub disabled: bool,
+    /// Whether its keys are let in by basic auth.
+    pub basic_auth: bool,
 }
 
 /// What a pass shall do.
@@ -149,6 +169,13 @@ pub struct Plan {
 pub enum Next {
     /// Read the account at the backend.
     NeedAccount,
+    /// List the accounts of the project.
+    NeedRoll,
+    /// Read whether this account has keys or roles.
+    NeedUse {
+        /// The account, by its unique id.
+        unique_id: String,
+    },
     /// List the other objects on this account.
     NeedSharers,
     /// List the keys that refer to this object.
@@ -198,11 +225,18 @@ pub enum Step {
         display_name: String,
         /// Text for people with our mark.
         description: String,
+        /// Whether its keys are let in by basic auth.
+        basic_auth: bool,
     },
     /// Bring back an account that was deleted.
     Undelete {
         /// The account, by its unique id.
         unique_id: String,
+    },
+    /// Note on the object which account it has.
+    Note {
+        /// Value of the annotation.
+        value: String,
     },
     /// Change what people read.
     Describe {
@@ -212,6 +246,8 @@ pub enum Step {
         display_name: Option<String>,
         /// New text, if it changes.
         description: Option<String>,
+        /// Whether its keys are to be let in by basic auth, if that changes.
+        basic_auth: Option<bool>,
     },
     /// Disable or enable the account.
     SetDisabled {

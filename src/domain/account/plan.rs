@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::restoring::Contest;
 use super::sharing::Hold;
 use super::sweep::{Sweep, Swept, sweep};
 use super::{Account, Grants, Next, Observation, Plan, Step};
-use super::{roles, services, unmanaged};
+use super::{capability, noted, roles, services, unmanaged};
 use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
 use crate::domain::conditions::{
     self, ACCOUNT_SHARED, CONFIG_MAPS_PUBLISHED, Conditions, Is, READY, RECONCILING, ROLES_BOUND,
@@ -19,9 +18,17 @@ use crate::domain::names::{join_mark, split_mark};
 use crate::domain::schedule::{add, audit_wait, between, whole_second_before};
 use crate::domain::{Event, Reason, Timing, Trouble, left_alone};
 
-/// What the backend finds the account by: its e-mail where the spec names one, else its id. No id has an `@`.
+/// What the backend finds the account by: its e-mail where the spec names one, else its id, which is the object's name where the
+/// backend lets us choose. No id has an `@`.
 pub fn handle(obs: &Observation) -> &str {
-    obs.spec.email.as_deref().or(obs.spec.account_id.as_deref()).unwrap_or(&obs.name)
+    let named = obs.spec.email.as_deref().or(obs.spec.account_id.as_deref());
+    let known = || obs.status.unique_id.as_deref().or(noted::id(obs)).filter(|_| !chooses_ids(obs));
+    named.or_else(known).unwrap_or(&obs.name)
+}
+
+/// Whether we choose the ids of accounts, as far as the backend is known.
+pub(super) fn chooses_ids(obs: &Observation) -> bool {
+    obs.backend.as_ref().ok().is_none_or(|grants| grants.can.chosen_ids)
 }
 
 /// Whether a text can be an account id: 6 to 30 lower-case letters, digits, hyphens.
@@ -55,17 +62,23 @@ impl Table<'_> {
             return self.act(Step::AddFinalizer);
         }
         let id = handle(obs);
-        if obs.spec.email.is_none() && !is_account_id(id) {
+        let chosen = chooses_ids(obs);
+        let grants = match &obs.backend {
+            Ok(grants) => grants,
+            Err((reason, message)) => return self.waiting(*reason, message.clone()),
+        };
+        if obs.spec.email.is_none() && chosen && !is_account_id(id) {
             let message = format!(
                 "{id:?} is no account id: 6 to 30 lower-case letters, digits and hyphens, beginning with a letter \
                  and not ending with a hyphen. Set spec.accountId in a new object"
             );
             return self.stalled(Reason::InvalidSpec, message);
         }
-        let grants = match &obs.backend {
-            Ok(grants) => grants,
-            Err((reason, message)) => return self.waiting(*reason, message.clone()),
-        };
+        if let Some((reason, message)) =
+            capability::lacking(&obs.spec, &grants.can, obs.status.unique_id.is_some())
+        {
+            return self.stalled(reason, message);
+        }
         if let Err(pattern) = &grants.account_id {
             let message = format!(
                 "The backend lets this namespace have account ids that match {pattern}; {id} does not"
@@ -73,16 +86,24 @@ impl Table<'_> {
             return self.stalled(Reason::AccountIdNotAllowed, message);
         }
         // Nothing is made for what cannot be; an account that is there is looked after.
-        let refused =
-            roles::refused(&obs.spec.roles, grants).or_else(|| services::refused(&obs.spec.services, grants));
+        let refused = roles::refused(&roles::asked(&obs.spec), grants)
+            .or_else(|| services::refused(&obs.spec.services, grants));
         if let Some((reason, message)) = refused.filter(|_| obs.status.unique_id.is_none()) {
             return self.stalled(reason, message);
         }
         if let Some(trouble) = &obs.refused {
-            return self.failed(&self.with_way_out(trouble));
+            let mut plan = self.failed(&self.with_way_out(trouble));
+            if trouble.class.is_definite_refusal() {
+                plan.status.creating = None;
+            }
+            return plan;
         }
         if let Some(until) = self.backing_off() {
             return Plan { requeue: between(self.exact, until), ..self.keep() };
+        }
+        let named = obs.spec.email.is_some() || obs.spec.account_id.is_some() || noted::id(obs).is_some();
+        if !chosen && !named && obs.status.unique_id.is_none() {
+            return self.creating(&grants.can);
         }
         match &obs.account {
             None => Plan { next: Next::NeedAccount, ..self.keep() },
@@ -132,21 +153,30 @@ impl Table<'_> {
             return Plan { next: Next::Wait, status, requeue: Duration::ZERO, events: Vec::new() };
         }
         if let Some(unique_id) = &obs.status.unique_id {
+            let undelete = obs.backend.as_ref().is_ok_and(|grants| grants.can.undelete);
             let again = if obs.status.restoring.as_ref().is_some_and(|r| r.done && r.unique_id == *unique_id)
             {
-                "It was brought back once; for another time take undelete out of the spec and put it in again"
+                "It was brought back once; for another time take undelete out of the spec and put it in again, or \
+                 delete"
                     .to_owned()
+            } else if undelete {
+                format!("Have it brought back with undelete: {unique_id:?}, or delete")
             } else {
-                format!("Have it brought back with undelete: {unique_id:?}")
+                "Delete".to_owned()
             };
             let message = format!(
-                "The account {} ({unique_id}) is gone. {again}, or delete this object and apply it again",
+                "The account {} ({unique_id}) is gone. {again} this object and apply it again",
                 obs.status.email.as_deref().unwrap_or_default()
             );
             return self.stalled(Reason::AccountGone, message);
         }
-        if obs.spec.email.is_some() || obs.spec.adoption_policy == AdoptionPolicy::Required {
-            let also = if obs.spec.email.is_some() { "" } else { ", or set adoptionPolicy: IfExists" };
+        let chosen = chooses_ids(obs);
+        if let Some(id) = noted::id(obs).filter(|id| *id == handle(obs)) {
+            return self.stalled(Reason::AccountGone, noted::gone(id));
+        }
+        if obs.spec.email.is_some() || !chosen || obs.spec.adoption_policy == AdoptionPolicy::Required {
+            let also =
+                if obs.spec.email.is_some() || !chosen { "" } else { ", or set adoptionPolicy: IfExists" };
             let message = format!("There is no account {} to adopt; create it{also}", handle(obs));
             return self.waiting(Reason::AccountNotFound, message);
         }
@@ -161,6 +191,7 @@ impl Table<'_> {
             account_id: handle(obs).to_owned(),
             display_name: obs.spec.display_name.clone().unwrap_or_default(),
             description,
+            basic_auth: false,
         };
         Plan { events: vec![Event::normal(Reason::AccountCreated, note)], ..self.act(step) }
     }
@@ -168,51 +199,15 @@ impl Table<'_> {
     fn present(&self, account: &Account, grants: &Grants) -> Plan {
         let obs = self.obs;
         let (_, mark) = split_mark(&account.description);
-        let ours = mark == Some(obs.owner_mark.as_str());
-        match &obs.status.unique_id {
-            Some(known) if *known != account.unique_id => {
-                let message = format!(
-                    "{} is now another account ({}, was {known}). Delete this object and apply it again",
-                    account.email, account.unique_id
-                );
-                return self.stalled(Reason::AccountRecreated, message);
-            }
-            None if ours => {}
-            None if self.restores(account) => match self.contested(account) {
-                Contest::Nobody => {}
-                Contest::Unread => return Plan { next: Next::NeedSharers, ..self.keep() },
-                Contest::By(message) => return self.stalled(Reason::AccountExists, message),
-            },
-            None if mark.is_some() => {
-                let message = format!(
-                    "{} carries the mark of another ServiceAccount object, in this cluster or another: it is not adopted",
-                    account.email
-                );
-                return self.stalled(Reason::AccountExists, message);
-            }
-            None if obs.spec.email.is_none() && obs.spec.adoption_policy == AdoptionPolicy::Never => {
-                let also =
-                    if grants.adoption { "" } else { ", and have the backend's tenants.adoption allow it" };
-                let message = format!(
-                    "{} is already there. To take it over set adoptionPolicy: IfExists{also}",
-                    account.email
-                );
-                return self.stalled(Reason::AccountExists, message);
-            }
-            None if !grants.adoption => {
-                let message = format!(
-                    "{} is already there, and the backend's tenants.adoption does not let namespaces adopt accounts",
-                    account.email
-                );
-                return self.stalled(Reason::AdoptionNotAllowed, message);
-            }
-            Some(_) | None => {}
+        let ours = self.is_ours(account, grants);
+        if let Some(plan) = self.contended(account, grants, ours) {
+            return plan;
         }
         // What is back with a mark was made for an object of this cluster that no longer has it.
-        let made = ours || (self.restores(account) && mark.is_some());
+        let made = ours || self.is_noted(account, grants) || (self.restores(account) && mark.is_some());
         let origin =
             obs.status.origin.unwrap_or(if made { AccountOrigin::Created } else { AccountOrigin::Adopted });
-        let hold = self.hold(account, origin);
+        let hold = self.hold(account, origin, ours);
         if hold == Hold::Unread {
             return Plan { next: Next::NeedSharers, ..self.keep() };
         }
@@ -223,6 +218,9 @@ impl Table<'_> {
         status.resource_name = Some(account.name.clone());
         status.origin = Some(origin);
         self.note_restored(&mut status, account);
+        if let Some(plan) = self.noting(account, grants, origin) {
+            return plan;
+        }
         let mut events = Vec::new();
         if adopted {
             events.push(Event::normal(
@@ -230,7 +228,7 @@ impl Table<'_> {
                 format!("Account {} was there and is adopted", account.email),
             ));
         }
-        if let Some(step) = self.difference(account, origin, &hold) {
+        if let Some(step) = self.difference(account, grants, origin, &hold) {
             if adopted {
                 // Once it carries our mark it looks like one that we created; and others must see that we have it.
                 return Plan { next: Next::Wait, status, requeue: Duration::ZERO, events };
@@ -247,7 +245,9 @@ impl Table<'_> {
             ControlFlow::Continue(due) => due,
         };
         status.disabled = Some(account.disabled);
-        status.exclusive = Some(ours && hold == Hold::Alone);
+        // Without a mark nobody can tell a person's key from ours, unless all of them are handed to us.
+        let told = grants.can.descriptions || obs.spec.unmanaged_keys == UnmanagedKeys::Delete;
+        status.exclusive = Some(ours && told && hold == Hold::Alone);
         status.failures = 0;
         status.last_failure_time = None;
         status.observed_generation = obs.generation;
@@ -361,40 +361,6 @@ impl Table<'_> {
         matches!(self.obs.spec.unmanaged_keys, UnmanagedKeys::Disable | UnmanagedKeys::Delete)
     }
 
-    /// What differs from the spec. An adopted account keeps what the spec does not name.
-    fn difference(&self, account: &Account, origin: AccountOrigin, hold: &Hold) -> Option<Step> {
-        let spec = &self.obs.spec;
-        let (text, mark) = split_mark(&account.description);
-        let want_text = match (&spec.description, origin) {
-            (Some(text), _) => text.as_str(),
-            (None, AccountOrigin::Created) => "",
-            (None, AccountOrigin::Adopted) => text,
-        };
-        // Another's mark stays: two objects that each write their own would both believe to be alone.
-        let marks = origin == AccountOrigin::Created || *hold == Hold::Alone;
-        let own = Some(self.obs.owner_mark.as_str());
-        let want_mark = match mark {
-            // That of the object that had it before it was deleted.
-            Some(_) if self.takes_over_mark(account) => own,
-            Some(mark) => Some(mark),
-            None => own.filter(|_| marks),
-        };
-        let description = want_mark.map_or_else(|| want_text.to_owned(), |mark| join_mark(want_text, mark));
-        let display_name = match (&spec.display_name, origin) {
-            (Some(name), _) => name.as_str(),
-            (None, AccountOrigin::Created) => "",
-            (None, AccountOrigin::Adopted) => account.display_name.as_str(),
-        };
-        let display_name = (display_name != account.display_name).then(|| display_name.to_owned());
-        let description = (description != account.description).then_some(description);
-        let unique_id = account.unique_id.clone();
-        if display_name.is_some() || description.is_some() {
-            return Some(Step::Describe { unique_id, display_name, description });
-        }
-        (account.disabled != spec.disabled)
-            .then_some(Step::SetDisabled { unique_id, disabled: spec.disabled })
-    }
-
     /// Counts a failure; how long the next try waits.
     pub(super) fn count_failure(&self, status: &mut ServiceAccountStatus, trouble: &Trouble) -> Duration {
         let same_spec = self.obs.status.observed_generation == self.obs.generation;
@@ -409,7 +375,7 @@ impl Table<'_> {
         left_alone(&trouble.message, self.timing.asked_until(self.exact, trouble.retry_after))
     }
 
-    fn failed(&self, trouble: &Trouble) -> Plan {
+    pub(super) fn failed(&self, trouble: &Trouble) -> Plan {
         let mut plan = self.waiting(trouble.class.reason(), self.words(trouble));
         plan.requeue = self.count_failure(&mut plan.status, trouble);
         plan
@@ -422,7 +388,7 @@ impl Table<'_> {
         plan
     }
 
-    fn waiting(&self, reason: Reason, message: String) -> Plan {
+    pub(super) fn waiting(&self, reason: Reason, message: String) -> Plan {
         let mut plan = self.told(reason, message);
         Conditions::of(&mut plan.status.conditions, self.obs.generation, self.now).clear(STALLED);
         plan

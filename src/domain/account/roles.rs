@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::plan::Table;
 use super::{Account, Grants, Next, Plan, Step};
-use crate::api::v1alpha1::{AccountOrigin, BoundRole, RoleBinding, ServiceAccountStatus};
+use crate::api::v1alpha1::{AccountOrigin, BoundRole, RoleBinding, ServiceAccountSpec, ServiceAccountStatus};
 use crate::defect;
 use crate::domain::conditions::{self, Conditions, Is, READY, ROLES_BOUND};
 use crate::domain::schedule::{add, between};
@@ -26,7 +26,8 @@ pub struct PolicyView {
     pub resource: String,
     /// What it says, or why it cannot be read.
     pub told: Result<Membership, Trouble>,
-    /// The change of this reconcile that it is the answer to: it is as new as can be then, and no older change can arrive.
+    /// The change of this reconcile that it is the answer to: it is as new as can be then. No older change can arrive, unless a
+    /// policy has no version (`Capabilities::one_role`).
     pub answers: Option<PolicyChange>,
 }
 
@@ -68,16 +69,47 @@ enum Roles {
     Refused(Reason, String, Option<Duration>),
 }
 
+/// All that a spec asks for.
+pub(super) fn asked(spec: &ServiceAccountSpec) -> Vec<RoleBinding> {
+    let memberships = spec.disruptive.iter().flat_map(|own| &own.memberships);
+    let memberships = memberships.map(|membership| RoleBinding {
+        role: membership.role.clone(),
+        resource: Some(membership.resource()),
+        condition: None,
+    });
+    spec.roles.iter().cloned().chain(memberships).collect()
+}
+
 /// Why a role may not be asked for.
 pub(super) fn refused(roles: &[RoleBinding], grants: &Grants) -> Option<(Reason, String)> {
-    roles.iter().find_map(|binding| refusal(binding, grants))
+    roles.iter().find_map(|binding| refusal(binding, grants)).or_else(|| one_of_two(roles, grants))
+}
+
+/// Two roles where there can be one.
+fn one_of_two(roles: &[RoleBinding], grants: &Grants) -> Option<(Reason, String)> {
+    let project = format!("projects/{}", grants.project);
+    let on = |binding: &RoleBinding| binding.resource.clone().unwrap_or_else(|| project.clone());
+    let second = |(at, binding): (usize, &RoleBinding)| {
+        let mut before = roles.iter().take(at);
+        before.find(|first| on(first) == on(binding) && first.role != binding.role).map(|first| {
+            let (first, second) = (&first.role, &binding.role);
+            format!(
+                "{first} and {second} are asked for on {}, where an account has one role: keep one of them",
+                on(binding)
+            )
+        })
+    };
+    let message = roles.iter().enumerate().find_map(second).filter(|_| grants.can.one_role)?;
+    Some((Reason::InvalidSpec, message))
 }
 
 fn refusal(binding: &RoleBinding, grants: &Grants) -> Option<(Reason, String)> {
     let project = format!("projects/{}", grants.project);
     let role = &binding.role;
     let resource = binding.resource.as_ref().unwrap_or(&project);
-    if *resource != project && !resource.starts_with(&format!("{project}/")) {
+    // An account can be a member of other projects and organizations only where the backend has members.
+    let elsewhere = *resource != project && !resource.starts_with(&format!("{project}/"));
+    if elsewhere && !grants.can.one_role {
         let message =
             format!("{role} is asked for on {resource}; this backend's accounts get roles within {project}");
         return Some((Reason::ResourceNotAllowed, message));
@@ -109,7 +141,7 @@ impl Table<'_> {
     fn wanted_roles(&self, account: &Account, grants: &Grants) -> Vec<BoundRole> {
         let project = names::project_of(&account.name).unwrap_or_default();
         let mut wanted: Vec<BoundRole> = Vec::new();
-        for binding in self.obs.spec.roles.iter().filter(|binding| refusal(binding, grants).is_none()) {
+        for binding in asked(&self.obs.spec).iter().filter(|binding| refusal(binding, grants).is_none()) {
             let bound = BoundRole {
                 role: binding.role.clone(),
                 resource: binding.resource.clone().unwrap_or_else(|| format!("projects/{project}")),
@@ -136,19 +168,29 @@ impl Table<'_> {
             return ControlFlow::Continue(Some(between(self.exact, until)));
         }
         let wanted = self.wanted_roles(account, grants);
-        let roles = self.roles(account, &wanted, status.origin);
+        if let Some((reason, message)) = one_of_two(&asked(&obs.spec), grants) {
+            // Which of them would be chance.
+            Conditions::of(&mut status.conditions, obs.generation, self.now).set(
+                ROLES_BOUND,
+                Is::False,
+                reason,
+                message,
+            );
+            return ControlFlow::Continue(None);
+        }
+        let roles = self.roles(account, &wanted, status.origin, grants);
         let mut conditions = Conditions::of(&mut status.conditions, obs.generation, self.now);
         match roles {
             Roles::Bound(until) => {
-                if let Some((reason, message)) = refused(&obs.spec.roles, grants) {
+                if let Some((reason, message)) = refused(&asked(&obs.spec), grants) {
                     conditions.set(ROLES_BOUND, Is::False, reason, message);
                 } else if wanted.is_empty() {
                     conditions.clear(ROLES_BOUND);
                 } else {
-                    let message = format!("{} roles are bound", wanted.len());
+                    let message = format!("Roles that are bound: {}", wanted.len());
                     conditions.set(ROLES_BOUND, Is::True, Reason::RolesBound, message);
                 }
-                self.note_bound(status, &wanted, until.is_some());
+                self.note_bound(status, &wanted, until.is_some(), grants);
                 ControlFlow::Continue(until.map(|until| between(self.now, until)))
             }
             Roles::Refused(reason, message, asked) => {
@@ -178,7 +220,13 @@ impl Table<'_> {
     }
 
     /// What is written down once the policies say what they should. `lingers`: what is no longer wanted may still show itself.
-    fn note_bound(&self, status: &mut ServiceAccountStatus, wanted: &[BoundRole], lingers: bool) {
+    fn note_bound(
+        &self,
+        status: &mut ServiceAccountStatus,
+        wanted: &[BoundRole],
+        lingers: bool,
+        grants: &Grants,
+    ) {
         if !lingers {
             status.bound_roles.retain(|role| wanted.contains(role));
         }
@@ -188,16 +236,31 @@ impl Table<'_> {
             recorded.extend(missing);
         }
         let views = self.obs.policies.as_deref().unwrap_or_default();
-        if !views.is_empty() && views.iter().all(|view| view.answers.is_some()) {
+        let all_answered = !views.is_empty() && views.iter().all(|view| view.answers.is_some());
+        if all_answered && !grants.can.one_role {
             // Nothing is under way any more; reads may lag.
             status.roles_settle_at = Some(add(self.now, self.timing.list_lag));
+        }
+        let all_read = !views.is_empty() && views.iter().all(|view| view.told.is_ok());
+        if grants.can.one_role
+            && all_read
+            && !lingers
+            && status.roles_settle_at.is_some_and(|at| at <= self.now)
+        {
+            status.roles_settle_at = None;
         }
         if status.bound_roles.is_empty() {
             status.roles_settle_at = None;
         }
     }
 
-    fn roles(&self, account: &Account, wanted: &[BoundRole], origin: Option<AccountOrigin>) -> Roles {
+    fn roles(
+        &self,
+        account: &Account,
+        wanted: &[BoundRole],
+        origin: Option<AccountOrigin>,
+        grants: &Grants,
+    ) -> Roles {
         let obs = self.obs;
         let recorded = &obs.status.bound_roles;
         if wanted.is_empty() && recorded.is_empty() {
@@ -208,9 +271,13 @@ impl Table<'_> {
         let settled = obs.status.observed_generation == obs.generation
             && !conditions::is(&obs.status.conditions, ROLES_BOUND, Is::False)
             && (wanted.is_empty() || conditions::is(&obs.status.conditions, ROLES_BOUND, Is::True));
-        let lingers = unsettled.filter(|_| recorded.iter().any(|role| lingering(&role)));
-        if settled && !obs.census_due && (lingers.is_some() || !recorded.iter().any(|role| lingering(&role)))
-        {
+        // A change of a member carries no version: one whose answer was lost can arrive after another one that was answered, and
+        // what it did is seen once that is over.
+        let one_role = grants.can.one_role;
+        let overdue = one_role && unsettled.is_none() && obs.status.roles_settle_at.is_some();
+        let lingers = unsettled.filter(|_| one_role || recorded.iter().any(|role| lingering(&role)));
+        let rests = !overdue && !recorded.iter().any(|role| lingering(&role));
+        if settled && !obs.census_due && (lingers.is_some() || rests) {
             return Roles::Bound(lingers);
         }
         if let Some(trouble) = &obs.done.bind_refused {
@@ -220,7 +287,11 @@ impl Table<'_> {
         all.extend(wanted.iter().filter(|role| !recorded.contains(role)).cloned());
         let Some(views) = &obs.policies else { return Roles::Read(resources(&all)) };
         // First and alone what goes: a role that cannot be bound must not keep another one.
-        let mut leave = views.iter().filter_map(|view| {
+        // An organization has no such change: there the one goes first.
+        let replaced = |view: &PolicyView| {
+            grants.can.one_role && view.resource.starts_with("projects/") && !on(wanted, view).is_empty()
+        };
+        let mut leave = views.iter().filter(|view| !replaced(view)).filter_map(|view| {
             let held = readable(view, wanted)?.held;
             let mut remove = if defect!(ForeignRoleTaken) { held.clone() } else { on(recorded, view) };
             remove.retain(|role| held.contains(role) && !wanted.contains(role));
@@ -241,15 +312,30 @@ impl Table<'_> {
                 );
                 return Roles::Refused(Reason::RequestRefused, message, None);
             }
+            let theirs = |role: &&BoundRole| grants.can.one_role && !recorded.contains(role);
+            if let Some(theirs) = membership.held.iter().find(theirs).filter(|_| !defect!(MemberTaken)) {
+                // Nothing is written down for what cannot be sent.
+                let message = format!(
+                    "{}: the account has {} there, which this object did not give it, and can have one role only. Remove \
+                     that membership, or list that role",
+                    view.resource, theirs.role
+                );
+                return Roles::Refused(Reason::PreconditionFailed, message, None);
+            }
+            // One that can only be replaced leaves with the same change.
+            let mut remove = on(recorded, view);
+            remove.retain(|role| replaced(view) && membership.held.contains(role) && !wanted.contains(role));
             // On an account that others made, what is there already is theirs.
             let ours = if origin == Some(AccountOrigin::Created) { wanted.to_vec() } else { add.clone() };
-            return self.intended(change(account, view, add, Vec::new()), &ours);
+            return self.intended(change(account, view, add, remove), &ours);
         }
         let mut troubles = views.iter().filter(|view| readable(view, wanted).is_none());
         if let Some((view, trouble)) = troubles.find_map(|view| Some((view, view.told.as_ref().err()?))) {
             // Looked at again another time.
-            if settled && matches!(trouble.class, Class::Unknown | Class::Throttled) {
-                return Roles::Bound(lingers);
+            if settled && trouble.class.is_passing() {
+                let wait = self.timing.settle.max(trouble.retry_after.unwrap_or_default());
+                let again = Some(add(self.now, wait)).filter(|_| overdue);
+                return Roles::Bound(lingers.or(again));
             }
             let message = format!("The policy of {} cannot be read: {}", view.resource, trouble.message);
             return Roles::Refused(trouble.class.reason(), message, trouble.retry_after);
@@ -259,7 +345,7 @@ impl Table<'_> {
             views.iter().any(|view| view.resource == role.resource && view.answers.is_some())
         };
         let open = recorded.iter().filter(lingering).any(|role| !answered(&role)) && !defect!(RoleForgotten);
-        Roles::Bound(unsettled.filter(|_| open))
+        Roles::Bound(unsettled.filter(|_| open || one_role))
     }
 
     /// A change leaves within SETTLE of its intent, in which all that it adds is written down.
@@ -288,6 +374,7 @@ impl Table<'_> {
             display_name: String::new(),
             description: String::new(),
             disabled: false,
+            basic_auth: false,
         };
         self.unbound(&gone, true).filter(|plan| plan.next != Next::Wait)
     }

@@ -12,7 +12,7 @@ use super::{Grants, Next, Plan, Step};
 use crate::api::v1alpha1::ServiceAccountStatus;
 use crate::domain::conditions::{self, Conditions, EARTH_ENGINE_REGISTERED, Is, SERVICES_ENABLED};
 use crate::domain::schedule::between;
-use crate::domain::{Class, Event, Reason, Trouble, left_alone};
+use crate::domain::{Event, Reason, Trouble, left_alone};
 
 const EARTH_ENGINE: &str = "earthengine.googleapis.com";
 /// How its config says that nobody has registered the project (documented).
@@ -117,7 +117,7 @@ impl Table<'_> {
         }
         if let Some((name, trouble)) = views.iter().find_map(|v| Some((&v.name, v.enabled.as_ref().err()?))) {
             // Looked at again another time.
-            if settled && matches!(trouble.class, Class::Unknown | Class::Throttled) {
+            if settled && trouble.class.is_passing() {
                 return ControlFlow::Continue(None);
             }
             let asked = trouble.retry_after;

@@ -23,13 +23,16 @@ pub(super) enum Hold {
 
 impl Table<'_> {
     /// Whether the account is ours alone. What is recorded holds until the next census, which may end keys on it.
-    pub(super) fn hold(&self, account: &Account, origin: AccountOrigin) -> Hold {
+    pub(super) fn hold(&self, account: &Account, origin: AccountOrigin, ours: bool) -> Hold {
         let obs = self.obs;
         if origin == AccountOrigin::Adopted && !self.owns_all_keys() {
             return Hold::Open;
         }
+        // Where there is no mark nobody is alone who does not ask for all keys.
+        if !self.marks() && !self.owns_all_keys() {
+            return Hold::Open;
+        }
         let (_, mark) = split_mark(&account.description);
-        let ours = mark == Some(obs.owner_mark.as_str());
         if let Some(foreign) = mark.filter(|_| !ours) {
             let whose = format!(
                 "{} carries the mark of another ServiceAccount object, in this cluster or another ({foreign})",
@@ -39,7 +42,9 @@ impl Table<'_> {
             return Hold::Shared(format!("{}{also}", shared(&whose, origin)));
         }
         match &obs.shared_with {
-            None if ours && obs.status.exclusive == Some(true) && !obs.census_due => Hold::Alone,
+            None if ours && obs.status.exclusive == Some(true) && !obs.census_due && self.marks() => {
+                Hold::Alone
+            }
             None => Hold::Unread,
             Some(others) if others.is_empty() => Hold::Alone,
             Some(others) => {
@@ -53,6 +58,13 @@ impl Table<'_> {
                 Hold::Shared(shared(&whose, origin))
             }
         }
+    }
+}
+
+impl Table<'_> {
+    /// Whether an account has room for our mark, as far as the backend is known.
+    pub(super) fn marks(&self) -> bool {
+        self.obs.backend.as_ref().ok().is_none_or(|grants| grants.can.descriptions)
     }
 }
 

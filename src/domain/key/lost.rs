@@ -118,11 +118,12 @@ impl Table<'_> {
             after.suspects.retain(|s| !siblings.claimed.contains(&s.id));
             open.retain(|(key, _)| !siblings.claimed.contains(&key.id));
             unknown.retain(|(key, _)| !siblings.claimed.contains(&key.id));
-            let presumed = if account.exclusive || defect!(DeleteOnSharedAccount) {
-                presume(status, siblings, answered, &open)
-            } else {
-                Presumed::Suspects
-            };
+            let presumed =
+                if (account.exclusive && !siblings.account_shared) || defect!(DeleteOnSharedAccount) {
+                    presume(status, siblings, answered, &open)
+                } else {
+                    Presumed::Suspects
+                };
             match presumed {
                 Presumed::Wait => undecided = open.drain(..).map(|(_, lost)| lost.nonce.as_str()).collect(),
                 Presumed::Ours => {

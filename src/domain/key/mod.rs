@@ -8,6 +8,7 @@
 //! | `deleting` | the rules of a deleting object |
 //! | `rebuild` | rule 2: a status that was lost |
 //! | `record` | rule 7: the status follows what is written elsewhere |
+//! | `capability` | what the backend lacks of what the spec asks for |
 //! | `attempt` | rules 8 and 9: the open attempt, and staged keys that none claims |
 //! | `mint`, `need` | rule 10: whether a key is needed, and the gates before one is made |
 //! | `publish` | rules 8c and 11: what the consumer Secret shall say |
@@ -25,6 +26,7 @@
 
 mod attempt;
 mod audit;
+mod capability;
 mod deleting;
 mod last_use;
 pub mod ledger;

@@ -44,7 +44,10 @@ pub(super) fn reason(
     if ledger::older_was_restored(status) {
         return Some(KeyReason::OldCredentialRestored);
     }
-    let other_algorithm = active.algorithm.as_deref().is_some_and(|made| made != obs.spec.algorithm.as_str());
+    let other_algorithm = active
+        .algorithm
+        .as_deref()
+        .is_some_and(|made| made != obs.spec.algorithm.unwrap_or_default().as_str());
     if other_algorithm || (active.algorithm.is_some() && active.source != obs.spec.key_source) {
         return Some(KeyReason::SpecChanged);
     }
@@ -210,7 +213,7 @@ fn slots(
     listed: &[ListedKey],
 ) -> Option<Gate> {
     let obs = table.obs;
-    let limit = usize::try_from(account.key_limit?).unwrap_or(usize::MAX);
+    let limit = usize::try_from(account.can.key_limit?).unwrap_or(usize::MAX);
     let lost = if defect!(LostNotCounted) { 0 } else { status.lost.len() };
     if listed.len() + lost < limit || defect!(FullAccountTried) {
         return None;

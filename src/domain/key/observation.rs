@@ -9,7 +9,7 @@ use super::LastUse;
 use super::put_off::{PutOff, Subject};
 use super::siblings::Siblings;
 use crate::api::v1alpha1::{KeyPhase, ServiceAccountKeySpec, ServiceAccountKeyStatus};
-use crate::domain::{Reason, Trouble};
+use crate::domain::{Capabilities, Reason, Trouble};
 
 /// What one pass has seen.
 ///
@@ -298,7 +298,6 @@ impl AccountView {
 
 /// An account and what its backend can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Account {
     /// Project.
     pub project: String,
@@ -306,19 +305,13 @@ pub struct Account {
     pub email: String,
     /// The backend's own id: differs after the account is made again under the same e-mail.
     pub unique_id: String,
-    /// Whether a key can be disabled before it is deleted.
-    pub can_disable: bool,
-    /// Algorithms on offer.
-    pub algorithms: Vec<String>,
-    /// Whether a public half can be uploaded.
-    pub can_upload: bool,
-    /// Whether the backend tells when a key was last used.
-    pub tells_last_use: bool,
+    /// What its backend can do.
+    pub can: Capabilities,
+    /// Whether its keys are let in by basic auth.
+    pub basic_auth: bool,
     /// Whether nobody else makes keys on this account, as far as we can know: it carries our mark and we created it, or
     /// the spec hands all its keys to us.
     pub exclusive: bool,
-    /// How many keys fit.
-    pub key_limit: Option<u32>,
     /// By how much the backend's clock differs from ours, either way.
     pub clock_skew: Option<Duration>,
 }

@@ -26,8 +26,8 @@ use super::observation::{AccountView, Observation, Secret};
 use super::step::{Need, Next, Plan, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, deleting, ledger, retire};
-use crate::api::v1alpha1::{KeyPhase, KeySource};
+use super::{Account, capability, deleting, ledger, retire};
+use crate::api::v1alpha1::KeyPhase;
 use crate::defect;
 use crate::domain::schedule::{Schedule, until_audit, whole_second_before};
 use crate::domain::{Event, Reason, Timing};
@@ -146,23 +146,8 @@ impl Table<'_> {
             );
             return Err(Mood::Waiting(Reason::ClockSkew, message));
         }
-        if !account.algorithms.iter().any(|a| a == obs.spec.algorithm.as_str()) {
-            let message = format!(
-                "The backend does not offer {}; it offers {}",
-                obs.spec.algorithm.as_str(),
-                account.algorithms.join(", ")
-            );
-            return Err(Mood::Stalled(Reason::AlgorithmUnsupported, message));
-        }
-        if obs.spec.key_source == KeySource::Local && !account.can_upload {
-            let message = "The backend takes no uploaded keys: set keySource: Backend".to_owned();
-            return Err(Mood::Stalled(Reason::CapabilityMissing, message));
-        }
-        let rotation = obs.spec.rotation.as_ref();
-        if rotation.is_some_and(|r| r.require_unused_for.is_some()) && !account.tells_last_use {
-            let message =
-                "The backend does not tell when a key was last used: remove rotation.requireUnusedFor";
-            return Err(Mood::Stalled(Reason::CapabilityMissing, message.to_owned()));
+        if let Some((reason, message)) = capability::lacking(&obs.spec, &account.can) {
+            return Err(Mood::Stalled(reason, message));
         }
         Ok(account)
     }
@@ -214,7 +199,7 @@ impl Table<'_> {
                 (id, Event::normal(Reason::KeyDisabled, format!("Key {id}: its overlap is over")))
             }
             Step::DeleteKey { id } => {
-                (id, Event::normal(Reason::KeyDeleted, format!("Key {id} was out of service long enough")))
+                (id, Event::normal(Reason::KeyDeleted, format!("Key {id}: its time is over")))
             }
             _ => return None,
         };

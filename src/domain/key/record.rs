@@ -335,7 +335,7 @@ impl Table<'_> {
         if let Some(pending) = pending {
             key.minted_at = Some(pending.started_at);
             key.reason = Some(pending.reason);
-            key.algorithm = Some(obs.spec.algorithm.as_str().to_owned());
+            key.algorithm = self.algorithm();
             key.source = attempt::source_of(pending);
         }
         if let Some(staged) = staged {
@@ -400,6 +400,13 @@ impl Table<'_> {
         requests::mark_handled(self, &mut after);
         story::tell(obs, &mut after, &Mood::Settled, self.now);
         after
+    }
+
+    /// What a key was asked to be, where the backend knows several kinds.
+    fn algorithm(&self) -> Option<String> {
+        let obs = self.obs;
+        let one_kind = obs.account.reachable().is_some_and(|account| account.can.algorithms.is_empty());
+        (!one_kind).then(|| obs.spec.algorithm.unwrap_or_default().as_str().to_owned())
     }
 
     /// What becomes of the key that was active, now that the Secret shows another one `since` then.

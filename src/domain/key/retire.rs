@@ -125,7 +125,7 @@ fn end(
     account: &Account,
     schedule: &Schedule,
 ) -> Ending {
-    if key.phase == KeyPhase::Disabled || !account.can_disable {
+    if key.phase == KeyPhase::Disabled || !account.can.disable_keys {
         return delete(table, status, key);
     }
     let mut after = status.clone();

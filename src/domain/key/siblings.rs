@@ -24,6 +24,8 @@ pub struct Siblings {
     pub windows: Vec<Window>,
     /// Fenced lost attempts of all objects on the account, this one's included.
     pub fenced_attempts: usize,
+    /// Whether another object has the account, too, whose keys nobody here knows.
+    pub account_shared: bool,
 }
 
 /// A time in which a key may be another object's.

@@ -9,7 +9,7 @@ use crate::domain::conditions::{
     self, BACKEND_REACHABLE, Conditions, Is, KEY_VERIFIED, QUOTA_EXHAUSTED, READY, RECONCILING, ROTATING,
     SECRET_PUBLISHED, STALLED, SUSPECT_KEYS, WAITING_FOR_LOST_ATTEMPT,
 };
-use crate::domain::{Class, Reason, Trouble};
+use crate::domain::{Reason, Trouble};
 
 /// What there is to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ pub fn suspects(obs: &Observation, status: &mut ServiceAccountKeyStatus, now: Ti
     let message = format!(
         "These keys may have been made by an attempt whose answer was lost; they are never touched: {ids}. The annotation \
          keywheel.dev/claim-key: <ids> has those ended that are ours, keywheel.dev/disown-key: <ids> forgets those that \
-         are not. With keySource: Local this question does not come up",
+         are not. Where the backend takes keySource: Local, this question does not come up with it",
         ids = ids.join(", ")
     );
     c.set(SUSPECT_KEYS, Is::True, Reason::SuspectKeys, message);
@@ -151,7 +151,7 @@ pub fn backend(
 ) {
     let mut c = Conditions::of(&mut status.conditions, obs.generation, now);
     match answer {
-        Err(trouble) if matches!(trouble.class, Class::Unknown | Class::Throttled) => {
+        Err(trouble) if trouble.class.is_passing() => {
             c.set(BACKEND_REACHABLE, Is::False, trouble.class.reason(), &trouble.message);
         }
         Ok(()) | Err(_) => {

@@ -15,7 +15,7 @@ use keywheel::domain::key::{
     Published, PutOff, Refusal, Requests, Secret, Siblings, Staged, Step, Window, plan,
 };
 use keywheel::domain::schedule::add;
-use keywheel::domain::{Class, Timing, Trouble};
+use keywheel::domain::{Capabilities, Class, Timing, Trouble};
 
 use crate::actor::{Effect, Listing, Memory, Need, Pass, Publish, Seen, Told};
 use crate::names::{self, ACCOUNT, Key};
@@ -346,6 +346,7 @@ fn siblings(told: &Told) -> Siblings {
         suspected: told.suspected.iter().map(|key| key.id()).collect(),
         windows: told.windows.iter().map(window).collect(),
         fenced_attempts: told.fenced.into(),
+        account_shared: false,
     }
 }
 
@@ -354,12 +355,15 @@ fn account(terms: Terms) -> Account {
         project: "p".to_owned(),
         email: "a@p".to_owned(),
         unique_id: "100".to_owned(),
-        can_disable: terms.can_disable,
-        can_upload: true,
-        tells_last_use: false,
+        can: Capabilities {
+            disable_keys: terms.can_disable,
+            key_limit: terms.key_limit,
+            last_use: false,
+            algorithms: vec!["RSA_2048".to_owned()],
+            ..Capabilities::google()
+        },
+        basic_auth: false,
         exclusive: terms.exclusive,
-        algorithms: vec!["RSA_2048".to_owned()],
-        key_limit: terms.key_limit,
         clock_skew: Some(std::time::Duration::ZERO),
     }
 }
@@ -370,7 +374,7 @@ fn spec(terms: Terms) -> ServiceAccountKeySpec {
     ServiceAccountKeySpec {
         service_account_ref: LocalRef { name: "account".to_owned() },
         key_source: keywheel::api::v1alpha1::KeySource::default(),
-        algorithm: keywheel::api::v1alpha1::Algorithm::default(),
+        algorithm: None,
         rotation: Some(Rotation {
             every: Some(hours(time::FAR)),
             overlap: hours(if terms.overlaps { OVERLAP } else { 0 }),

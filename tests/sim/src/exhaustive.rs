@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::case::{At, Outcome, SEED, Script, run};
 use crate::fate::{Fate, Loss, No, Offer, Waking};
 use crate::flows::{self, Flow};
-use crate::people::Deed;
+use crate::people::{Deed, Use};
 
 /// A flow of hours looks at the same things again and again: so many reads of one thing are faulted after each call that
 /// changes something, and every such call.
@@ -121,10 +121,16 @@ pub fn cases_of(flow: &Flow, depth: Depth) -> Vec<Case> {
     if is_main(flow) || matches!(flow.name, "revoke" | "rename") {
         cases.extend(meanwhile(flow, &calm.seen, wanted));
     }
-    if flow.name == "roles-person" {
+    if flow.name == "unnamed-account-found" {
+        let deeds = [Use::Key, Use::Role].map(Deed::UseStrays);
+        cases.extend(between(flow, &calm.seen, &deeds, wanted));
+    }
+    if matches!(flow.name, "roles-person" | "one-role-person") {
         cases.extend(between(flow, &calm.seen, &role_deeds(), wanted));
     }
-    if is_main(flow) || depth != Depth::Smoke && matches!(flow.name, "revoke" | "rename") {
+    if is_main(flow)
+        || depth != Depth::Smoke && matches!(flow.name, "revoke" | "rename" | "unnamed-account-create")
+    {
         cases.extend(late_wakers(flow, &calm.seen, wanted));
     }
     cases

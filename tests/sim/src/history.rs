@@ -1,16 +1,22 @@
 //! A long history: many keys on few accounts, people who do what people do, and faults at random. It follows from a
 //! seed, and any part of it can be left out: so a failing one is made small.
 
+mod chaos;
+mod strays;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use keywheel::domain::Capabilities;
 
+use self::chaos::Chaos;
+use self::strays::{strays, use_stray};
 use crate::actor::Actor;
 use crate::case::{come_to_rest, in_own_time, keep_alive, timing};
-use crate::fate::{Calm, Director, Fate, Loss, No, Offer};
+use crate::fate::{Calm, Fate, Loss, No};
 use crate::iam::{Maker, short};
-use crate::people::{self, Deed};
+use crate::people::{self, Deed, Use};
 use crate::random::Dice;
 use crate::stage::NAMESPACE;
 use crate::world::{Setup, World};
@@ -25,6 +31,9 @@ pub enum Happening {
     Deed(Duration, Deed),
     /// A call meets a fate: the first one after this moment, or the first one that changes something.
     Fault(Duration, bool, Fate),
+    /// The creation of an account meets a fate: the first one after this moment. A person uses what came of it as soon as it
+    /// is there, if it is recorded nowhere.
+    Stray(Duration, Fate, Option<Use>),
     /// A process misses what it would have heard for so long.
     Deaf(Duration, Duration),
     /// The process that works gets no time for so long. With a Lease another one takes over.
@@ -43,6 +52,7 @@ impl Happening {
         match self {
             Self::Deed(at, _)
             | Self::Fault(at, ..)
+            | Self::Stray(at, ..)
             | Self::Deaf(at, _)
             | Self::Sleep(at, _)
             | Self::CutOff(at, _)
@@ -87,10 +97,22 @@ impl History {
         let keys = 1 + index(dice.below(6));
         let count = 6 + dice.below(20);
         let mut happenings: Vec<Happening> = (0..count).map(|_| happening(&mut dice, keys)).collect();
+        if seed.is_multiple_of(3) {
+            happenings.extend(strays(&mut Dice::new(seed, 3), keys));
+        }
         happenings.sort_by_key(Happening::at);
         // Shorter ones are renewed so often that little else can be simulated.
         let lease = (!dice.one_in(2)).then(|| Duration::from_secs(*dice.pick(&[900, 1800])));
         Self { seed, keys, lease, happenings }
+    }
+
+    /// What the backend can do. The embedded server can tell which key an attempt made, Google cannot; and each third history
+    /// has the backend that can do least.
+    fn can(&self) -> Capabilities {
+        match self.seed % 6 {
+            0 | 3 => Capabilities::disruptive(),
+            kind => Capabilities { names_attempts: kind % 2 == 0, ..crate::iam::google() },
+        }
     }
 
     /// The same with only these of its happenings.
@@ -111,7 +133,7 @@ impl History {
             timing: timing(),
             lease: self.lease,
             // The embedded server can tell, Google cannot.
-            names_attempts: self.seed.is_multiple_of(2),
+            can: self.can(),
             ..Setup::new(self.seed)
         });
         let clocks_move = self.happenings.iter().any(|h| matches!(h, Happening::Clock(..)));
@@ -135,13 +157,16 @@ impl History {
             let at = happening.at();
             while world.time.elapsed() < at && world.oracle.violations().is_empty() {
                 world.turn(at, &mut director).await;
+                use_stray(&mut world, &mut director);
                 keep_alive(&mut world, &mut director).await;
                 wake_sleepers(&mut world, &mut director);
             }
             happen(&mut world, &mut director, happening);
+            use_stray(&mut world, &mut director);
         }
         while world.time.elapsed() < LENGTH && world.oracle.violations().is_empty() {
             world.turn(LENGTH, &mut director).await;
+            use_stray(&mut world, &mut director);
             keep_alive(&mut world, &mut director).await;
             wake_sleepers(&mut world, &mut director);
         }
@@ -297,6 +322,7 @@ fn happen(world: &mut World, director: &mut Chaos, happening: &Happening) {
     match happening {
         Happening::Deed(_, deed) => people::act(world, deed),
         Happening::Fault(_, mutating, fate) => director.pending.push((*mutating, fate.clone())),
+        Happening::Stray(_, fate, how) => director.strays.push((fate.clone(), *how)),
         Happening::Deaf(_, length) => director.deaf_until = world.time.elapsed() + *length,
         Happening::CutOff(_, length) => {
             let leader = world.actors.iter().find(|a| a.is_running() && a.leads()).map(|a| a.id);
@@ -336,74 +362,6 @@ fn wake_sleepers(world: &mut World, director: &mut Chaos) {
             world.note(&format!("A{actor} wakes"));
             world.actors[actor].wake();
         }
-    }
-}
-
-/// Lets faults happen when their time has come; the order of calls is the dice's.
-struct Chaos {
-    dice: Dice,
-    pending: Vec<(bool, Fate)>,
-    deaf_until: Duration,
-    wake_at: Option<Duration>,
-    cut_off: Option<(usize, Duration)>,
-    now: Duration,
-}
-
-impl Chaos {
-    fn new(seed: u64) -> Self {
-        Self {
-            dice: Dice::new(seed, 2),
-            pending: Vec::new(),
-            deaf_until: Duration::ZERO,
-            wake_at: None,
-            cut_off: None,
-            now: Duration::ZERO,
-        }
-    }
-}
-
-impl Director for Chaos {
-    fn choose(&mut self, offers: &[Offer]) -> usize {
-        index(self.dice.below(u64::try_from(offers.len()).expect("few calls")))
-    }
-
-    fn fate(&mut self, offer: &Offer) -> Fate {
-        let fits = |(mutating, fate): &(bool, Fate)| {
-            (!*mutating || offer.mutating)
-                && match fate {
-                    Fate::LoseAnswer(_) | Fate::Late(..) | Fate::CrashLate(_) => offer.mutating,
-                    Fate::Stale(_) => ["iam list-keys", "iam read-policy"]
-                        .iter()
-                        .any(|read| offer.summary.starts_with(read)),
-                    _ => true,
-                }
-        };
-        let Some(found) = self.pending.iter().position(fits) else { return Fate::Deliver };
-        let (_, fate) = self.pending.remove(found);
-        match fate {
-            // The IAM system's own refusals.
-            Fate::Refuse(_) if offer.to_iam => Fate::Refuse(*self.dice.pick(&No::of_iam(offer))),
-            fate => fate,
-        }
-    }
-
-    fn lease_fate(&mut self, offer: &Offer) -> Fate {
-        match self.cut_off {
-            Some((actor, until)) if actor == offer.actor && self.now < until => Fate::LoseCall(Loss::Reset),
-            _ => Fate::Deliver,
-        }
-    }
-
-    fn behind(&mut self) -> usize {
-        if self.dice.one_in(8) { index(self.dice.below(6)) } else { 0 }
-    }
-
-    fn hears(&mut self, _: usize) -> bool {
-        self.now >= self.deaf_until
-    }
-
-    fn concurrency(&self) -> usize {
-        3
     }
 }
 

@@ -31,6 +31,7 @@ pub mod history;
 pub mod iam;
 pub mod oracle;
 pub mod people;
+pub mod platform;
 pub mod random;
 pub mod service;
 pub mod shrink;

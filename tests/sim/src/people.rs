@@ -2,6 +2,7 @@
 
 mod bindings;
 mod listed;
+mod strays;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +15,7 @@ use crate::random::Dice;
 use crate::stage::{NAMESPACE, key_place, resource, secret_place};
 use crate::world::World;
 pub use listed::{ROLES, account_spec_of, roles};
+pub use strays::{Use, strays};
 
 const KEY: &str = "ServiceAccountKey";
 
@@ -84,10 +86,16 @@ pub enum Deed {
     BindByHand(usize),
     /// Lets namespaces ask for few roles, or for more again.
     AllowRoles(bool),
+    /// Lets the keys of an account in by basic auth, or not, at the backend.
+    SwitchBasicAuth(usize),
     /// Applies an account, again if it is gone.
     ApplyAccount(usize),
     /// Deletes an account that has no keys.
     DeleteAccount,
+    /// Uses each account that nobody has recorded: what a lost answer made.
+    UseStrays(Use),
+    /// Takes such an account away, or what they did with it.
+    LeaveStrays(bool),
     /// Lets the namespace hold no more Secrets than there are, or any number again.
     Quota(bool),
     /// Takes the operator's login away, or brings it back.
@@ -256,8 +264,12 @@ pub fn act(world: &mut World, deed: &Deed) {
         }
         Deed::DeleteKeyAtBackend(key) => end_key(world, *key, true),
         Deed::MakeKey(account) => make_key(world, *account),
-        Deed::DisableKey(key) => end_key(world, *key, false),
-        Deed::DisableAccount(account, disabled) => disable_account(world, *account, *disabled),
+        // Where there is no such thing nobody does it.
+        Deed::DisableKey(key) if world.iam.can.disable_keys => end_key(world, *key, false),
+        Deed::DisableAccount(account, disabled) if world.iam.can.disable_accounts => {
+            disable_account(world, *account, *disabled);
+        }
+        Deed::DisableKey(_) | Deed::DisableAccount(..) => {}
         Deed::HandOver(account, policy) => account_spec(world, *account, &json!({ "unmanagedKeys": policy })),
         Deed::NameAccount(account, name) => account_spec(world, *account, &json!({ "displayName": name })),
         Deed::DisableBySpec(account, disabled) => {
@@ -276,11 +288,14 @@ pub fn act(world: &mut World, deed: &Deed) {
         Deed::TakeRoles(account) => bindings::take(world, *account),
         Deed::JoinRoles(account) => bindings::join(world, *account),
         Deed::BindByHand(account) => bindings::bind(world, *account),
+        Deed::SwitchBasicAuth(account) => switch_basic_auth(world, *account),
         Deed::AllowRoles(all) => listed::allow(world, *all),
         Deed::ApplyAccount(account) => listed::apply(world, &account_name(*account)),
         Deed::DeleteAccount => {
             world.delete("ServiceAccount", &account_name(WITHOUT_KEYS));
         }
+        Deed::UseStrays(how) => strays::take_up(world, *how),
+        Deed::LeaveStrays(delete) => strays::leave(world, *delete),
         Deed::Quota(tight) => quota(world, *tight),
         Deed::Login(there) => login(world, *there),
     }
@@ -290,9 +305,12 @@ pub fn act(world: &mut World, deed: &Deed) {
 pub fn put_right(world: &mut World) {
     quota(world, false);
     login(world, true);
+    strays::leave(world, true);
+    bindings::take_back(world);
     for account in 0..4 {
         disable_account(world, account, false);
         account_spec(world, account, &json!({ "disabled": false }));
+        listed::ask_for_less(world, account);
     }
     let keys: Vec<String> = View::of(&world.api).keys.into_iter().map(|k| k.place.name).collect();
     for name in keys {
@@ -401,6 +419,15 @@ fn disable_account(world: &mut World, account: usize, disabled: bool) {
         if let Some(record) = iam.accounts.get_mut(&unique_id) {
             record.account.disabled = disabled;
             record.touched_by_person = true;
+        }
+    });
+}
+
+fn switch_basic_auth(world: &mut World, account: usize) {
+    let Some(unique_id) = unique_id(world, account).filter(|_| world.iam.can.basic_auth) else { return };
+    world.person(&format!("switches basic auth of account {account}"), |_, iam, _| {
+        if let Some(record) = iam.accounts.get_mut(&unique_id) {
+            record.account.basic_auth = !record.account.basic_auth;
         }
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use keywheel::controller::{Context, Leadership, Parts, Registry, control};
-use keywheel::domain::Timing;
+use keywheel::domain::{Capabilities, Timing};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -87,7 +87,10 @@ impl Cluster {
             entropy: Arc::new(SeededEntropy::new(1, process, Arc::default())),
             leadership: Leadership::unlimited(),
             backends: Registry::new(
-                Arc::new(SimConnector { line: Arc::new(line), can_disable: true, names_attempts: true }),
+                Arc::new(SimConnector {
+                    line: Arc::new(line),
+                    can: Capabilities { names_attempts: true, ..crate::iam::google() },
+                }),
                 "keywheel-system".to_owned(),
                 None,
             ),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keywheel::controller::{Context, Leadership, Parts, Registry};
-use keywheel::domain::Timing;
+use keywheel::domain::{Capabilities, Timing};
 use kube::runtime::controller::Action;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -19,12 +19,13 @@ use self::calls::remembered;
 use self::wakes::owner;
 use crate::actor::{Actor, Kind, ObjectKey, requeue_after};
 use crate::api_server::watch::Shared;
-use crate::api_server::{Change, ChangeKind, Place, Request, Server};
+use crate::api_server::{Change, ChangeKind, Place, Request, Server, Verb};
 use crate::clock::{TrueTime, WallClock};
 use crate::counts::Counts;
 use crate::fate::{Director, Offer};
-use crate::iam::{Iam, SimConnector};
+use crate::iam::{self, Iam, SimConnector};
 use crate::oracle::Oracle;
+use crate::platform::adapted;
 use crate::random::SeededEntropy;
 use crate::service;
 use crate::trace::Trace;
@@ -47,23 +48,14 @@ pub struct Setup {
     pub begin: Option<Timestamp>,
     /// How long the Lease lasts that two processes compete for. `None`: one process alone, without a Lease.
     pub lease: Option<Duration>,
-    /// Whether the backend can disable keys.
-    pub can_disable: bool,
-    /// Whether the backend can say which key an attempt made.
-    pub names_attempts: bool,
+    /// What the backend can do.
+    pub can: Capabilities,
 }
 
 impl Setup {
     /// With the waits of production.
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            timing: Timing::default(),
-            begin: None,
-            lease: None,
-            can_disable: true,
-            names_attempts: false,
-        }
+        Self { seed, timing: Timing::default(), begin: None, lease: None, can: iam::google() }
     }
 }
 
@@ -115,7 +107,7 @@ impl World {
         let server = Server::new(setup.seed, time.now());
         let changes_seen = server.store.version();
         let mut iam = Iam::new(setup.seed);
-        iam.can_disable = setup.can_disable;
+        iam.can = setup.can.clone();
         Self {
             time,
             api: Shared::new(server),
@@ -165,11 +157,7 @@ impl World {
             entropy: Arc::new(SeededEntropy::new(self.setup.seed, process, self.pairs.clone())),
             leadership,
             backends: Registry::new(
-                Arc::new(SimConnector {
-                    line: Arc::new(wire.clone()),
-                    can_disable: self.setup.can_disable,
-                    names_attempts: self.setup.names_attempts,
-                }),
+                Arc::new(SimConnector { line: Arc::new(wire.clone()), can: self.setup.can.clone() }),
                 "keywheel-system".to_owned(),
                 None,
             ),
@@ -305,7 +293,7 @@ impl World {
                 drop(flight.reply.send(Reply::Api((201, request.body))));
             }
             Message::Call(flight) => {
-                self.oracle.sent(flight.actor, &flight.call, self.time.now());
+                self.oracle.sent(flight.actor, &flight.call, &self.api, self.time.now());
                 if self.setup.lease.is_some() {
                     self.oracle.sends(flight.actor, &flight.call, &self.api);
                 }
@@ -393,7 +381,10 @@ impl World {
     /// A person sends a request; the answer's status.
     pub fn request(&mut self, request: &Request) -> u16 {
         let what = request.summary();
-        self.person(&what, |server, _, now| server.handle(request, now).0)
+        let whole = matches!(request.verb, Verb::Create | Verb::Update);
+        let mut request = request.clone();
+        request.body = adapted(&request.resource.kind, whole, &request.body, &self.setup.can);
+        self.person(&what, |server, _, now| server.handle(&request, now).0)
     }
 
     /// Whether nobody is doing anything.

@@ -1,9 +1,12 @@
 //! Accounts, case by case.
 
+mod creating;
 mod deletion;
 mod documents;
 mod edges;
 mod named;
+mod noted;
+mod one_role;
 mod retry_after;
 mod roles;
 mod services;
@@ -18,7 +21,7 @@ use crate::api::v1alpha1::{
     UnmanagedKeys,
 };
 use crate::domain::conditions::{self, ACCOUNT_SHARED, Is, READY, STALLED};
-use crate::domain::{Class, Timing};
+use crate::domain::{Capabilities, Class, Timing};
 
 fn at(seconds: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -27,6 +30,7 @@ fn at(seconds: i64) -> jiff::Timestamp {
 /// A backend that allows everything.
 fn granted() -> Grants {
     Grants {
+        can: Capabilities::google(),
         adoption: true,
         undelete: true,
         account_id: Ok(()),
@@ -44,7 +48,12 @@ fn fresh() -> Observation {
         deleting: false,
         has_finalizer: true,
         abandon: false,
+        roll: None,
+        in_use: None,
+        fresh_nonce: "n1".to_owned(),
+        own_attempt: None,
         spec: ServiceAccountSpec {
+            disruptive: None,
             backend_ref: BackendRef { kind: BackendKind::default(), name: "default".to_owned() },
             account_id: None,
             email: None,
@@ -61,6 +70,7 @@ fn fresh() -> Observation {
             federation: None,
         },
         status: ServiceAccountStatus::default(),
+        noted: None,
         owner_mark: "keywheel:c/u-1".to_owned(),
         backend: Ok(granted()),
         account: None,
@@ -82,6 +92,7 @@ fn fresh() -> Observation {
 
 fn account(description: &str) -> Account {
     Account {
+        basic_auth: false,
         name: "projects/p/serviceAccounts/billing@p".to_owned(),
         email: "billing@p".to_owned(),
         unique_id: "100".to_owned(),
@@ -279,7 +290,12 @@ fn deletion_waits_for_keys_then_follows_the_policy() {
     let leave = Next::Act(Step::RemoveFinalizer);
     // With our mark no later object could adopt it.
     let description = Some(String::new());
-    let unmark = Next::Act(Step::Describe { unique_id: "100".to_owned(), display_name: None, description });
+    let unmark = Next::Act(Step::Describe {
+        unique_id: "100".to_owned(),
+        display_name: None,
+        description,
+        basic_auth: None,
+    });
     for (policy, origin, expected) in [
         (None, AccountOrigin::Created, &delete),
         (None, AccountOrigin::Adopted, &unmark),

@@ -5,9 +5,9 @@ use crate::api::v1alpha1::{BoundRole, RoleBinding, RoleCondition};
 use crate::domain::conditions::ROLES_BOUND;
 
 /// SETTLE, the send window, H and LAG.
-const UNANSWERED: i64 = 60 + 10 + 60 * 60 + 10 * 60;
+pub(super) const UNANSWERED: i64 = 60 + 10 + 60 * 60 + 10 * 60;
 
-fn asked(role: &str) -> RoleBinding {
+pub(super) fn asked(role: &str) -> RoleBinding {
     RoleBinding { role: role.to_owned(), resource: None, condition: None }
 }
 
@@ -15,27 +15,27 @@ fn bound(role: &str) -> BoundRole {
     BoundRole { role: role.to_owned(), resource: "projects/p".to_owned(), condition: None }
 }
 
-fn all(roles: &[&str]) -> Vec<BoundRole> {
+pub(super) fn all(roles: &[&str]) -> Vec<BoundRole> {
     roles.iter().map(|role| bound(role)).collect()
 }
 
-fn policy(held: &[&str]) -> Vec<PolicyView> {
+pub(super) fn policy(held: &[&str]) -> Vec<PolicyView> {
     let told = Ok(Membership { held: all(held), ghosts: Vec::new() });
     vec![PolicyView { resource: "projects/p".to_owned(), told, answers: None }]
 }
 
-fn unread(class: Class) -> Vec<PolicyView> {
+pub(super) fn unread(class: Class) -> Vec<PolicyView> {
     let told = Err(Trouble::new(class, "no"));
     vec![PolicyView { resource: "projects/p".to_owned(), told, answers: None }]
 }
 
 /// The answer to a change.
-fn answer(held: &[&str], change: &PolicyChange) -> Vec<PolicyView> {
+pub(super) fn answer(held: &[&str], change: &PolicyChange) -> Vec<PolicyView> {
     policy(held).into_iter().map(|view| PolicyView { answers: Some(change.clone()), ..view }).collect()
 }
 
 /// An account that is there and was never bound to anything.
-fn asking(roles: &[&str]) -> Observation {
+pub(super) fn asking(roles: &[&str]) -> Observation {
     let mut obs = fresh();
     obs.spec.roles = roles.iter().map(|role| asked(role)).collect();
     obs.account = Some(Ok(Some(ours())));
@@ -62,14 +62,14 @@ fn refused(obs: &Observation, trouble: Trouble) -> Observation {
 }
 
 #[track_caller]
-fn change(plan: &Plan) -> &PolicyChange {
+pub(super) fn change(plan: &Plan) -> &PolicyChange {
     match &plan.next {
         Next::Act(Step::Bind(change)) => change,
         other => panic!("{other:?}"),
     }
 }
 
-fn reads(plan: &Plan) -> bool {
+pub(super) fn reads(plan: &Plan) -> bool {
     matches!(plan.next, Next::NeedPolicies { .. })
 }
 

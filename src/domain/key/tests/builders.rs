@@ -10,6 +10,7 @@ use crate::api::v1alpha1::{
     PendingAttempt, Rotation, SecretTemplate, ServiceAccountKeySpec, ServiceAccountKeyStatus, Span,
     SuspectKey, Verification,
 };
+use crate::domain::Capabilities;
 use crate::domain::schedule::add;
 use crate::domain::{Reason, Timing, conditions};
 
@@ -22,7 +23,7 @@ pub fn spec() -> ServiceAccountKeySpec {
     ServiceAccountKeySpec {
         service_account_ref: LocalRef { name: "billing".to_owned() },
         key_source: KeySource::default(),
-        algorithm: Algorithm::default(),
+        algorithm: Some(Algorithm::default()),
         rotation: Some(Rotation {
             every: Some(Span::new("1h")),
             overlap: Span::new("10m"),
@@ -42,12 +43,9 @@ pub fn account() -> Account {
         project: "p".to_owned(),
         email: "billing@p.iam.gserviceaccount.com".to_owned(),
         unique_id: "100".to_owned(),
-        can_disable: true,
-        can_upload: true,
-        tells_last_use: true,
+        can: Capabilities { algorithms: vec!["RSA_2048".to_owned()], ..Capabilities::google() },
+        basic_auth: false,
         exclusive: false,
-        algorithms: vec!["RSA_2048".to_owned()],
-        key_limit: Some(10),
         clock_skew: Some(Duration::ZERO),
     }
 }
@@ -305,4 +303,16 @@ pub fn losing(seen: &[&str]) -> Observation {
     obs.keys = Some(listed(&all, at(600)));
     obs.siblings = Some(Siblings { fenced_attempts: 1, ..Siblings::default() });
     obs
+}
+
+/// An account at a backend that can do something else.
+pub fn able(change: impl Fn(&mut Capabilities)) -> Account {
+    let mut account = account();
+    change(&mut account.can);
+    account
+}
+
+/// An account on which so many keys fit.
+pub fn limited(keys: u32) -> Account {
+    able(|can| can.key_limit = Some(keys))
 }

@@ -169,7 +169,7 @@ fn clocks_may_differ_by_as_much_as_is_said() {
 #[test]
 fn a_backend_without_upload_serves_keys_of_its_own() {
     let mut obs = settled();
-    obs.account = AccountView::Usable(Account { can_upload: false, ..account() });
+    obs.account = AccountView::Usable(able(|can| can.upload_keys = false));
     assert_eq!(reason(&decide(&obs, 50), READY), "KeyPublished");
     obs.spec.key_source = KeySource::Local;
     assert_eq!(reason(&decide(&obs, 50), STALLED), "CapabilityMissing");

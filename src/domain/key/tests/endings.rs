@@ -62,7 +62,8 @@ fn rule_13_ends_a_key_only_when_all_is_proved() {
 #[test]
 fn rule_13_deletes_at_once_where_the_backend_cannot_disable() {
     let mut obs = settled();
-    obs.account = AccountView::Usable(Account { can_disable: false, ..account() });
+    obs.account = AccountView::Usable(able(|can| can.disable_keys = false));
+    obs.spec.rotation.as_mut().unwrap().delete_after = None;
     let mut old = key("k0", KeyPhase::Overlap, 0);
     old.disable_at = Some(at(50));
     status(&mut obs).keys.push(old);

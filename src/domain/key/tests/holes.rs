@@ -93,7 +93,7 @@ fn who_is_refused_the_last_place_counts_again_before_it_tries_again() {
     assert_eq!((plan.status.pending.is_none(), plan.status.lost.len()), (true, 0), "it left nothing");
     obs.status = Some(plan.status);
     (obs.sent, obs.refused, obs.confirmed) = (None, None, true);
-    obs.account = AccountView::Usable(Account { key_limit: Some(2), ..account() });
+    obs.account = AccountView::Usable(limited(2));
     obs.keys = Some(listed(&["k1", "theirs"], at(3700)));
     let plan = decide(&obs, 3700);
     assert_eq!(plan.status.pending, None);

@@ -149,7 +149,7 @@ fn a_revocation_waits_for_nobodys_use() {
 #[test]
 fn without_the_backends_word_the_spec_is_refused() {
     let mut obs = over();
-    obs.account = AccountView::Usable(Account { tells_last_use: false, ..account() });
+    obs.account = AccountView::Usable(able(|can| can.last_use = false));
     let plan = decide(&obs, 100);
     assert_eq!(reason(&plan, conditions::STALLED), "CapabilityMissing");
     assert_eq!(plan.next, Next::Wait);

@@ -76,7 +76,7 @@ fn a_key_that_stopped_working_by_itself_is_not_ready() {
     status(&mut obs).keys[0].expires_at = Some(at(100));
     obs.put_off = PutOff::new();
     // The account is full: no other key can be made.
-    let account = Account { key_limit: Some(1), ..account() };
+    let account = limited(1);
     obs.account = AccountView::Usable(account);
     obs.keys = Some(listed(&["k1"], at(200)));
     let plan = decide(&obs, 200);
@@ -257,7 +257,7 @@ fn a_secret_is_written_down_before_it_is_created_under_whatever_name() {
 #[test]
 fn a_repair_finds_room_on_a_full_account() {
     let mut obs = settled();
-    obs.account = AccountView::Usable(Account { key_limit: Some(2), ..account() });
+    obs.account = AccountView::Usable(limited(2));
     status(&mut obs).keys.push(key("k0", KeyPhase::Disabled, 0));
     obs.keys = Some(listed(&["k0", "k1"], at(50_000)));
     list_disabled(&mut obs, "k0");
@@ -294,7 +294,7 @@ fn a_repair_finds_room_on_a_full_account() {
 #[test]
 fn room_is_not_made_of_a_key_that_the_list_shows_at_work_again() {
     let mut obs = settled();
-    obs.account = AccountView::Usable(Account { key_limit: Some(2), ..account() });
+    obs.account = AccountView::Usable(limited(2));
     obs.secret = Secret::Absent;
     obs.confirmed = true;
     obs.keys = Some(listed(&["k0", "k1"], at(50_000)));

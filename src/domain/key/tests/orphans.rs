@@ -32,6 +32,9 @@ fn an_orphan_of_an_exclusive_account_is_taken_in_and_gets_the_full_overlap() {
     assert!(plan.status.suspects.is_empty());
     obs.account = AccountView::Usable(account());
     assert!(adopted(&decide(&obs, 600)).is_none(), "a shared account: nothing proves it");
+    let mut obs = orphan();
+    obs.siblings = Some(Siblings { fenced_attempts: 1, account_shared: true, ..Siblings::default() });
+    assert!(adopted(&decide(&obs, 600)).is_none(), "another object has it since the last look");
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn rule_5_neither_makes_nor_ends_anything_while_clocks_disagree() {
 #[test]
 fn rule_5_names_the_algorithms_on_offer() {
     let mut obs = fresh();
-    obs.spec.algorithm = crate::api::v1alpha1::Algorithm::Rsa1024;
+    obs.spec.algorithm = Some(crate::api::v1alpha1::Algorithm::Rsa1024);
     let plan = decide(&obs, 0);
     assert_eq!(reason(&plan, conditions::STALLED), "AlgorithmUnsupported");
 }
@@ -151,11 +151,9 @@ fn rule_7_records_a_published_key_and_keeps_the_old_one_for_the_overlap() {
 fn rule_7_warns_of_a_key_that_can_be_broken() {
     let warned = |algorithm: Algorithm| {
         let mut obs = settled();
-        obs.spec.algorithm = algorithm;
-        obs.account = AccountView::Usable(Account {
-            algorithms: vec!["RSA_1024".to_owned(), "RSA_2048".to_owned()],
-            ..account()
-        });
+        obs.spec.algorithm = Some(algorithm);
+        let both = || vec!["RSA_1024".to_owned(), "RSA_2048".to_owned()];
+        obs.account = AccountView::Usable(able(|can| can.algorithms = both()));
         status(&mut obs).pending = Some(pending("n2", 2, at(3600)));
         obs.staged = vec![staged("k2", "n2", 2)];
         obs.secret = Secret::Ours(Published { published_at: Some(at(3605)), ..published("k2", 2) });

@@ -174,7 +174,7 @@ pub(super) fn all() -> Vec<Scenario> {
         }),
         scenario!("custom-json-patch", d => {
             d.post(KEY, key(json!({}))).await;
-            d.patch(KEY, "a", JSON, json!([{ "op": "replace", "path": "/spec/algorithm", "value": "RSA_1024" }])).await;
+            d.patch(KEY, "a", JSON, json!([{ "op": "add", "path": "/spec/algorithm", "value": "RSA_1024" }])).await;
             d.patch(KEY, "a", JSON, json!([{ "op": "replace", "path": "/spec/algorithm", "value": "none" }])).await;
         }),
         scenario!("custom-strategic-patch-is-not-served", d => {

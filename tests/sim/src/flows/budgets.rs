@@ -166,6 +166,30 @@ pub fn of(flow: &str) -> Option<Budget> {
         // The Secret, why the key is still there, the finalizer.
         "abandon" => only(3, 0),
 
+        // Where ids are not chosen, and secrets are shared.
+        // Finalizer, intent, record, note, readiness; a list, a create, the name.
+        "unnamed-account-create" => only(5, 3),
+        "unnamed-account-status-lost" => only(1, 0),
+        // That the answer was lost, record, note, readiness; a list, the name; a look at its keys and its roles.
+        "unnamed-account-found" => only(4, 2).lists(2),
+        // That the answer was lost, the suspect, the wait for what may still show itself; then the attempt is closed, and intent,
+        // record, note and readiness of another one. A list each five minutes, a create, the name; two looks at each suspect list.
+        "unnamed-account-used" => only(8, 21).lists(7),
+        // That the answer was lost, the suspect, record, note, readiness; a list each five minutes, the name.
+        "unnamed-account-member" => only(5, 5).lists(8),
+        // Basic auth comes and goes with them.
+        "one-role" => BIND.and(BIND).and(UNBIND).and(only(1, 3)),
+        "one-role-person" => BIND.calls(1),
+        // The audit.
+        "basic-auth" => only(0, 1).lists(1),
+        "unnamed-account-delete-early" => only(6, 4),
+        "unnamed-account-delete" => DELETE.and(only(2, 1)),
+        "shared-secret-create" | "shared-secret-create-alone" => CREATE,
+        "shared-secret-rotate" | "shared-secret-edited" => ROTATE,
+        "shared-secret-retire" => END.lists(1),
+        "shared-secret-revoke" => REVOKE,
+        "shared-secret-delete" => DELETE.and(END),
+
         // Roles and services.
         // The finalizer and the account.
         "roles" => BIND.and(REBIND).and(UNBIND).and(only(1, 1)),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt as _;
+use keywheel::domain::Capabilities;
 use serde_json::{Value, json};
 
 use super::{
@@ -44,7 +45,7 @@ pub(super) fn all() -> Vec<Flow> {
         Flow::new("retire", |setup| rotated(setup).boxed_local(), |_| {}, |world| ledger(world) == 1, 8 * 60),
         Flow::new(
             "delete-only-retire",
-            |setup| rotated(Setup { can_disable: false, ..setup }).boxed_local(),
+            |setup| rotated(Setup { can: Capabilities::disruptive(), ..setup }).boxed_local(),
             |_| {},
             |world| ledger(world) == 1,
             2 * 60,

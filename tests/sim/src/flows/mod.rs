@@ -2,6 +2,7 @@
 
 mod asked;
 pub mod budgets;
+mod disruptive;
 mod lives;
 mod odd;
 mod restored;
@@ -10,6 +11,7 @@ mod unmanaged;
 
 use std::time::Duration;
 
+pub use disruptive::{with_one_role, with_stray};
 use futures::future::LocalBoxFuture;
 use jiff::SignedDuration;
 pub use roles::with_roles;
@@ -71,7 +73,7 @@ impl Flow {
 /// All flows.
 pub fn all() -> Vec<Flow> {
     let all = lives::all().into_iter().chain(asked::all()).chain(odd::all());
-    all.chain(restored::all()).chain(unmanaged::all()).chain(roles::all()).collect()
+    all.chain(disruptive::all()).chain(restored::all()).chain(unmanaged::all()).chain(roles::all()).collect()
 }
 
 /// The flow of a name.

@@ -95,6 +95,7 @@ async fn adoptable(setup: Setup) -> World {
         account_id: ACCOUNT.to_owned(),
         display_name: "Billing".to_owned(),
         description: String::new(),
+        basic_auth: false,
     };
     world.person("makes an account at the backend", |_, iam, now| {
         drop(iam.apply(&iam::Call::CreateAccount(account), now));

@@ -82,7 +82,7 @@ pub(super) fn all() -> Vec<Flow> {
 }
 
 /// The spec lists other roles.
-fn list(world: &mut World, number: usize) {
+pub(super) fn list(world: &mut World, number: usize) {
     world.patch("ServiceAccount", ACCOUNT, json!({ "spec": { "roles": roles(number) } }));
 }
 
@@ -96,7 +96,7 @@ pub async fn with_roles(setup: Setup) -> World {
     world
 }
 
-fn is_ready(world: &World) -> bool {
+pub(super) fn is_ready(world: &World) -> bool {
     let account = world.object(&account_place()).unwrap_or_default();
     let judged = account["status"]["observedGeneration"] == account["metadata"]["generation"];
     judged && ready(&account)

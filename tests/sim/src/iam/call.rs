@@ -14,6 +14,8 @@ pub enum Call {
     Probe,
     /// The account with an id.
     FindAccount(String),
+    /// All accounts.
+    ListAccounts,
     /// A new account.
     CreateAccount(NewAccount),
     /// A deleted account back.
@@ -108,6 +110,38 @@ pub enum Call {
         /// What it shall say, with the etag of what it said.
         policy: Box<Policy>,
     },
+    /// The one role of an account in a resource.
+    ReadMember {
+        /// The resource.
+        resource: String,
+        /// The account.
+        account: String,
+    },
+    /// Makes an account a member of a resource.
+    CreateMember {
+        /// The resource.
+        resource: String,
+        /// The account's e-mail.
+        email: String,
+        /// The role.
+        role: String,
+    },
+    /// Gives a member another role.
+    PatchMember {
+        /// The resource.
+        resource: String,
+        /// The account.
+        account: String,
+        /// The role.
+        role: String,
+    },
+    /// Ends a membership.
+    DeleteMember {
+        /// The resource.
+        resource: String,
+        /// The account.
+        account: String,
+    },
     /// Whether a service can be used.
     ReadService(String),
     /// Lets the project use a service.
@@ -119,7 +153,7 @@ pub enum Call {
         /// The key that it names.
         key: String,
         /// The private half that it holds.
-        private_pem: String,
+        private_half: String,
     },
 }
 
@@ -130,10 +164,12 @@ impl Call {
             self,
             Self::Probe
                 | Self::FindAccount(_)
+                | Self::ListAccounts
                 | Self::ListKeys { .. }
                 | Self::Fingerprint { .. }
                 | Self::KeyOfAttempt { .. }
                 | Self::ReadPolicy { .. }
+                | Self::ReadMember { .. }
                 | Self::ReadService(_)
                 | Self::ReadRegistration
                 | Self::Exchange { .. }
@@ -145,6 +181,7 @@ impl Call {
         match self {
             Self::Probe => "iam probe".to_owned(),
             Self::FindAccount(id) => format!("iam find-account {id}"),
+            Self::ListAccounts => "iam list-accounts".to_owned(),
             Self::CreateAccount(new) => format!("iam create-account {}", new.account_id),
             Self::Undelete { account } => format!("iam undelete-account {account}"),
             Self::Describe { account, .. } => format!("iam describe-account {account}"),
@@ -161,6 +198,17 @@ impl Call {
             Self::ReadPolicy { resource } => format!("iam read-policy {resource}"),
             Self::WritePolicy { resource, policy } => {
                 format!("iam write-policy {resource} ({})", String::from_utf8_lossy(&policy.etag))
+            }
+            // What is said of policies in runs and budgets holds for members, too.
+            Self::ReadMember { resource, account } => format!("iam read-policy {resource} member {account}"),
+            Self::CreateMember { resource, email, role } => {
+                format!("iam write-policy {resource} new member {email} {role}")
+            }
+            Self::PatchMember { resource, account, role } => {
+                format!("iam write-policy {resource} member {account} {role}")
+            }
+            Self::DeleteMember { resource, account } => {
+                format!("iam write-policy {resource} no member {account}")
             }
             Self::ReadService(service) => format!("iam read-service {service}"),
             Self::EnableService(service) => format!("iam enable-service {service}"),
@@ -184,6 +232,13 @@ pub enum Answer {
     Time(Timestamp),
     /// An account, or none.
     Account(Option<Box<Account>>),
+    /// Accounts.
+    Accounts {
+        /// All of them.
+        accounts: Vec<Account>,
+        /// The backend's clock.
+        time: Timestamp,
+    },
     /// Keys.
     Keys {
         /// The keys.
@@ -206,6 +261,8 @@ pub enum Answer {
     KeyOfAttempt(Option<String>),
     /// A policy.
     Policy(Box<Policy>),
+    /// The roles of a member.
+    Roles(Vec<String>),
     /// Whether a service can be used.
     Enabled(bool),
     /// How Earth Engine calls the registration.

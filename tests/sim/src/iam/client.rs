@@ -7,21 +7,23 @@ use async_trait::async_trait;
 use google_cloud_gax::error::Error as GaxError;
 use google_cloud_gax::error::rpc::{Code, Status, StatusDetails};
 use jiff::Timestamp;
+use keywheel::backend::members::{self, Members};
 use keywheel::backend::policies::{Policies, Policy, Rebound, membership, rebind};
 use keywheel::backend::{
-    BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey, NewAccount, Probed,
-    System, UploadedKey,
+    AccountListing, BackendError, Description, ExchangeError, Facts, IamBackend, KeyListing, MintedKey,
+    NewAccount, Probed, System, UploadedKey,
 };
 use keywheel::controller::Connector;
 use keywheel::credential::{
-    GoogleCredentials, GoogleFileFields, SecretBytes, parse_certificate, spki_sha256,
+    DisruptiveCredentials, FileFields, GoogleCredentials, SecretBytes, parse_certificate, spki_sha256,
 };
+use keywheel::domain::Capabilities;
 use keywheel::domain::account::{Account, Membership, PolicyChange, PublicKeys};
 use keywheel::domain::key::LastUse;
 use serde_json::json;
 
 use super::call::{Answer, Call, Refusal};
-use super::model::{KEY_LIMIT, PROJECT, fields};
+use super::model::{PROJECT, fields};
 
 /// The way of a call to the IAM system and of its answer back. `None`: the connection broke.
 #[async_trait]
@@ -34,26 +36,15 @@ pub trait Line: Send + Sync + 'static {
 pub struct SimConnector {
     /// The way to it.
     pub line: Arc<dyn Line>,
-    /// Whether it can disable keys.
-    pub can_disable: bool,
-    /// Whether it can say which key an attempt made.
-    pub names_attempts: bool,
+    /// What it can do.
+    pub can: Capabilities,
 }
 
 #[async_trait]
 impl Connector for SimConnector {
     async fn connect(&self, _: System<'_>, timeout: Duration) -> Result<Arc<dyn IamBackend>, BackendError> {
-        let facts = Facts {
-            project: PROJECT.to_owned(),
-            identity: "operator@sim".to_owned(),
-            can_disable: self.can_disable,
-            can_upload: true,
-            tells_last_use: false,
-            algorithms: vec!["RSA_2048".to_owned()],
-            key_limit: Some(u32::try_from(KEY_LIMIT).expect("a small number")),
-            token_exchange: true,
-            names_attempts: self.names_attempts,
-        };
+        let facts =
+            Facts { project: PROJECT.to_owned(), identity: "operator@sim".to_owned(), can: self.can.clone() };
         Ok(Arc::new(SimBackend { line: self.line.clone(), facts, timeout }))
     }
 }
@@ -70,6 +61,7 @@ impl SimBackend {
         match tokio::time::timeout(self.timeout, self.line.call(call)).await {
             Err(_) | Ok(None) => Err(lost),
             Ok(Some(Ok(answer))) => Ok(answer),
+            Ok(Some(Err(refusal))) if self.facts.can.one_role => Err(refused_plainly(name, &refusal)),
             Ok(Some(Err(refusal))) => Err(refused(name, &refusal)),
         }
     }
@@ -88,6 +80,17 @@ const BY_HAND: [&str; 6] = [
     "services.enable",
     "earthengine.projects.getConfig",
 ];
+
+/// A refusal where error documents have no canonical status.
+fn refused_plainly(call: &'static str, refusal: &Refusal) -> BackendError {
+    BackendError::Answer {
+        call,
+        status: refusal.status,
+        canonical: refusal.canonical.map(|_| String::new()),
+        message: refusal.message.to_owned(),
+        retry_after: None,
+    }
+}
 
 /// A refusal as either client tells it.
 fn refused(call: &'static str, refusal: &Refusal) -> BackendError {
@@ -136,13 +139,39 @@ impl Policies for SimBackend {
 }
 
 #[async_trait]
+impl Members for SimBackend {
+    async fn read_member(&self, resource: &str, id: &str) -> Result<Vec<String>, BackendError> {
+        let call = Call::ReadMember { resource: resource.to_owned(), account: id.to_owned() };
+        match self.ask("members.get", call).await? {
+            Answer::Roles(roles) => Ok(roles),
+            _ => Err(strange("members.get")),
+        }
+    }
+
+    async fn create_member(&self, resource: &str, email: &str, role: &str) -> Result<(), BackendError> {
+        let (resource, email, role) = (resource.to_owned(), email.to_owned(), role.to_owned());
+        self.done("members.create", Call::CreateMember { resource, email, role }).await
+    }
+
+    async fn replace_role(&self, resource: &str, id: &str, role: &str) -> Result<(), BackendError> {
+        let (resource, account, role) = (resource.to_owned(), id.to_owned(), role.to_owned());
+        self.done("members.patch", Call::PatchMember { resource, account, role }).await
+    }
+
+    async fn delete_member(&self, resource: &str, id: &str) -> Result<(), BackendError> {
+        let call = Call::DeleteMember { resource: resource.to_owned(), account: id.to_owned() };
+        self.done("members.delete", call).await
+    }
+}
+
+#[async_trait]
 impl IamBackend for SimBackend {
     fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> GoogleFileFields {
-        fields(email, unique_id, key_id)
+    fn credential_fields(&self, email: &str, unique_id: &str, key_id: &str) -> FileFields {
+        fields(&self.facts.can, email, unique_id, key_id)
     }
 
     async fn probe(&self) -> Result<Probed, BackendError> {
@@ -156,6 +185,13 @@ impl IamBackend for SimBackend {
         match self.ask("accounts.get", Call::FindAccount(handle.to_owned())).await? {
             Answer::Account(found) => Ok(found.map(|account| *account)),
             _ => Err(strange("accounts.get")),
+        }
+    }
+
+    async fn list_accounts(&self) -> Result<AccountListing, BackendError> {
+        match self.ask("accounts.list", Call::ListAccounts).await? {
+            Answer::Accounts { accounts, time } => Ok(AccountListing { accounts, backend_time: time }),
+            _ => Err(strange("accounts.list")),
         }
     }
 
@@ -191,6 +227,9 @@ impl IamBackend for SimBackend {
         email: &str,
         unique_id: &str,
     ) -> Result<Membership, BackendError> {
+        if self.facts.can.one_role {
+            return members::membership(self, resource, unique_id).await;
+        }
         membership(self, resource, email, unique_id).await
     }
 
@@ -199,6 +238,9 @@ impl IamBackend for SimBackend {
         change: &PolicyChange,
         still: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Rebound>, BackendError> {
+        if self.facts.can.one_role {
+            return members::change(self, change, still).await;
+        }
         rebind(self, change, still).await
     }
 
@@ -243,7 +285,13 @@ impl IamBackend for SimBackend {
         }
     }
 
-    async fn create_key(&self, unique_id: &str, _: &str, nonce: &str) -> Result<MintedKey, BackendError> {
+    async fn create_key(
+        &self,
+        unique_id: &str,
+        _: &str,
+        _: &str,
+        nonce: &str,
+    ) -> Result<MintedKey, BackendError> {
         let call = Call::CreateKey { account: unique_id.to_owned(), nonce: nonce.to_owned() };
         match self.ask("keys.create", call).await? {
             Answer::Minted { id, credential, created_at } => {
@@ -309,10 +357,16 @@ impl IamBackend for SimBackend {
             .await
     }
 
-    async fn exchange(&self, credential: &SecretBytes, _: Timestamp) -> Result<(), ExchangeError> {
-        let file = GoogleCredentials::parse(credential).map_err(ExchangeError::Credential)?;
-        let private_pem = file.private_key_pem().expose_str().map_err(ExchangeError::Credential)?.to_owned();
-        let call = Call::Exchange { key: file.private_key_id().to_owned(), private_pem };
+    async fn exchange(&self, credential: &SecretBytes, _: bool, _: Timestamp) -> Result<(), ExchangeError> {
+        let (key, half) = match DisruptiveCredentials::parse(credential) {
+            Ok(file) => (file.key_id().to_owned(), file.secret().clone()),
+            Err(_) => {
+                let file = GoogleCredentials::parse(credential).map_err(ExchangeError::Credential)?;
+                (file.private_key_id().to_owned(), file.private_key_pem().clone())
+            }
+        };
+        let private_half = half.expose_str().map_err(ExchangeError::Credential)?.to_owned();
+        let call = Call::Exchange { key, private_half };
         match self.done("token", call).await {
             Err(BackendError::Answer { message, .. }) if message == Refusal::bad_signature().message => {
                 Err(ExchangeError::KeyRefused { description: message })

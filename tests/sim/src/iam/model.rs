@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keywheel::backend::{Description, NewAccount};
-use keywheel::credential::{GoogleCredentials, GoogleFileFields, SecretBytes};
+use keywheel::credential::{
+    DisruptiveCredentials, DisruptiveFields, FileFields, GoogleCredentials, GoogleFileFields, SecretBytes,
+};
+use keywheel::domain::Capabilities;
 use keywheel::domain::account::Account;
 use keywheel::domain::key::ListedKey;
 use sha2::{Digest as _, Sha256};
@@ -37,8 +40,10 @@ pub struct Key {
     pub id: String,
     /// Unique id of its account.
     pub account: String,
-    /// Which of the fixed pairs it is.
+    /// Which of the fixed pairs it is, or which secret.
     pub pair: usize,
+    /// Whether it is a secret that the backend shares.
+    pub shared: bool,
     /// Fingerprint of the pair, where its public half was uploaded.
     pub uploaded: Option<String>,
     /// When it stops working by itself.
@@ -68,11 +73,16 @@ impl Key {
     }
 
     /// Whether this is its private half.
-    pub fn is_of(&self, private_pem: &str) -> bool {
+    pub fn is_of(&self, private_half: &str) -> bool {
         match &self.uploaded {
-            Some(uploaded) => *uploaded == fingerprint(private_pem),
-            None => pairs::private_pem(self.pair) == private_pem,
+            Some(uploaded) => *uploaded == fingerprint(private_half),
+            None => self.private_half() == private_half,
         }
+    }
+
+    /// Its private half, as the backend made it.
+    pub fn private_half(&self) -> &'static str {
+        if self.shared { pairs::secret(self.pair) } else { pairs::private_pem(self.pair) }
     }
 }
 
@@ -83,6 +93,12 @@ pub struct AccountRecord {
     pub account: Account,
     /// Id of the account, the part of its e-mail before the `@`.
     pub id: String,
+    /// The attempt that made it, where its name told.
+    pub made_for: Option<String>,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When a list of accounts first shows it.
+    pub listed_from: Timestamp,
     /// Whether it is deleted.
     pub deleted: bool,
     /// Whether a person deleted it, or disabled it.
@@ -92,7 +108,7 @@ pub struct AccountRecord {
 /// How slow this backend shows what was done.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lag {
-    /// Until a list shows a new key.
+    /// Until a list shows a new key, or a new account.
     pub list: Duration,
     /// Until the token endpoint accepts a new key.
     pub token: Duration,
@@ -112,8 +128,8 @@ pub struct Iam {
     pub lag: Lag,
     /// How far its clock is wrong.
     pub clock_error: SignedDuration,
-    /// Whether it can disable keys.
-    pub can_disable: bool,
+    /// What it can do.
+    pub can: Capabilities,
     seed: u64,
     made: usize,
 }
@@ -128,7 +144,7 @@ impl Iam {
             services: Services::default(),
             lag: Lag::default(),
             clock_error: SignedDuration::ZERO,
-            can_disable: true,
+            can: google(),
             seed,
             made: 0,
         }
@@ -145,10 +161,16 @@ impl Iam {
         let clock = self.clock(now);
         match call {
             Call::Probe => Ok(Answer::Time(clock)),
-            Call::FindAccount(id) => {
-                Ok(Answer::Account(self.living(id).map(|record| Box::new(record.account.clone()))))
+            Call::FindAccount(handle) => {
+                let found = self.handled(handle).map(|record| Box::new(record.account.clone()));
+                Ok(Answer::Account(found))
             }
-            Call::CreateAccount(new) => self.create_account(new),
+            Call::ListAccounts => {
+                let shown = |record: &&AccountRecord| !record.deleted && record.listed_from <= now;
+                let living = self.accounts.values().filter(shown);
+                Ok(Answer::Accounts { accounts: living.map(|r| r.account.clone()).collect(), time: clock })
+            }
+            Call::CreateAccount(new) => self.create_account(new, now),
             Call::Undelete { account } => self.undelete(account, now),
             Call::Describe { account, to } => self.describe(account, to),
             Call::SetDisabled { account, disabled } => {
@@ -159,7 +181,11 @@ impl Iam {
                 let record = self.account_mut(account)?;
                 record.deleted = true;
                 let gone = record.account.clone();
-                self.policy.rename(&gone, true, now);
+                if self.can.one_role {
+                    self.policy.leave(&gone.email, now);
+                } else {
+                    self.policy.rename(&gone, true, now);
+                }
                 for key in self.keys.values_mut().filter(|k| k.account == *account) {
                     key.deleted = true;
                 }
@@ -191,7 +217,7 @@ impl Iam {
                     |key: &&Key| matches!(&key.made_by, Maker::Attempt(by) if by == nonce) && !key.deleted;
                 Ok(Answer::KeyOfAttempt(self.keys.values().find(made).map(|key| key.id.clone())))
             }
-            Call::EnableKey { .. } | Call::DisableKey { .. } if !self.can_disable => {
+            Call::EnableKey { .. } | Call::DisableKey { .. } if !self.can.disable_keys => {
                 Err(Refusal::unsupported())
             }
             Call::EnableKey { account, key } => {
@@ -206,7 +232,12 @@ impl Iam {
                 self.key_mut(account, key)?.deleted = true;
                 Ok(Answer::Done)
             }
-            Call::ReadPolicy { resource } | Call::WritePolicy { resource, .. }
+            Call::ReadPolicy { resource }
+            | Call::WritePolicy { resource, .. }
+            | Call::ReadMember { resource, .. }
+            | Call::CreateMember { resource, .. }
+            | Call::PatchMember { resource, .. }
+            | Call::DeleteMember { resource, .. }
                 if *resource != format!("projects/{PROJECT}") =>
             {
                 Err(Refusal::not_found())
@@ -221,13 +252,17 @@ impl Iam {
                 };
                 Ok(Answer::Policy(Box::new(self.policy.replace(policy, is_there, now)?)))
             }
+            Call::ReadMember { .. }
+            | Call::CreateMember { .. }
+            | Call::PatchMember { .. }
+            | Call::DeleteMember { .. } => self.member(call, now),
             Call::ReadService(service) => Ok(Answer::Enabled(self.services.is_enabled(service, now))),
             Call::EnableService(service) => {
                 self.services.enable(service, now);
                 Ok(Answer::Done)
             }
             Call::ReadRegistration => Ok(Answer::Registration(self.services.registration.clone())),
-            Call::Exchange { key, private_pem, .. } => self.exchange(key, private_pem, now),
+            Call::Exchange { key, private_half } => self.exchange(key, private_half, now),
         }
     }
 
@@ -254,23 +289,23 @@ impl Iam {
     pub fn create_key(&mut self, account: &str, made_by: Maker, now: Timestamp) -> Result<String, Refusal> {
         self.account_mut(account)?;
         let alive = self.keys.values().filter(|k| k.account == account && !k.deleted).count();
-        if alive >= KEY_LIMIT {
+        if self.can.key_limit.is_some() && alive >= KEY_LIMIT {
             return Err(Refusal::precondition());
         }
         let pair = self.made;
         self.made += 1;
         let id = self.identifier("key", pair)[..40].to_owned();
-        let after = |lag: Duration| now + SignedDuration::try_from(lag).expect("a lag is short");
         let key = Key {
             id: id.clone(),
             account: account.to_owned(),
             pair,
+            shared: !self.can.upload_keys,
             uploaded: None,
             expires_at: None,
             made_by,
             created_at: self.clock(now),
-            listed_from: after(self.lag.list),
-            accepted_from: after(self.lag.token),
+            listed_from: after(now, self.lag.list),
+            accepted_from: after(now, self.lag.token),
             disabled: false,
             deleted: false,
             ended_by_person: false,
@@ -284,18 +319,21 @@ impl Iam {
     pub fn credential(&self, id: &str) -> SecretBytes {
         let key = &self.keys[id];
         let account = &self.accounts[&key.account].account;
-        let fields = fields(&account.email, &key.account, id);
-        let pem = SecretBytes::from(pairs::private_pem(key.pair).to_owned());
-        GoogleCredentials::new(fields, pem).render().expect("a credential can be written")
+        let half = SecretBytes::from(key.private_half().to_owned());
+        match fields(&self.can, &account.email, &key.account, id) {
+            FileFields::Google(fields) => GoogleCredentials::new(fields, half).render(),
+            FileFields::Disruptive(fields) => DisruptiveCredentials::new(fields, half).render(),
+        }
+        .expect("a credential can be written")
     }
 
-    fn exchange(&mut self, id: &str, private_pem: &str, now: Timestamp) -> Result<Answer, Refusal> {
+    fn exchange(&mut self, id: &str, private_half: &str, now: Timestamp) -> Result<Answer, Refusal> {
         let Some(key) = self.keys.get_mut(id) else { return Err(Refusal::bad_signature()) };
         let account = &self.accounts[&key.account];
         if account.deleted || account.account.disabled {
             return Err(Refusal::account_unusable());
         }
-        let fits = key.is_of(private_pem);
+        let fits = key.is_of(private_half);
         let expired = key.expires_at.is_some_and(|end| end <= now);
         if !key.works() || expired || key.accepted_from > now || !fits {
             return Err(Refusal::bad_signature());
@@ -304,24 +342,39 @@ impl Iam {
         Ok(Answer::Done)
     }
 
-    fn create_account(&mut self, new: &NewAccount) -> Result<Answer, Refusal> {
-        if self.living(&new.account_id).is_some() {
+    fn create_account(&mut self, new: &NewAccount, now: Timestamp) -> Result<Answer, Refusal> {
+        let number = self.accounts.len();
+        let chosen = self.can.chosen_ids;
+        if chosen && self.living(&new.account_id).is_some() {
             return Err(Refusal::already_exists());
         }
-        let number = self.accounts.len();
-        let unique_id = format!("1{:020}", u128::from(self.seed) * 1000 + number as u128);
-        let email = format!("{}@{PROJECT}.iam.gserviceaccount.com", new.account_id);
+        let unique_id = if chosen {
+            format!("1{:020}", u128::from(self.seed) * 1000 + number as u128)
+        } else {
+            self.identifier("account", number)[..20].to_owned()
+        };
+        let id = if chosen { new.account_id.clone() } else { unique_id.clone() };
+        let domain = if chosen { "iam.gserviceaccount.com" } else { "serviceaccount.d21s.com" };
+        let email = format!("{id}@{PROJECT}.{domain}");
         let account = Account {
-            name: format!("projects/{PROJECT}/serviceAccounts/{email}"),
+            name: if chosen {
+                format!("projects/{PROJECT}/serviceAccounts/{email}")
+            } else {
+                format!("projects/{PROJECT}/serviceaccounts/{id}")
+            },
             email,
             unique_id: unique_id.clone(),
             display_name: new.display_name.clone(),
             description: new.description.clone(),
             disabled: false,
+            basic_auth: new.basic_auth,
         };
         let record = AccountRecord {
             account: account.clone(),
-            id: new.account_id.clone(),
+            id,
+            made_for: new.display_name.strip_prefix("keywheel-").map(str::to_owned),
+            made_at: now,
+            listed_from: after(now, self.lag.list),
             deleted: false,
             touched_by_person: false,
         };
@@ -349,12 +402,22 @@ impl Iam {
         if let Some(text) = &to.description {
             shown.description.clone_from(text);
         }
+        if let Some(enabled) = to.basic_auth {
+            shown.basic_auth = enabled;
+        }
         Ok(Answer::Done)
     }
 
-    /// The account of this id that is not deleted.
+    /// The account of this id that is not deleted; where ids are not chosen, that of this name.
     pub fn living(&self, id: &str) -> Option<&AccountRecord> {
-        self.accounts.values().find(|record| record.id == id && !record.deleted)
+        let named = |record: &&AccountRecord| !self.can.chosen_ids && record.account.display_name == id;
+        self.accounts.values().find(|record| (record.id == id || named(record)) && !record.deleted)
+    }
+
+    /// The account of this id or e-mail that is not deleted.
+    pub(super) fn handled(&self, handle: &str) -> Option<&AccountRecord> {
+        let is_of = |record: &&AccountRecord| record.id == handle || record.account.email == handle;
+        self.accounts.values().find(|record| is_of(record) && !record.deleted)
     }
 
     /// An account that is not deleted.
@@ -373,9 +436,30 @@ impl Iam {
     }
 }
 
+fn after(now: Timestamp, lag: Duration) -> Timestamp {
+    now + SignedDuration::try_from(lag).expect("a lag is short")
+}
+
+/// All that Google can do, as far as it is simulated.
+pub fn google() -> Capabilities {
+    Capabilities {
+        key_limit: Some(u32::try_from(KEY_LIMIT).expect("a small number")),
+        last_use: false,
+        algorithms: vec!["RSA_2048".to_owned()],
+        ..Capabilities::google()
+    }
+}
+
 /// The parts of a credential file that are not secret.
-pub fn fields(email: &str, unique_id: &str, key_id: &str) -> GoogleFileFields {
-    GoogleFileFields {
+pub fn fields(can: &Capabilities, email: &str, unique_id: &str, key_id: &str) -> FileFields {
+    if !can.upload_keys {
+        return FileFields::Disruptive(DisruptiveFields {
+            key_id: key_id.to_owned(),
+            email: email.to_owned(),
+            token_endpoint: "https://iam.sim/oauth2/token".to_owned(),
+        });
+    }
+    FileFields::Google(GoogleFileFields {
         project_id: PROJECT.to_owned(),
         private_key_id: key_id.to_owned(),
         client_email: email.to_owned(),
@@ -385,5 +469,5 @@ pub fn fields(email: &str, unique_id: &str, key_id: &str) -> GoogleFileFields {
         auth_provider_x509_cert_url: "https://iam.sim/certs".to_owned(),
         client_x509_cert_url: format!("https://iam.sim/x509/{email}"),
         universe_domain: "googleapis.com".to_owned(),
-    }
+    })
 }

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use keywheel::credential::{RsaKeyPair, SecretBytes};
 use rsa::pkcs8::{EncodePrivateKey as _, LineEnding};
 use rsa::{BigUint, RsaPrivateKey};
@@ -31,6 +33,31 @@ pub fn private_pem(number: usize) -> &'static str {
         let ours = pair.to_pkcs8_pem().expect("it can be written again");
         ours.expose_str().expect("PEM is text").to_owned()
     })
+}
+
+/// How every shared secret begins: so that it is found wherever it is.
+const BEGINNING: &str = "5ec4e7a05ec4e7a15ec4e7a2";
+
+/// A shared secret as it can stand in a text: as it is, and in base64 at each of the three offsets.
+pub fn shows_secret(text: &str) -> bool {
+    static FORMS: OnceLock<Vec<String>> = OnceLock::new();
+    let forms = FORMS.get_or_init(|| {
+        let encoded = |offset: usize| {
+            let padded = format!("{}{BEGINNING}", "0".repeat(offset));
+            // Digits that no other byte has a part in.
+            let whole = (8 * offset).div_ceil(6)..8 * padded.len() / 6;
+            STANDARD_NO_PAD.encode(padded)[whole].to_owned()
+        };
+        [BEGINNING.to_owned()].into_iter().chain((0..3).map(encoded)).collect()
+    });
+    forms.iter().any(|form| text.contains(form.as_str()))
+}
+
+/// A secret as a backend shares it: 32 hexadecimal digits, no two numbers with the same.
+pub fn secret(number: usize) -> &'static str {
+    static SECRETS: [OnceLock<String>; POOL] = [const { OnceLock::new() }; POOL];
+    assert!(number < POOL, "a run needs more secrets than there are");
+    SECRETS[number].get_or_init(|| format!("{BEGINNING}{number:08x}"))
 }
 
 /// Fingerprint of a pair. Each is read once.

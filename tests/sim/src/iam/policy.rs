@@ -95,6 +95,16 @@ impl ProjectPolicy {
         self.now.etag = etag(self.revision);
     }
 
+    /// A member leaves all that it is in.
+    pub fn leave(&mut self, email: &str, now: Timestamp) {
+        let gone = member(email);
+        if self.now.bindings.iter().any(|binding| binding.members.contains(&gone)) {
+            self.edit(now, |policy| {
+                policy.bindings.iter_mut().for_each(|binding| binding.members.retain(|m| *m != gone));
+            });
+        }
+    }
+
     /// An account was deleted, or came back: its bindings stay, under another name.
     pub(super) fn rename(&mut self, account: &Account, deleted: bool, now: Timestamp) {
         let (living, ghost) = (member(&account.email), ghost(account));

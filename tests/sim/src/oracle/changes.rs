@@ -29,7 +29,7 @@ impl Oracle {
             self.saw_key(actor, change, api, iam, now);
         }
         if change.place.kind == Kind::Account.stored() {
-            self.saw_account(actor, change);
+            self.saw_account(actor, change, iam);
         }
         if change.place.kind != "secrets" {
             return;
@@ -134,7 +134,7 @@ impl Oracle {
         }
     }
 
-    fn saw_account(&mut self, actor: Option<usize>, change: &Change) {
+    fn saw_account(&mut self, actor: Option<usize>, change: &Change, iam: &Iam) {
         let uid = change.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         let gone = change.kind == ChangeKind::Deleted;
         if let Some(before) = change.before.as_deref().filter(|_| actor.is_none()) {
@@ -145,6 +145,10 @@ impl Oracle {
         {
             self.let_go.insert(uid.clone());
         }
+        if let Some(actor) = actor {
+            self.takes(actor, change, iam);
+        }
+        self.learn_account(&change.object);
         self.saw_roles(change);
         if gone {
             self.gone.insert(uid, (*change.object).clone());

@@ -38,7 +38,7 @@ impl Oracle {
         let says_so = policy == "Delete" || policy == "Disable" && !ending.deletes;
         let slack = SignedDuration::try_from(self.slack).unwrap_or_default();
         says_so
-            && is_marked(iam, &key.account, object)
+            && self.is_marked(iam, &key.account, object)
             && ending.now + slack >= key.created_at + UNCLAIMED
             && !self.may_be_claimed(key, view, ending.now)
     }
@@ -57,8 +57,20 @@ impl Oracle {
         let policy = &object["spec"]["unmanagedKeys"];
         let ends = policy == "Delete" && !key.deleted || policy == "Disable" && key.works();
         ends && key.made_by == Maker::Person
-            && is_marked(iam, &key.account, object)
+            && self.is_marked(iam, &key.account, object)
             && !self.may_be_claimed(key, view, now)
+    }
+
+    /// Whether the account at the backend carries the mark of this object, or was made for it where there is no room for one.
+    fn is_marked(&self, iam: &Iam, account: &str, object: &Value) -> bool {
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        let mark = format!("keywheel:sim/{uid}");
+        let marked = |record: &iam::AccountRecord| record.account.description.ends_with(&mark);
+        let made = |record: &iam::AccountRecord| {
+            let nonce = record.made_for.as_ref();
+            nonce.and_then(|nonce| self.creations.get(nonce)).is_some_and(|made_for| made_for == uid)
+        };
+        iam.accounts.get(account).is_some_and(|record| marked(record) || made(record))
     }
 
     /// Whether an object has a key, doubts whose it is, or may yet come across it.
@@ -117,11 +129,4 @@ fn accounts_of(api: &Shared, unique_id: &str) -> Vec<(Place, Value)> {
         let having = all.filter(|(_, o)| o["status"]["uniqueId"] == unique_id);
         having.map(|(place, o)| (place.clone(), (**o).clone())).collect()
     })
-}
-
-/// Whether the account at the backend carries the mark of this object.
-fn is_marked(iam: &Iam, account: &str, object: &Value) -> bool {
-    let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-    let mark = format!("keywheel:sim/{uid}");
-    iam.accounts.get(account).is_some_and(|record| record.account.description.ends_with(&mark))
 }

@@ -2,6 +2,7 @@
 //!
 //! What a person breaks is no violation: it is excused when it happens, and only that.
 
+mod accounts;
 mod changes;
 mod ending;
 mod handed;
@@ -23,6 +24,7 @@ use serde_json::{Map, Value};
 pub use rest::{Unrest, unrest};
 pub use view::{KeyObject, SecretObject, View, time};
 
+use self::accounts::Told;
 use self::needs::{FRESH, Needs};
 use self::roles::Roles;
 use self::uploads::Uploads;
@@ -88,6 +90,10 @@ pub struct Oracle {
     endings: BTreeMap<(usize, String), Timestamp>,
     /// Keys of Secrets that became another object's: it answers for them.
     inherited: BTreeSet<String>,
+    /// Which object an account was to be made for, by the attempt.
+    creations: BTreeMap<String, String>,
+    /// What processes were told about accounts that nobody has recorded.
+    told: Told,
     /// Keys that a person said are not ours, when they were suspects.
     disowned: BTreeSet<String>,
     /// What an account said of its unmanaged keys before a person last wrote it.
@@ -130,6 +136,8 @@ impl Default for Oracle {
             edited: BTreeMap::new(),
             endings: BTreeMap::new(),
             inherited: BTreeSet::new(),
+            creations: BTreeMap::new(),
+            told: Told::default(),
             disowned: BTreeSet::new(),
             policies: BTreeMap::new(),
             calls: 0,
@@ -219,13 +227,16 @@ impl Oracle {
                     self.endings.remove(&(actor, key.clone()));
                 }
                 iam::Call::DeleteAccount { account } | iam::Call::SetDisabled { account, .. } => {
-                    if let Some(record) = iam.accounts.get(account)
+                    if let Some(record) = iam.accounts.get(account).filter(|record| !record.deleted)
                         && !record.account.description.contains("keywheel:sim/")
+                        && !self.is_going(api, record)
                     {
                         self.report("No theft", format!("account {} is not ours and is changed", record.id));
                     }
                 }
                 iam::Call::WritePolicy { policy, .. } => self.rebinds(policy, api, iam),
+                iam::Call::CreateMember { email, role, .. } => self.enters(email, role, false, api, iam),
+                iam::Call::PatchMember { account, role, .. } => self.enters(account, role, true, api, iam),
                 _ => {}
             },
         }
@@ -236,7 +247,7 @@ impl Oracle {
         if request.body.is_null() {
             return;
         }
-        let is_private = |text: &str| text.contains("PRIVATE KEY");
+        let is_private = |text: &str| text.contains("PRIVATE KEY") || iam::shows_secret(text);
         let in_data = request.body["data"].as_object().into_iter().flat_map(Map::values).any(|value| {
             STANDARD
                 .decode(value.as_str().unwrap_or_default())
@@ -314,8 +325,13 @@ impl Oracle {
     }
 
     /// A process sends a call, which may be applied much later. What a version can guard carries one.
-    pub fn sent(&mut self, actor: usize, call: &Call, now: Timestamp) {
+    pub fn sent(&mut self, actor: usize, call: &Call, api: &Shared, now: Timestamp) {
         self.calls += 1;
+        if let Call::Iam(asked) = call
+            && let iam::Call::PatchMember { account, .. } | iam::Call::DeleteMember { account, .. } = &**asked
+        {
+            self.replaces(actor, account, api);
+        }
         if let Call::Api(request) = call
             && is_blind(request)
         {

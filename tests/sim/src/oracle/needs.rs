@@ -83,14 +83,15 @@ impl Needs {
     }
 
     /// After every effect: which objects lack their active key in their Secret.
-    pub fn look(&mut self, view: &View, now: Timestamp) {
+    pub fn look(&mut self, view: &View, iam: &Iam, now: Timestamp) {
         for object in &view.keys {
             let Some(active) = object.active() else { continue };
             // One of a former name does not count: it goes.
             let name = object.status("/secretName").and_then(|name| name.as_str());
+            let whole = |half: &String| iam.keys.get(active).is_none_or(|key| key.is_of(half));
             let good = view.consumers().any(|s| {
                 s.owner_uid.as_deref() == Some(object.uid.as_str())
-                    && s.credentials.contains_key(active)
+                    && s.credentials.get(active).is_some_and(&whole)
                     && name.is_none_or(|name| s.place.name == name)
             });
             let known = self.known.entry(object.uid.clone()).or_default();

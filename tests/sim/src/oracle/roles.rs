@@ -60,6 +60,40 @@ impl Oracle {
         }
     }
 
+    /// A process gives an account its one role, in place of another one or of none.
+    pub(super) fn enters(&mut self, named: &str, role: &str, replaces: bool, api: &Shared, iam: &Iam) {
+        let is_named = |record: &&AccountRecord| {
+            !record.deleted && (record.account.email == named || record.account.unique_id == named)
+        };
+        let Some(record) = iam.accounts.values().find(is_named) else { return };
+        let unique_id = &record.account.unique_id;
+        if iam.roles_of(unique_id, iam.policy.now()).is_empty() == replaces {
+            // It is refused.
+            return;
+        }
+        if self.account_of(&member(&record.account.email), iam).is_none() {
+            self.report("No theft", format!("{named} enters {role}"));
+        }
+        if !objects(api).iter().any(|o| is_of(o, unique_id) && recorded(o).iter().any(|bound| bound == role))
+        {
+            self.report("Covered", format!("{named} enters {role}, which is written down nowhere"));
+        }
+        self.roles.made.insert((unique_id.clone(), role.to_owned()));
+    }
+
+    /// A process sends the end of a role: of one that it was told of and that is ours. What a person does between cannot be seen.
+    pub(super) fn replaces(&mut self, actor: usize, account: &str, api: &Shared) {
+        let told = self.told.roles.get(&(actor, account.to_owned())).cloned().unwrap_or_default();
+        let ours = |role: &String| {
+            let held = (account.to_owned(), role.clone());
+            self.roles.made.contains(&held) || self.was_asked_for(&held, api)
+        };
+        if told.is_empty() || !told.iter().all(ours) {
+            let what = format!("{account} leaves {told:?}, which the operator never gave it");
+            self.report("No theft", what);
+        }
+    }
+
     /// The account that a member is, if an object has it or its mark is on it.
     fn account_of<'i>(&self, named: &str, iam: &'i Iam) -> Option<&'i AccountRecord> {
         let is_ours = |record: &&AccountRecord| {
@@ -151,17 +185,25 @@ impl Oracle {
                 };
                 rules.iter().any(fits)
             };
-            let listed = object["spec"]["roles"].as_array().cloned().unwrap_or_default();
             let wanted: BTreeSet<Bound> =
-                listed.iter().filter(|r| may(&r["role"], &roles)).map(bound_of).collect();
+                listed(&object).filter(|r| may(&r["role"], &roles)).map(bound_of).collect();
             let has = |bound: &Bound| held.contains(&(bound.clone(), member(&record.account.email)));
-            let missing = wanted.iter().filter(|bound| !has(bound));
+            // The place of the one role that it can have is taken by one that others gave it.
+            let theirs =
+                |role: &String| !self.roles.made.contains(&(record.account.unique_id.clone(), role.clone()));
+            let taken = iam.can.one_role
+                && iam.roles_of(&record.account.unique_id, iam.policy.now()).iter().any(theirs);
+            let missing = wanted.iter().filter(|bound| !has(bound) && !taken);
             found.extend(missing.map(|bound| format!("the account {name} lacks {bound}")));
             let made = self.roles.made.iter().filter(|(id, _)| *id == record.account.unique_id);
             let extra = made.map(|(_, bound)| bound).filter(|bound| !wanted.contains(*bound));
             found.extend(extra.map(|bound| format!("the account {name} still has {bound}")));
-            let lingers = recorded(&object).into_iter().filter(|bound| !wanted.contains(bound));
+            let lingers = recorded(&object).into_iter().filter(|bound| !wanted.contains(bound) && !taken);
             found.extend(lingers.map(|bound| format!("the account {name} still remembers {bound}")));
+            let lets_in = object["spec"]["disruptive"]["basicAuth"] == true;
+            if iam.can.basic_auth && record.account.basic_auth != lets_in {
+                found.push(format!("basic auth of the account {name} is not as the spec says"));
+            }
             let asked = object["spec"]["services"].as_array().cloned().unwrap_or_default();
             let off = asked.iter().filter(|s| may(s, &services)).filter_map(Value::as_str);
             let off = off.filter(|service| !iam.services.is_enabled(service, now));
@@ -198,7 +240,13 @@ fn bound_of(role: &Value) -> Bound {
 }
 
 fn asked(object: &Value) -> BTreeSet<Bound> {
-    object["spec"]["roles"].as_array().into_iter().flatten().map(bound_of).collect()
+    listed(object).map(bound_of).collect()
+}
+
+/// What a spec lists, memberships included.
+fn listed(object: &Value) -> impl Iterator<Item = &Value> {
+    let lists = [&object["spec"]["roles"], &object["spec"]["disruptive"]["memberships"]];
+    lists.into_iter().filter_map(Value::as_array).flatten()
 }
 
 fn recorded(object: &Value) -> BTreeSet<Bound> {

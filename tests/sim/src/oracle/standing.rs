@@ -16,9 +16,10 @@ impl Oracle {
         let view = View::of(api);
         let mut lines = self.covered(&view, iam, actor);
         self.publications(&view, now);
-        self.needs.look(&view, now);
+        self.needs.look(&view, iam, now);
         self.outages(&view, iam, now);
         self.remembered(api, iam);
+        self.accounts(api, iam);
         lines.extend(self.violations[before..].iter().map(|v| format!("VIOLATION {v}")));
         lines
     }

@@ -171,7 +171,12 @@ fn secret(place: &Place, object: &Value) -> SecretObject {
             if let (Some(id), Some(pem)) = (part("private_key_id"), part("private_key")) {
                 credentials.insert(id, pem);
             }
-        } else if text.starts_with("-----BEGIN PRIVATE KEY")
+            // The file of the other platform.
+            let part = |name: &str| file.get("serviceAccount")?.get(name)?.as_str().map(str::to_owned);
+            if let (Some(id), Some(secret)) = (part("keyId"), part("secret")) {
+                credentials.insert(id, secret);
+            }
+        } else if (text.starts_with("-----BEGIN PRIVATE KEY") || is_shared_secret(&text))
             && let Some(id) = &key_id
         {
             credentials.entry(id.clone()).or_insert(text);
@@ -186,6 +191,11 @@ fn secret(place: &Place, object: &Value) -> SecretObject {
         previous: annotation("previous-key-id"),
         older: older.iter().filter_map(|k| k["id"].as_str().map(str::to_owned)).collect(),
     }
+}
+
+/// As the backend makes them.
+fn is_shared_secret(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|c| c.is_ascii_hexdigit())
 }
 
 /// A time in an object.

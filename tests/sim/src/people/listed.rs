@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::account_name;
 use crate::actor::Kind;
 use crate::api_server::{PatchFormat, Place, Request, Verb};
 use crate::stage::{NAMESPACE, resource};
@@ -42,6 +43,16 @@ pub(super) fn allow(world: &mut World, all: bool) {
     let patch = json!({ "spec": { "tenants": { "roles": allowed } } });
     let verb = Verb::Patch(PatchFormat::Merge);
     world.request(&Request::by_person(verb, resource("ClusterIamBackend"), "", "default", patch));
+}
+
+/// An account that is not made because of a role that nobody may have asks for none.
+pub(super) fn ask_for_less(world: &mut World, account: usize) {
+    let name = account_name(account);
+    let kind = Kind::Account.stored().to_owned();
+    let place = Place { kind, namespace: NAMESPACE.to_owned(), name: name.clone() };
+    if world.object(&place).is_some_and(|object| object["status"]["uniqueId"].is_null()) {
+        world.patch("ServiceAccount", &name, json!({ "spec": { "roles": roles(0) } }));
+    }
 }
 
 /// Applies an account with roles if it is gone.

@@ -28,13 +28,17 @@ impl World {
         match fate {
             Fate::Deliver => {
                 let answer = self.apply(&call, Some(actor), Some(director));
+                self.oracle.told(actor, &call, &answer);
                 drop(reply.send(answer));
             }
             Fate::Freeze(waking) => {
                 let answer = self.apply(&call, Some(actor), Some(director));
                 self.actors[actor].freeze();
                 match waking {
-                    Waking::Answered => drop(reply.send(answer)),
+                    Waking::Answered => {
+                        self.oracle.told(actor, &call, &answer);
+                        drop(reply.send(answer));
+                    }
                     Waking::TimedOut => self.lose(&call, reply, Loss::Silence),
                 }
             }
@@ -60,12 +64,13 @@ impl World {
             Fate::Stale(back) => {
                 let answer =
                     self.stale(&call, back).unwrap_or_else(|| self.apply(&call, Some(actor), Some(director)));
+                self.oracle.told(actor, &call, &answer);
                 drop(reply.send(answer));
             }
         }
     }
 
-    /// A list of keys or a policy as it was a while ago. All other reads are quorum reads.
+    /// A list of keys or of accounts or a policy as it was a while ago. All other reads are quorum reads.
     pub(super) fn stale(&mut self, call: &Call, back: usize) -> Option<Reply> {
         let Call::Iam(asked) = call else { return None };
         let lag = Duration::from_secs(u64::try_from(back).ok()?).min(self.setup.timing.list_lag);
@@ -74,8 +79,19 @@ impl World {
             let policy = Box::new(self.iam.policy.at(then).clone());
             return Some(Reply::Iam(Ok(crate::iam::Answer::Policy(policy))));
         }
-        let crate::iam::Call::ListKeys { account } = &**asked else { return None };
+        if let crate::iam::Call::ReadMember { account, .. } = &**asked {
+            let roles = self.iam.roles_of(account, self.iam.policy.at(then));
+            return Some(Reply::Iam(Ok(crate::iam::Answer::Roles(roles))));
+        }
         let now = self.time.now();
+        if matches!(**asked, crate::iam::Call::ListAccounts) {
+            let Ok(crate::iam::Answer::Accounts { mut accounts, time }) = self.iam.apply(asked, now) else {
+                return None;
+            };
+            accounts.retain(|account| self.iam.accounts[&account.unique_id].made_at <= then);
+            return Some(Reply::Iam(Ok(crate::iam::Answer::Accounts { accounts, time })));
+        }
+        let crate::iam::Call::ListKeys { account } = &**asked else { return None };
         let Ok(crate::iam::Answer::Keys { keys, time }) =
             self.iam.apply(&crate::iam::Call::ListKeys { account: account.clone() }, now)
         else {
@@ -175,11 +191,13 @@ impl World {
 
     /// A call in the name of a process that its code never made: for the proof that somebody would notice.
     pub fn forge(&mut self, actor: usize, call: Call) -> Reply {
-        self.oracle.sent(actor, &call, self.time.now());
+        self.oracle.sent(actor, &call, &self.api, self.time.now());
         if self.setup.lease.is_some() {
             self.oracle.sends(actor, &call, &self.api);
         }
-        self.apply(&call, Some(actor), None)
+        let reply = self.apply(&call, Some(actor), None);
+        self.oracle.told(actor, &call, &reply);
+        reply
     }
 }
 
