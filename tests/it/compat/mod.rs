@@ -1,9 +1,11 @@
-//! Unmodified clients, each with the credential that stands in the Secret that Keywheel wrote. `make compat` runs them and
-//! prints the table; a client that is not installed is counted as skipped.
+//! Unmodified clients, each with the credential that stands in the Secret that Keywheel wrote; the methods that take an
+//! administrator with the embedded server's own. `make compat` runs them and prints the table; a client that is not installed
+//! is counted as skipped.
 
 #![cfg(test)]
 
 mod auth;
+mod disruptive;
 mod earth_engine;
 mod gcloud;
 mod keyless;
@@ -28,12 +30,23 @@ pub fn trials() -> Vec<Trial> {
         trial("compat::google_auth_gets_a_token_and_its_id_token_is_believed", auth::google_auth),
         trial("compat::the_rust_client_works_with_the_file_from_the_secret", auth::rust_client),
         trial("compat::the_python_api_client_calls_every_key_method", keys::every_method),
+        trial(
+            "compat::the_vendors_library_calls_every_method_of_accounts_and_members",
+            disruptive::every_method,
+        ),
+        trial("compat::the_vendors_library_asks_again_as_often_as_it_says", disruptive::failures),
+        trial(
+            "compat::the_vendors_library_works_with_the_file_from_the_secret_through_a_rotation",
+            disruptive::rotation,
+        ),
         trial("compat::google_auth_speaks_for_an_account_without_a_key", keyless::federated),
     ];
     let installed = Command::new("gcloud").arg("--version").output().is_ok_and(|out| out.status.success());
     for (name, test) in gcloud::TRIALS {
         trials.push(trial(name, *test).with_ignored_flag(!installed));
     }
+    let curl = trial("compat::curl_logs_in_with_a_key_as_name_and_password", disruptive::curl);
+    trials.push(curl.with_ignored_flag(!disruptive::has_curl()));
     let page = trial("compat::a_browser_shows_the_page_through_a_rotation", page::rotation);
     trials.push(page.with_ignored_flag(page::browser().is_none()));
     trials

@@ -259,8 +259,13 @@ fn refused_backends(table: &Table) {
             ("/embedded/endpoint", json!("file:///etc/passwd"), "endpoint must be an http or https URL"),
             ("/embedded/auth", Value::Null, "spec.embedded.auth"),
             ("/embedded/auth/secretRef/name", json!(""), "spec.embedded.auth.secretRef.name"),
-            ("/embedded", Value::Null, "exactly one of google and embedded"),
-            ("/google", json!({"projectId": "project-1"}), "exactly one of google and embedded"),
+            ("/embedded", Value::Null, "exactly one of google, disruptive and embedded"),
+            ("/google", json!({"projectId": "project-1"}), "exactly one of google, disruptive and embedded"),
+            (
+                "/disruptive",
+                json!({"projectId": "p1", "auth": {"secretRef": {"name": "login"}}}),
+                "exactly one of google",
+            ),
             ("/tenants", json!({"accountIdPattern": "x".repeat(257)}), "spec.tenants.accountIdPattern"),
         ],
     );
@@ -356,7 +361,6 @@ fn defaults() {
         json!({
             "serviceAccountRef": {"name": "billing"},
             "keySource": "Backend",
-            "algorithm": "RSA_2048",
             "rotation": {"every": "30d", "jitter": "0s", "overlap": "24h", "suspend": false},
             "verification": {"mode": "TokenExchange", "timeout": "10m"},
             "secret": {

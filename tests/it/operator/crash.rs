@@ -36,7 +36,7 @@ const SHORT_WINDOWS: &str = r#"{"settle": 2000, "backoffBase": 500, "backoffCap"
     "retryCap": 2000, "proofBase": 300, "driftBase": 1000, "driftCap": 8000, "probe": 5000,
     "horizon": 3000, "listLag": 2000, "burnWindow": 6000}"#;
 
-fn world() -> MutexGuard<'static, World> {
+pub fn world() -> MutexGuard<'static, World> {
     static WORLD: OnceLock<Mutex<World>> = OnceLock::new();
     let start =
         || Mutex::new(World::own(Own { timing: Some(SHORT_WINDOWS), lease: Some("3s"), ..Own::default() }));

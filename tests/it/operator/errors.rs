@@ -226,10 +226,10 @@ fn rate() {
 }
 
 /// Longer than any wait of the operator's own in these tests.
-const ASKED: i64 = 7;
+pub const ASKED: i64 = 7;
 
 /// One call of this method is told that its quota is exhausted; how else, `more` says.
-fn asks(case: &Case<'_>, operation: &str, more: &Value) {
+pub fn asks(case: &Case<'_>, operation: &str, more: &Value) {
     let mut fail = json!({"status": 429, "canonical": "RESOURCE_EXHAUSTED", "message": "Quota exceeded for quota metric"});
     fail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     case.iam().fault(&json!({"operation": operation, "action": {"fail": fail}})).unwrap();
@@ -241,12 +241,12 @@ fn info() -> Value {
 }
 
 /// The header, in seconds.
-fn header() -> Value {
+pub fn header() -> Value {
     json!({"retry_after": ASKED.to_string()})
 }
 
 /// When the server was asked so, which it was at least twice: the first one was refused.
-fn tries(case: &Case<'_>, operation: &str) -> Vec<jiff::Timestamp> {
+pub fn tries(case: &Case<'_>, operation: &str) -> Vec<jiff::Timestamp> {
     let all = case.iam().requests().unwrap();
     let tried = all.iter().filter(|r| r.operation == operation);
     let refused = tried.clone().position(|r| r.raw["fault"] == "fail").expect("a refused call");
@@ -256,14 +256,14 @@ fn tries(case: &Case<'_>, operation: &str) -> Vec<jiff::Timestamp> {
 }
 
 /// It was tried again, and not before the backend wanted it.
-fn kept_away(case: &Case<'_>, operation: &str) {
+pub fn kept_away(case: &Case<'_>, operation: &str) {
     let times = tries(case, operation);
     let pause = times[1].duration_since(times[0]);
     assert!(pause >= jiff::SignedDuration::from_secs(ASKED), "{operation} again after {pause:#}");
 }
 
 #[track_caller]
-fn says_when(message: &str) {
+pub fn says_when(message: &str) {
     assert!(message.contains("Quota exceeded"), "{message}");
     assert!(message.contains("the backend asks not to be tried again before 20"), "{message}");
 }

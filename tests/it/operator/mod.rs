@@ -13,6 +13,7 @@ mod case;
 mod chaos;
 mod crash;
 mod deletion;
+pub mod disruptive;
 mod documents;
 mod drift;
 mod errors;
@@ -36,6 +37,7 @@ mod world;
 use libtest_mimic::Trial;
 
 pub use self::case::{Case, condition, data_of, soon};
+pub use self::disruptive as platform;
 pub use self::kube::path;
 pub use self::person::Person;
 pub use self::world::{World, set_login, start_iam};
@@ -56,6 +58,7 @@ pub fn trials() -> Vec<Trial> {
         documents::trials(),
         bad_secret::trials(),
         deletion::trials(),
+        disruptive::trials(),
         secrecy::trials(),
         drift::trials(),
         faults::trials(),

@@ -110,9 +110,15 @@ pub fn start_iam(options: IamOptions) -> IamServer {
 
 /// A cluster-wide backend with its login Secret of the same name; `spec` adds to it.
 pub fn add_backend(kube: &Kube, name: &str, iam: &IamServer, spec: &Value) {
-    set_login(kube, OPERATOR_NAMESPACE, name, &std::fs::read(iam.admin_key_file()).unwrap());
+    let login =
+        if spec.get("disruptive").is_some() { iam.disruptive_admin_key_file() } else { iam.admin_key_file() };
+    set_login(kube, OPERATOR_NAMESPACE, name, &std::fs::read(login).unwrap());
     let embedded = json!({"endpoint": iam.url(), "auth": {"secretRef": {"name": name}}});
-    let system = if spec.get("google").is_some() { json!({}) } else { json!({"embedded": embedded}) };
+    let system = if spec.get("google").or(spec.get("disruptive")).is_some() {
+        json!({})
+    } else {
+        json!({"embedded": embedded})
+    };
     let mut object = json!({
         "apiVersion": "keywheel.dev/v1alpha1", "kind": "ClusterIamBackend",
         "metadata": {"name": name}, "spec": system,
