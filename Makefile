@@ -64,11 +64,11 @@ verify: testbed ## Check format, lints, generated files, the chart, licences and
 tools: testbed ## Build the control plane's programs that are missing into the user's cache; TOOLS=names for some
 	@$(TESTBED) tools $(TOOLS)
 
-demo: testbed ## Watch a key being made, used, rotated and retired on a real control plane; leaves nothing running
-	@$(TESTBED) demo
+demo: testbed ## Watch a key being made, used, rotated and retired on a real control plane; leaves nothing running. BACKEND=disruptive for the other backend
+	@$(TESTBED) demo $(BACKEND)
 
 demo-up: testbed ## Start the same and leave it running; prints the KUBECONFIG line
-	@$(TESTBED) demo-up
+	@$(TESTBED) demo-up $(BACKEND)
 
 demo-down: testbed ## End what demo-up left running
 	@$(TESTBED) demo-down

@@ -36,8 +36,12 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["tools", names @ ..] => in_session(|| tools(names)),
         ["control-plane"] => in_session(hold),
-        ["demo"] => in_session(demo::run),
-        ["demo-up"] => in_session(demo::up),
+        ["demo", backend @ ..] if backend.len() < 2 => {
+            in_session(|| demo::run(demo::Platform::named(backend.first().copied())?))
+        }
+        ["demo-up", backend @ ..] if backend.len() < 2 => {
+            in_session(|| demo::up(demo::Platform::named(backend.first().copied())?))
+        }
         ["demo-down"] => in_session(demo::down),
         ["test", filter @ ..] => in_session(|| layers::run(filter)),
         ["compat"] => in_session(compat),

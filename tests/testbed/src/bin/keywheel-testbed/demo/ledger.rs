@@ -45,7 +45,7 @@ pub(super) fn short(id: &str) -> &str {
 /// A table with one line for each key.
 pub(super) fn table(rows: &[Row]) -> String {
     let mut lines =
-        vec![["RESOURCE", "KEY", "PHASE", "PUBLISHED", "DISABLED FROM", "DELETED FROM"].map(str::to_owned)];
+        vec![["RESOURCE", "KEY", "PHASE", "PUBLISHED", "OVERLAP ENDS", "DELETED FROM"].map(str::to_owned)];
     lines.extend(rows.iter().map(|row| {
         [
             row.resource.clone(),

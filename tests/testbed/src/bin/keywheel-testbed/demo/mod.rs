@@ -12,11 +12,13 @@ use crate::Outcome;
 
 mod ledger;
 mod narrator;
+mod platform;
 mod prepare;
 mod stage;
 mod story;
 
 use narrator::Narrator;
+pub(crate) use platform::Platform;
 use stage::Stage;
 
 /// A check that did not hold, or a file that stands in the way.
@@ -37,11 +39,11 @@ fn refuted(what: &str, found: impl std::fmt::Display) -> Box<dyn std::error::Err
 }
 
 /// `make demo`: tells the whole story once, checks every step of it, and leaves nothing running.
-pub(crate) fn run() -> Outcome {
+pub(crate) fn run(platform: Platform) -> Outcome {
     let started = Instant::now();
     let narrator = Narrator::default();
     let program = prepare::prepare()?;
-    let stage = Stage::start(&program, None, &narrator)?;
+    let stage = Stage::start(&program, None, platform, &narrator)?;
     let identities = stage.identities();
     let told = story::tell(&stage, &narrator);
     if told.is_err() {
@@ -67,22 +69,22 @@ fn state_file() -> PathBuf {
 }
 
 /// `make demo-up`: the same stage, left running.
-pub(crate) fn up() -> Outcome {
+pub(crate) fn up(platform: Platform) -> Outcome {
     if read_state()?.iter().any(Detached::alive) {
         say("the demo is running already; `make demo-down` ends it");
         return export(&folder().join("control-plane/admin.kubeconfig"));
     }
     remove_folder()?;
     let program = prepare::prepare()?;
-    let outcome = stay_up(&program, &Narrator::on_stderr());
+    let outcome = stay_up(&program, platform, &Narrator::on_stderr());
     if outcome.is_err() {
         remove_folder()?;
     }
     outcome
 }
 
-fn stay_up(program: &Path, narrator: &Narrator) -> Outcome {
-    let stage = Stage::start(program, Some(&folder()), narrator)?;
+fn stay_up(program: &Path, platform: Platform, narrator: &Narrator) -> Outcome {
+    let stage = Stage::start(program, Some(&folder()), platform, narrator)?;
     stage.apply_samples()?;
     stage.wait_for_samples()?;
     let path = state_file();

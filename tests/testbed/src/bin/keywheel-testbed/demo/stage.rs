@@ -11,18 +11,12 @@ use keywheel_testbed::repo;
 use keywheel_testbed::tools::{Tool, Toolbox};
 
 use super::narrator::Narrator;
+use super::platform::Platform;
 use super::refuted;
 use crate::Outcome;
 
 /// The project that the demo's IAM serves.
 const PROJECT: &str = "keywheel-demo";
-/// As the sample of the backend names it.
-const SAMPLE_ENDPOINT: &str = "http://keywheel-iam.keywheel-system.svc:8085";
-/// The Secret that the sample of the backend logs in with.
-const LOGIN_SECRET: &str = "iam-login";
-/// The samples, in the order of applying.
-const SAMPLES: [&str; 5] =
-    ["00-namespace.yaml", "10-backend.yaml", "20-account.yaml", "30-key.yaml", "40-fast-wheel.yaml"];
 /// Namespace of the samples.
 pub(super) const NAMESPACE: &str = "billing";
 const READY: Duration = Duration::from_mins(1);
@@ -32,11 +26,17 @@ pub(super) struct Stage {
     operator: Operator,
     pub(super) iam: IamServer,
     pub(super) cp: ControlPlane,
+    pub(super) platform: Platform,
 }
 
 impl Stage {
     /// Starts all of it, in `folder` if it is to stay.
-    pub(super) fn start(program: &Path, folder: Option<&Path>, narrator: &Narrator) -> Outcome<Self> {
+    pub(super) fn start(
+        program: &Path,
+        folder: Option<&Path>,
+        platform: Platform,
+        narrator: &Narrator,
+    ) -> Outcome<Self> {
         let within = |name: &str| folder.map(|folder| folder.join(name));
         let program = program.to_string_lossy().into_owned();
 
@@ -57,12 +57,12 @@ impl Stage {
         })?;
         narrator.ok(&format!("keywheel iam serves {}", iam.url()))?;
         cp.install_keywheel()?;
-        let login = format!("--from-file=key.json={}", iam.admin_key_file().display());
+        let login = format!("--from-file=key.json={}", platform.login(&iam).display());
         cp.kubectl_ok(&[
             "create",
             "secret",
             "generic",
-            LOGIN_SECRET,
+            platform.login_secret(),
             "--namespace",
             OPERATOR_NAMESPACE,
             &login,
@@ -80,23 +80,25 @@ impl Stage {
         narrator.ok(
             "keywheel controller is ready, under the service account and the rules of deploy/rbac.yaml",
         )?;
-        Ok(Self { operator, iam, cp })
+        Ok(Self { operator, iam, cp, platform })
     }
 
     /// Applies `deploy/samples`, with the address that the demo's IAM really has.
     pub(super) fn apply_samples(&self) -> Outcome<String> {
         let mut said = String::new();
-        for sample in SAMPLES {
+        for sample in self.platform.samples() {
             let path: PathBuf = repo::deploy().join("samples").join(sample);
             let mut yaml = std::fs::read_to_string(&path)?;
             if sample.contains("backend") {
-                if !yaml.contains(SAMPLE_ENDPOINT) {
-                    return Err(refuted(
-                        "the sample of the backend names the usual endpoint",
-                        path.display(),
-                    ));
+                for (usual, here) in self.platform.addresses(&self.iam) {
+                    if !yaml.contains(usual) {
+                        return Err(refuted(
+                            &format!("the sample of the backend says {usual}"),
+                            path.display(),
+                        ));
+                    }
+                    yaml = yaml.replace(usual, &here);
                 }
-                yaml = yaml.replace(SAMPLE_ENDPOINT, self.iam.url());
             }
             said.push_str(&self.cp.apply_yaml(&yaml)?);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keywheel_testbed::process::Scratch;
-use keywheel_testbed::python::{self, BackendKey, Exchange};
+use keywheel_testbed::python::{BackendKey, Exchange};
 use keywheel_testbed::wait_until;
 use serde_json::Value;
 
@@ -25,8 +25,9 @@ const TURNS: u32 = 3;
 
 /// Tells all of it; the first check that does not hold ends the story.
 pub(super) fn tell(stage: &Stage, narrator: &Narrator) -> Outcome {
-    narrator.step("Two kinds of resources, applied with kubectl")?;
-    narrator.note("$ kubectl apply -f deploy/samples/")?;
+    narrator.step("A backend, an account and keys, applied with kubectl")?;
+    narrator.note(&format!("$ kubectl apply -f {}", stage.platform.applied()))?;
+    narrator.note("(the backend with the address, and the project, of the IAM server that runs here)")?;
     narrator.note(&stage.apply_samples()?)?;
     let story = Story { stage, narrator, vault: Scratch::new("keys")? };
     let email = story.account()?;
@@ -51,8 +52,7 @@ impl Story<'_> {
         self.narrator.kubectl(&self.stage.cp, &["get", "iamsa", "--namespace", NAMESPACE])?;
         let account = self.stage.cp.get_json(&["get", "iamsa", "billing", "--namespace", NAMESPACE])?;
         let email = text(&account, "/status/email").to_owned();
-        let expected = format!("billing@{}.", self.stage.iam.project());
-        if !email.starts_with(&expected) {
+        if !self.stage.platform.is_email(&email, self.stage.iam.project()) {
             return Err(refuted("the account has its e-mail address", email));
         }
         self.narrator.ok(&format!("the account is {email}"))?;
@@ -79,26 +79,31 @@ impl Story<'_> {
         let mut names = Vec::new();
         for (name, value) in data.into_iter().flatten() {
             let size = decoded_length(value.as_str().unwrap_or_default());
-            self.narrator.note(&format!("{name:<10} {size:>5} bytes"))?;
+            self.narrator.note(&format!("{name:<26} {size:>5} bytes"))?;
             if size == 0 {
                 return Err(refuted("no entry is empty", name));
             }
             names.push(name.as_str());
         }
-        if names != ["email", "key-id", "key.json"] {
-            return Err(refuted("the Secret has the three entries of the spec", names.join(", ")));
+        if names != self.stage.platform.entries() {
+            return Err(refuted("the Secret has the entries of the spec", names.join(", ")));
         }
-        self.narrator.ok("the three entries of the spec, and nothing else")
+        self.narrator.ok("the entries of the spec, and nothing else")
     }
 
     fn token(&self) -> Outcome {
-        self.narrator.step("An unmodified client takes it: google-auth fetches a token with key.json")?;
+        let (platform, iam) = (self.stage.platform, &self.stage.iam);
+        let client = platform.client();
+        self.narrator.step(&format!(
+            "An unmodified client takes it: {client} gets a token with {}",
+            platform.entry()
+        ))?;
         let file = self.take("billing-key", "billing.json")?;
-        match python::exchange(&file)? {
+        match platform.exchange(&file, iam)? {
             Exchange::Accepted { token_length, expiry } => {
                 self.narrator.ok(&format!("a token of {token_length} characters, valid until {expiry}"))
             }
-            Exchange::Refused { reason } => Err(refuted("google-auth gets a token", reason)),
+            Exchange::Refused { reason } => Err(refuted(&format!("{client} gets a token"), reason)),
         }
     }
 
@@ -107,24 +112,29 @@ impl Story<'_> {
             .step("The wheel turns: a new key is published, and both are accepted in the overlap")?;
         let (old, old_file, new_file) = self.overlap()?;
 
-        self.narrator.step("The overlap is over: the old key is disabled, and refused")?;
-        self.wait_for_phase(&old, "disabled", |phase| phase != Some("Overlap"))?;
+        let platform = self.stage.platform;
+        let (ended, refusal) = (if platform.disables() { "disabled" } else { "deleted" }, platform.refusal());
+        self.narrator.step(&format!("The overlap is over: the old key is {ended}, and refused"))?;
+        self.wait_for_phase(&old, ended, |phase| phase != Some("Overlap"))?;
         if self.at_the_backend(email)?.iter().any(|key| key.id == old && !key.disabled) {
-            return Err(refuted("the old key is disabled at the backend", short(&old)));
+            return Err(refuted(&format!("the old key is {ended} at the backend"), short(&old)));
         }
-        match both(&old_file, &new_file)? {
-            (old_answer, Exchange::Accepted { .. }) if old_answer.refused_with("invalid_grant") => {
+        match self.both(&old_file, &new_file)? {
+            (old_answer, Exchange::Accepted { .. }) if old_answer.refused_with(refusal) => {
                 if let Exchange::Refused { reason } = old_answer {
                     self.narrator.note(&format!("{}: {reason}", short(&old)))?;
                 }
-                self.narrator.ok("the old key is refused with invalid_grant, its successor is accepted")?;
+                self.narrator
+                    .ok(&format!("the old key is refused with {refusal}, its successor is accepted"))?;
             }
             answers => {
-                return Err(refuted("only the old key is refused, with invalid_grant", told(&answers)));
+                return Err(refuted(&format!("only the old key is refused, with {refusal}"), told(&answers)));
             }
         }
 
-        self.narrator.step("Later: the old key is gone")?;
+        if platform.disables() {
+            self.narrator.step("Later: the old key is gone")?;
+        }
         self.wait_for_phase(&old, "gone from the ledger", |phase| phase.is_none())?;
         let keys = self.at_the_backend(email)?;
         if keys.iter().any(|key| key.id == old) {
@@ -139,7 +149,7 @@ impl Story<'_> {
             let (old, old_file) = self.take_active("old.json", None)?;
             self.narrator.note(&format!("{} is published; waiting for the next turn", short(&old)))?;
             let (new, new_file) = self.take_active("new.json", Some(&old))?;
-            let answers = both(&old_file, &new_file)?;
+            let answers = self.both(&old_file, &new_file)?;
             let resource = self.resource("fast-wheel")?;
             let rows = ledger::rows(&resource);
             if phase_of(&rows, &old) == Some("Overlap") {
@@ -147,7 +157,8 @@ impl Story<'_> {
                 return match answers {
                     (Exchange::Accepted { .. }, Exchange::Accepted { .. }) => {
                         self.narrator.ok(&format!(
-                            "google-auth gets tokens with {} and {}",
+                            "{} gets tokens with {} and {}",
+                            self.stage.platform.client(),
                             short(&old),
                             short(&new)
                         ))?;
@@ -173,7 +184,7 @@ impl Story<'_> {
             let file = self.take("fast-wheel-key", name).map_err(|error| error.to_string())?;
             let credential = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
             let value: Value = serde_json::from_str(&credential).map_err(|error| error.to_string())?;
-            let published = text(&value, "/private_key_id");
+            let published = self.stage.platform.key_id(&value).unwrap_or("-");
             // The Secret is written before the status; between the two they differ.
             if published == id { Ok((id, file)) } else { Err(format!("the Secret publishes {published}")) }
         })?;
@@ -215,8 +226,7 @@ impl Story<'_> {
 
     /// All keys of the account, as the backend tells its administrator.
     fn at_the_backend(&self, email: &str) -> Outcome<Vec<BackendKey>> {
-        let iam = &self.stage.iam;
-        let keys = python::list_keys(&iam.admin_key_file(), iam.url(), iam.project(), email)?;
+        let keys = self.stage.platform.keys(&self.stage.iam, email)?;
         for key in &keys {
             let state = if key.disabled { "disabled" } else { "enabled" };
             self.narrator.note(&format!("at the backend: {} {state}", short(&key.id)))?;
@@ -224,25 +234,27 @@ impl Story<'_> {
         Ok(keys)
     }
 
-    /// Copies the Secret's key.json into the vault.
+    /// Both exchanges at the same time: an overlap of 10 s does not wait for slow starters.
+    fn both(&self, old: &Path, new: &Path) -> Outcome<(Exchange, Exchange)> {
+        let (platform, iam) = (self.stage.platform, &self.stage.iam);
+        thread::scope(|scope| {
+            let other = scope.spawn(|| platform.exchange(new, iam).map_err(|error| error.to_string()));
+            let old = platform.exchange(old, iam)?;
+            let new = other.join().map_err(|_| super::Error::Panicked)??;
+            Ok((old, new))
+        })
+    }
+
+    /// Copies the credentials file of the Secret into the vault.
     fn take(&self, secret: &str, name: &str) -> Outcome<PathBuf> {
-        let template = r#"-o=go-template={{index .data "key.json" | base64decode}}"#;
+        let entry = self.stage.platform.entry();
+        let template = format!(r#"-o=go-template={{{{index .data "{entry}" | base64decode}}}}"#);
         let credential =
-            self.stage.cp.kubectl_ok(&["get", "secret", secret, "--namespace", NAMESPACE, template])?;
+            self.stage.cp.kubectl_ok(&["get", "secret", secret, "--namespace", NAMESPACE, &template])?;
         let path = self.vault.path().join(name);
         std::fs::write(&path, credential)?;
         Ok(path)
     }
-}
-
-/// Both exchanges at the same time: an overlap of 10 s does not wait for slow starters.
-fn both(old: &Path, new: &Path) -> Outcome<(Exchange, Exchange)> {
-    thread::scope(|scope| {
-        let other = scope.spawn(|| python::exchange(new));
-        let old = python::exchange(old)?;
-        let new = other.join().map_err(|_| super::Error::Panicked)??;
-        Ok((old, new))
-    })
 }
 
 fn told((old, new): &(Exchange, Exchange)) -> String {
