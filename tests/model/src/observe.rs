@@ -378,7 +378,8 @@ fn spec(terms: Terms) -> ServiceAccountKeySpec {
         rotation: Some(Rotation {
             every: Some(hours(time::FAR)),
             overlap: hours(if terms.overlaps { OVERLAP } else { 0 }),
-            delete_after: Some(hours(DELETE_AFTER)),
+            // Where nothing can be disabled it is refused.
+            delete_after: terms.can_disable.then(|| hours(DELETE_AFTER)),
             ..Rotation::default()
         }),
         verification: Verification::default(),
