@@ -9,7 +9,7 @@ use super::observation::{Former, Published, Secret, StagedKey};
 use super::step::{Need, Plan, Publication, Step};
 use super::story::{self, Mood};
 use super::table::Table;
-use super::{Account, ledger, requests};
+use super::{Account, ledger, requests, retire};
 use crate::api::v1alpha1::{
     EntryFormat, FormerSecret, KeyPhase, KeySeen, LedgerKey, PendingAttempt, ServiceAccountKeyStatus,
 };
@@ -102,7 +102,11 @@ impl Table<'_> {
         let secret = self.obs.secret.ours()?;
         let active = ledger::active(status)?;
         let previous = self.kept_previous(status, secret);
-        let trusted = self.still_trusted(status, None);
+        // One that left because it is about to end does not come back.
+        let ends = retire::due(self, status, account, schedule).is_some();
+        let is_over = |key: &LedgerKey| ends && retire::is_past(key.disable_at, self.now);
+        let mut trusted = self.still_trusted(status, None);
+        trusted.retain(|id| secret.public_ids.contains(id) || !ledger::find(status, id).is_some_and(is_over));
         let untrusted = secret.public_ids.iter().any(|id| !trusted.contains(id));
         let as_written = secret.as_specified && previous == secret.previous_key_id && !untrusted;
         // What could not be had when it was written.

@@ -114,7 +114,7 @@ pub(super) fn may_end(
         && !ledger::is_unfenced(status, key)
 }
 
-fn is_past(time: Option<Timestamp>, now: Timestamp) -> bool {
+pub(super) fn is_past(time: Option<Timestamp>, now: Timestamp) -> bool {
     time.is_some_and(|t| t <= now)
 }
 

@@ -174,3 +174,13 @@ fn a_secret_of_another_name_shows_them_too() {
     put_off(&mut obs);
     assert!(matches!(step(&decide(&obs, 50)), Step::Publish(_)));
 }
+
+#[test]
+fn what_left_before_its_end_is_not_asked_for_again() {
+    let mut obs = lacking();
+    status(&mut obs).keys[1].disable_at = Some(at(10));
+    obs.looked_at = at(50);
+    obs.confirmed = true;
+    let plan = decide(&obs, 50);
+    assert!(matches!(step(&plan), Step::DisableKey { .. }), "{plan:?}");
+}
