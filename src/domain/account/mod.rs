@@ -1,6 +1,7 @@
 //! The life of an account, as a pure function: [`plan`] of an [`Observation`].
 
 mod adopting;
+mod asked_roles;
 mod capability;
 mod creating;
 mod deleting;
@@ -15,6 +16,7 @@ mod sharing;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod unbinding;
 mod unmanaged;
 
 use std::time::Duration;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::sharing::Hold;
 use super::sweep::{Sweep, Swept, sweep};
 use super::{Account, Grants, Next, Observation, Plan, Step};
-use super::{capability, noted, roles, services, unmanaged};
+use super::{asked_roles, capability, noted, services, unmanaged};
 use crate::api::v1alpha1::{AccountOrigin, AdoptionPolicy, ServiceAccountStatus, UnmanagedKeys};
 use crate::domain::conditions::{
     self, ACCOUNT_SHARED, CONFIG_MAPS_PUBLISHED, Conditions, Is, READY, RECONCILING, ROLES_BOUND,
@@ -86,7 +86,7 @@ impl Table<'_> {
             return self.stalled(Reason::AccountIdNotAllowed, message);
         }
         // Nothing is made for what cannot be; an account that is there is looked after.
-        let refused = roles::refused(&roles::asked(&obs.spec), grants)
+        let refused = asked_roles::refused(&asked_roles::asked(&obs.spec), grants)
             .or_else(|| services::refused(&obs.spec.services, grants));
         if let Some((reason, message)) = refused.filter(|_| obs.status.unique_id.is_none()) {
             return self.stalled(reason, message);

@@ -6,15 +6,15 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::asked_roles::{asked, one_of_two, refused};
 use super::plan::Table;
 use super::{Account, Grants, Next, Plan, Step};
-use crate::api::v1alpha1::{AccountOrigin, BoundRole, RoleBinding, ServiceAccountSpec, ServiceAccountStatus};
+use crate::api::v1alpha1::{AccountOrigin, BoundRole, ServiceAccountStatus};
 use crate::defect;
 use crate::domain::conditions::{self, Conditions, Is, READY, ROLES_BOUND};
 use crate::domain::schedule::{add, between};
-use crate::domain::{Class, Event, Reason, Trouble, left_alone, names};
+use crate::domain::{Class, Event, Reason, Trouble, left_alone};
 
 /// Roles that are written down at most: twice what a spec can ask for.
 const MOST: usize = 100;
@@ -69,91 +69,7 @@ enum Roles {
     Refused(Reason, String, Option<Duration>),
 }
 
-/// All that a spec asks for.
-pub(super) fn asked(spec: &ServiceAccountSpec) -> Vec<RoleBinding> {
-    let memberships = spec.disruptive.iter().flat_map(|own| &own.memberships);
-    let memberships = memberships.map(|membership| RoleBinding {
-        role: membership.role.clone(),
-        resource: Some(membership.resource()),
-        condition: None,
-    });
-    spec.roles.iter().cloned().chain(memberships).collect()
-}
-
-/// Why a role may not be asked for.
-pub(super) fn refused(roles: &[RoleBinding], grants: &Grants) -> Option<(Reason, String)> {
-    roles.iter().find_map(|binding| refusal(binding, grants)).or_else(|| one_of_two(roles, grants))
-}
-
-/// Two roles where there can be one.
-fn one_of_two(roles: &[RoleBinding], grants: &Grants) -> Option<(Reason, String)> {
-    let project = format!("projects/{}", grants.project);
-    let on = |binding: &RoleBinding| binding.resource.clone().unwrap_or_else(|| project.clone());
-    let second = |(at, binding): (usize, &RoleBinding)| {
-        let mut before = roles.iter().take(at);
-        before.find(|first| on(first) == on(binding) && first.role != binding.role).map(|first| {
-            let (first, second) = (&first.role, &binding.role);
-            format!(
-                "{first} and {second} are asked for on {}, where an account has one role: keep one of them",
-                on(binding)
-            )
-        })
-    };
-    let message = roles.iter().enumerate().find_map(second).filter(|_| grants.can.one_role)?;
-    Some((Reason::InvalidSpec, message))
-}
-
-fn refusal(binding: &RoleBinding, grants: &Grants) -> Option<(Reason, String)> {
-    let project = format!("projects/{}", grants.project);
-    let role = &binding.role;
-    let resource = binding.resource.as_ref().unwrap_or(&project);
-    // An account can be a member of other projects and organizations only where the backend has members.
-    let elsewhere = *resource != project && !resource.starts_with(&format!("{project}/"));
-    if elsewhere && !grants.can.one_role {
-        let message =
-            format!("{role} is asked for on {resource}; this backend's accounts get roles within {project}");
-        return Some((Reason::ResourceNotAllowed, message));
-    }
-    let allowed = grants.roles.as_ref()?;
-    if *resource != project {
-        let message = format!(
-            "{role} is asked for on {resource}: a ClusterIamBackend gives roles on its project only. Use an IamBackend of \
-             this namespace"
-        );
-        return Some((Reason::ResourceNotAllowed, message));
-    }
-    (!allowed.iter().any(|pattern| matches(pattern, role))).then(|| {
-        let message = format!(
-            "The backend's tenants.roles does not let namespaces ask for {role}; it lists {}",
-            if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
-        );
-        (Reason::RoleNotAllowed, message)
-    })
-}
-
-/// A star at the end of a pattern stands for anything.
-pub(super) fn matches(pattern: &str, role: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == role, |beginning| role.starts_with(beginning))
-}
-
 impl Table<'_> {
-    /// What the spec asks for and may, each once, on what it is.
-    fn wanted_roles(&self, account: &Account, grants: &Grants) -> Vec<BoundRole> {
-        let project = names::project_of(&account.name).unwrap_or_default();
-        let mut wanted: Vec<BoundRole> = Vec::new();
-        for binding in asked(&self.obs.spec).iter().filter(|binding| refusal(binding, grants).is_none()) {
-            let bound = BoundRole {
-                role: binding.role.clone(),
-                resource: binding.resource.clone().unwrap_or_else(|| format!("projects/{project}")),
-                condition: binding.condition.clone(),
-            };
-            if !wanted.contains(&bound) {
-                wanted.push(bound);
-            }
-        }
-        wanted
-    }
-
     /// What is done about the roles of an account of this status. It goes on, with what the status says of them and when they
     /// are looked at again, if there is nothing to be done now.
     pub(super) fn bind(
@@ -363,114 +279,25 @@ impl Table<'_> {
         if intended { Roles::Change(change) } else { Roles::Intend(all) }
     }
 
-    /// An account that is gone, by somebody else's hand, leaves its ghost in the policies: a later account of its e-mail could
-    /// be bound to nothing there.
-    pub(super) fn unhaunted(&self) -> Option<Plan> {
-        let status = &self.obs.status;
-        let gone = Account {
-            name: status.resource_name.clone()?,
-            email: status.email.clone()?,
-            unique_id: status.unique_id.clone()?,
-            display_name: String::new(),
-            description: String::new(),
-            disabled: false,
-            basic_auth: false,
-        };
-        self.unbound(&gone, true).filter(|plan| plan.next != Next::Wait)
-    }
-
-    fn changed(&self, change: PolicyChange) -> Plan {
+    pub(super) fn changed(&self, change: PolicyChange) -> Plan {
         let note = format!("Roles of {} on {} are changed as the spec says", change.email, change.resource);
         let events = vec![Event::normal(Reason::AccountUpdated, note)];
         Plan { events, ..self.act(Step::Bind(change)) }
     }
 
     /// By when a change whose intent is written now has taken effect and shows, whatever became of its answer.
-    fn unanswered(&self) -> Timestamp {
+    pub(super) fn unanswered(&self) -> Timestamp {
         let timing = self.timing;
         add(self.now, timing.settle + timing.send_window + timing.horizon + timing.list_lag)
     }
-
-    /// Before an account goes, or is let go: what this object bound goes first, but for what stays with the account. `held_up`:
-    /// the account goes, so what cannot be read or changed, or does not show yet, is waited for.
-    pub(super) fn unbound(&self, account: &Account, held_up: bool) -> Option<Plan> {
-        let obs = self.obs;
-        let grants = obs.backend.as_ref().ok()?;
-        let wanted = if held_up { Vec::new() } else { self.wanted_roles(account, grants) };
-        let mut ours = obs.status.bound_roles.clone();
-        ours.retain(|role| !wanted.contains(role));
-        if ours.is_empty() {
-            return None;
-        }
-        if let Some(trouble) = &obs.done.bind_refused {
-            return held_up.then(|| self.deletion_fails(trouble));
-        }
-        let Some(views) = &obs.policies else {
-            return Some(Plan { next: Next::NeedPolicies { resources: resources(&ours) }, ..self.keep() });
-        };
-        for view in views {
-            let Some(Membership { held, ghosts }) = readable(view, &[]) else { continue };
-            let mut remove = on(&ours, view);
-            remove.retain(|role| held.contains(role) || ghosts.contains(role));
-            if !remove.is_empty() {
-                return Some(self.changed(change(account, view, Vec::new(), remove)));
-            }
-        }
-        let mut troubles = views.iter().filter(|view| readable(view, &[]).is_none());
-        if !held_up {
-            return None;
-        }
-        if let Some(trouble) = troubles.find_map(|view| view.told.as_ref().err()) {
-            return Some(self.deletion_fails(trouble));
-        }
-        self.hides(views, &ours).filter(|_| !defect!(BoundUnseen))
-    }
-
-    /// A change whose answer was lost may still arrive, and a read may show what was before one that was answered: what does not
-    /// show is not known to be gone before that is over. After the account nobody would look.
-    fn hides(&self, views: &[PolicyView], ours: &[BoundRole]) -> Option<Plan> {
-        let until = self.shown_at().filter(|at| *at > self.now)?;
-        let read = |role: &&BoundRole| {
-            let mut of = views.iter().filter(|view| view.resource == role.resource);
-            of.any(|view| view.told.is_ok() && view.answers.is_none())
-        };
-        let hidden = ours.iter().find(read)?;
-        let message = format!(
-            "{} on {} may still be bound although the policy does not show it; that is known at {until:.0}. The annotation \
-             keywheel.dev/abandon lets the object go at once and leaves the account",
-            hidden.role, hidden.resource
-        );
-        Some(self.deletion_waits(Reason::Deleting, message, between(self.now, until)))
-    }
-
-    /// By when a read shows what is bound, and nothing can be bound any more. What the backend refused is not on its way: what
-    /// was bound before it shows within the lag of reads.
-    fn shown_at(&self) -> Option<Timestamp> {
-        let (status, timing) = (&self.obs.status, self.timing);
-        let settled = status.roles_settle_at?;
-        let told =
-            conditions::find(&status.conditions, ROLES_BOUND).filter(|c| c.status == Is::False.as_str());
-        let refusals = [
-            Reason::RequestRefused,
-            Reason::PermissionMissing,
-            Reason::PreconditionFailed,
-            Reason::OrgPolicyForbids,
-            Reason::LoginRefused,
-            Reason::BackendThrottled,
-        ];
-        let refused = told.filter(|c| refusals.iter().any(|reason| c.reason == reason.as_str()));
-        // Of an earlier intent the answer may have been lost before this one was refused.
-        let intended = |c: &&Condition| {
-            let whole = between(self.now, self.unanswered());
-            add(c.last_transition_time.0, whole) >= settled
-        };
-        let refused = refused.filter(intended);
-        let since = refused.map(|c| add(c.last_transition_time.0, timing.settle + timing.send_window));
-        Some(since.map_or(settled, |since| settled.min(add(since, timing.list_lag))))
-    }
 }
 
-fn change(account: &Account, view: &PolicyView, add: Vec<BoundRole>, remove: Vec<BoundRole>) -> PolicyChange {
+pub(super) fn change(
+    account: &Account,
+    view: &PolicyView,
+    add: Vec<BoundRole>,
+    remove: Vec<BoundRole>,
+) -> PolicyChange {
     PolicyChange {
         resource: view.resource.clone(),
         email: account.email.clone(),
@@ -481,7 +308,7 @@ fn change(account: &Account, view: &PolicyView, add: Vec<BoundRole>, remove: Vec
 }
 
 /// What a policy says. Of something that is gone, where nothing is wanted: nothing.
-fn readable(view: &PolicyView, wanted: &[BoundRole]) -> Option<Membership> {
+pub(super) fn readable(view: &PolicyView, wanted: &[BoundRole]) -> Option<Membership> {
     match &view.told {
         Ok(membership) => Some(membership.clone()),
         Err(trouble) if trouble.class == Class::NotFound && on(wanted, view).is_empty() => {
@@ -491,11 +318,11 @@ fn readable(view: &PolicyView, wanted: &[BoundRole]) -> Option<Membership> {
     }
 }
 
-fn on(roles: &[BoundRole], view: &PolicyView) -> Vec<BoundRole> {
+pub(super) fn on(roles: &[BoundRole], view: &PolicyView) -> Vec<BoundRole> {
     roles.iter().filter(|role| role.resource == view.resource).cloned().collect()
 }
 
-fn resources(roles: &[BoundRole]) -> Vec<String> {
+pub(super) fn resources(roles: &[BoundRole]) -> Vec<String> {
     let mut resources: Vec<String> = roles.iter().map(|role| role.resource.clone()).collect();
     resources.sort();
     resources.dedup();

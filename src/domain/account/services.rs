@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::asked_roles::matches;
 use super::plan::Table;
-use super::roles::matches;
 use super::{Grants, Next, Plan, Step};
 use crate::api::v1alpha1::ServiceAccountStatus;
 use crate::domain::conditions::{self, Conditions, EARTH_ENGINE_REGISTERED, Is, SERVICES_ENABLED};
