@@ -15,7 +15,7 @@ use keywheel::domain::key::{
     Published, PutOff, Refusal, Requests, Secret, Siblings, Staged, Step, Window, plan,
 };
 use keywheel::domain::schedule::add;
-use keywheel::domain::{Capabilities, Class, Timing, Trouble};
+use keywheel::domain::{Capabilities, Class, Reason, Timing, Trouble};
 
 use crate::actor::{Effect, Listing, Memory, Need, Pass, Publish, Seen, Told};
 use crate::names::{self, ACCOUNT, Key};
@@ -111,6 +111,9 @@ impl Planner {
     }
 
     fn decision(&mut self, plan: Plan) -> Decision {
+        // A search of what is refused proves nothing.
+        let refused = plan.status.conditions.iter().find(|c| c.reason == Reason::CapabilityMissing.as_str());
+        assert_eq!(refused.map(|condition| &condition.message), None, "the scenario asks for too much");
         let next = match plan.next {
             Next::Wait => Wanted::Wait,
             Next::Need(need) => Wanted::Need(wanted(&need)),
