@@ -434,6 +434,13 @@ mod tests {
         obs.probe = Some(answered(0));
         assert_eq!(reason(&decide(&obs), READY), "WaitingForAccounts");
         assert_eq!(decide(&obs).requeue, audit_wait(&Timing::default(), &obs.uid));
+        for (all, words) in [(10, "ns/9"), (12, "ns/9, and 2 more")] {
+            let accounts = (0..all).map(|n| format!("ns/{n}")).collect();
+            let plan = decide(&Observation { accounts: Some(accounts), ..obs.clone() });
+            let told =
+                crate::domain::conditions::find(&plan.status.conditions, READY).unwrap().message.clone();
+            assert!(told.starts_with(&format!("{all} accounts")) && told.ends_with(words), "{told}");
+        }
         obs.probe = Some(Probe::NoLogin { reason: Reason::BackendLoginLost, message: "gone".to_owned() });
         assert_eq!(reason(&decide(&obs), STALLED), "BackendLoginLost");
         obs.accounts = Some(Vec::new());

@@ -157,7 +157,7 @@ impl Table<'_> {
             // Nothing is under way any more; reads may lag.
             status.roles_settle_at = Some(add(self.now, self.timing.list_lag));
         }
-        let all_read = !views.is_empty() && views.iter().all(|view| view.told.is_ok());
+        let all_read = views.iter().all(|view| view.told.is_ok());
         if grants.can.one_role
             && all_read
             && !lingers

@@ -51,3 +51,64 @@ pub(super) fn lacking(spec: &ServiceAccountKeySpec, can: &Capabilities) -> Optio
     );
     Some((Reason::CapabilityMissing, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn told(more: &Value, can: &Capabilities) -> Option<String> {
+        let entries = json!([{"key": "id", "format": "KeyId"}, {"key": "e", "format": "Email"}]);
+        let mut spec = json!({"serviceAccountRef": {"name": "a"}, "secret": {"entries": entries}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let spec: ServiceAccountKeySpec = serde_json::from_value(spec).unwrap();
+        lacking(&spec, can).map(|(reason, message)| format!("{}: {message}", reason.as_str()))
+    }
+
+    #[test]
+    fn each_field_is_named_where_it_is_lacking_and_taken_where_it_is_not() {
+        let less = Capabilities::disruptive();
+        let more = Capabilities { algorithms: vec!["RSA_2048".to_owned()], ..Capabilities::google() };
+        for (asked, words) in [
+            (json!({"keySource": "Local"}), "set keySource: Backend"),
+            (json!({"keySource": "Local", "validity": "90d"}), "remove validity, and set keySource"),
+            (json!({"algorithm": "RSA_2048"}), "remove algorithm"),
+            (json!({"rotation": {"deleteAfter": "1h"}}), "remove rotation.deleteAfter"),
+        ] {
+            let refused = told(&asked, &less).unwrap();
+            assert!(refused.starts_with("CapabilityMissing: ") && refused.contains(words), "{refused}");
+            assert_eq!(told(&asked, &more), None, "{asked}");
+        }
+        let unused = json!({"rotation": {"requireUnusedFor": "1h"}});
+        for (last_use, taken) in [(true, true), (false, false)] {
+            let can = Capabilities { last_use, ..more.clone() };
+            assert_eq!(told(&unused, &can).is_none(), taken);
+        }
+        assert_eq!((told(&json!({}), &less), told(&json!({}), &more)), (None, None));
+    }
+
+    #[test]
+    fn no_token_is_asked_for_where_there_is_none() {
+        let without = Capabilities { token_exchange: false, ..Capabilities::disruptive() };
+        for (mode, taken) in [("TokenExchange", false), ("None", true)] {
+            let asked = json!({"verification": {"mode": mode}});
+            assert_eq!(told(&asked, &without).is_none(), taken, "{mode}");
+            assert_eq!(told(&asked, &Capabilities::disruptive()), None);
+        }
+    }
+
+    #[test]
+    fn an_algorithm_and_a_form_are_among_those_on_offer() {
+        let can = Capabilities { algorithms: vec!["RSA_2048".to_owned()], ..Capabilities::google() };
+        let refused = told(&json!({"algorithm": "RSA_1024"}), &can).unwrap();
+        assert!(refused.starts_with("AlgorithmUnsupported: ") && refused.contains("RSA_2048"), "{refused}");
+        let google = json!({"secret": {"entries": [{"key": "key.json", "format": "GoogleCredentials"}]}});
+        assert_eq!(told(&google, &can), None);
+        let refused = told(&google, &Capabilities::disruptive()).unwrap();
+        assert!(
+            refused.contains("GoogleCredentials") && refused.contains("DisruptiveCredentials"),
+            "{refused}"
+        );
+    }
+}

@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::v1alpha1::{DisruptiveAccount, DisruptiveMembership, RoleBinding};
 use crate::domain::Trouble;
+use crate::domain::conditions::RECONCILING;
 use crate::domain::schedule::add;
 
 pub(super) fn unnamed() -> Observation {
@@ -182,6 +183,20 @@ fn an_account_that_is_named_is_adopted_and_never_made() {
     assert_eq!(plan_at(&obs, 0).next, Next::NeedAccount);
     obs.account = Some(Ok(None));
     assert_eq!(reason(&plan_at(&obs, 0), READY), "AccountNotFound");
+    let told = |obs: &Observation| {
+        conditions::find(&plan_at(obs, 0).status.conditions, READY).unwrap().message.contains("IfExists")
+    };
+    assert!(!told(&obs), "none is made with that id");
+    let mut by_email =
+        Observation { spec: ServiceAccountSpec { account_id: None, ..obs.spec.clone() }, ..obs.clone() };
+    by_email.spec.email = Some("a@p".to_owned());
+    by_email.spec.adoption_policy = AdoptionPolicy::Required;
+    assert_eq!(reason(&plan_at(&by_email, 0), READY), "AccountNotFound");
+    assert!(!told(&by_email));
+    let mut chosen = fresh();
+    chosen.account = Some(Ok(None));
+    chosen.spec.adoption_policy = AdoptionPolicy::Required;
+    assert!(told(&chosen));
     obs.account = Some(Ok(Some(made("c0kqf0000000000000tg", "theirs"))));
     let plan = plan_at(&obs, 0);
     assert_eq!(plan.status.origin, Some(AccountOrigin::Adopted));
@@ -260,8 +275,13 @@ fn a_role_is_replaced_in_one_change_where_there_is_one() {
         (vec![mine(admin, "projects/other")], vec![mine(user, "projects/other")])
     );
 
-    // Two of them contradict each other.
+    // One in each place, or the same one twice, is one; two of them contradict each other.
     obs.spec.roles = vec![RoleBinding { role: user.to_owned(), resource: None, condition: None }];
+    for memberships in [vec![membership("other", admin)], vec![membership("p", user)]] {
+        let mut obs = Observation { status: ServiceAccountStatus::default(), noted: None, ..obs.clone() };
+        obs.spec.disruptive = Some(DisruptiveAccount { basic_auth: None, memberships });
+        assert_eq!(reason(&plan_at(&obs, 0), STALLED), "");
+    }
     obs.spec.disruptive =
         Some(DisruptiveAccount { basic_auth: None, memberships: vec![membership("p", admin)] });
     let plan = plan_at(&Observation { status: ServiceAccountStatus::default(), noted: None, ..obs }, 0);
@@ -396,4 +416,42 @@ fn an_object_that_goes_waits_after_a_list_that_failed() {
     assert_eq!((&waits.next, &waits.status), (&Next::Wait, &failed.status), "its own write woke it");
     assert_eq!(waits.requeue, failed.requeue);
     assert_eq!(plan_at(&obs, 100 + 3600).next, Next::NeedRoll);
+}
+
+#[test]
+fn what_cannot_be_read_is_told_of_a_life_and_of_an_end() {
+    let no = || Trouble::new(Class::Forbidden, "no");
+    let found = || Some(Ok(roll(vec![made("new", "keywheel-n1")])));
+    for (roll, in_use) in [(Some(Err(no())), None), (found(), Some(Err(no())))] {
+        for (deleting, told) in [(true, "Deleting"), (false, "")] {
+            let keys = Some(Vec::new());
+            let obs = Observation { deleting, keys, roll: roll.clone(), in_use: in_use.clone(), ..begun() };
+            let plan = plan_at(&obs, 100);
+            assert_eq!(reason(&plan, READY), "PermissionMissing");
+            assert_eq!(reason(&plan, RECONCILING), told);
+            assert_eq!(plan.status.failures, 1);
+            assert!(plan.status.creating.is_some());
+        }
+    }
+}
+
+#[test]
+fn a_create_is_told_as_it_leaves() {
+    let plan = plan_at(&Observation { own_attempt: Some("n1".to_owned()), ..begun() }, 1);
+    assert_eq!(plan.events.iter().map(|event| event.reason).collect::<Vec<_>>(), [Reason::AccountCreated]);
+}
+
+#[test]
+fn an_end_asks_for_what_is_recorded_under_its_id() {
+    let mut obs = Observation { deleting: true, keys: Some(Vec::new()), ..unnamed() };
+    assert_eq!(plan_at(&obs, 100).next, Next::Act(Step::RemoveFinalizer), "nothing was made");
+    obs.status.unique_id = Some("a1".to_owned());
+    assert_eq!(plan_at(&obs, 100).next, Next::NeedAccount);
+}
+
+#[test]
+fn basic_auth_is_left_alone_where_there_is_none() {
+    let mut obs = settled();
+    obs.account = Some(Ok(Some(Account { basic_auth: true, ..ours() })));
+    assert_eq!(plan_at(&obs, 0).next, Next::Wait);
 }

@@ -80,6 +80,7 @@ fn an_account_is_asked_back_once_it_is_written_down_and_not_while_reads_lag() {
     for waits in [61, 600] {
         let plan = plan(&obs, at(waits), &Timing::default());
         assert_eq!((plan.next, plan.status), (Next::Wait, obs.status.clone()), "{waits}");
+        assert_eq!(plan.requeue, Timing::default().settle);
     }
     let again = plan(&obs, at(601), &Timing::default());
     assert_eq!(again.status.restoring.unwrap().asked_at, at(601));

@@ -66,6 +66,10 @@ fn a_note_says_nothing_of_what_is_named_recorded_or_chosen() {
     let mut chosen = fresh();
     chosen.noted = Some(OURS.to_owned());
     assert_eq!(handle(&chosen), "billing");
+    let theirs = Observation { account: Some(Ok(Some(account("")))), ..chosen.clone() };
+    let plan = plan_at(&theirs, 0);
+    let stalled = conditions::find(&plan.status.conditions, STALLED).unwrap();
+    assert!(stalled.message.contains("is already there"), "{}", stalled.message);
     chosen.account = Some(Ok(Some(ours())));
     assert_eq!(plan_at(&chosen, 0).status.unique_id.as_deref(), Some("100"));
 }
@@ -126,4 +130,21 @@ fn an_account_that_another_object_has_stays_with_it() {
         obs.shared_with = Some(Vec::new());
         assert_eq!(plan_at(&obs, 100_000).next, Next::Act(Step::Delete { unique_id: "a1".to_owned() }));
     }
+}
+
+#[test]
+fn an_account_that_is_gone_is_not_made_again_under_its_note() {
+    let plan = plan_at(&Observation { account: Some(Ok(None)), ..wiped(OURS) }, 0);
+    let stalled = conditions::find(&plan.status.conditions, STALLED).unwrap();
+    assert_eq!(stalled.reason, "AccountGone");
+    assert!(stalled.message.contains("account a1, ") && stalled.message.contains("Take the annotation off"));
+}
+
+#[test]
+fn who_else_has_it_is_asked_before_it_is_taken_up() {
+    let mut obs = wiped(OURS);
+    obs.shared_with = None;
+    assert_eq!(plan_at(&obs, 0).next, Next::NeedSharers);
+    obs.status.unique_id = Some("a1".to_owned());
+    assert_ne!(plan_at(&obs, 0).next, Next::NeedSharers, "it is recorded");
 }

@@ -85,6 +85,7 @@ fn a_change_that_may_arrive_late_is_looked_for_once_it_must_have() {
         (&unread_again.status.bound_roles, unread_again.requeue.as_secs()),
         (&obs.status.bound_roles, 60)
     );
+    assert_eq!(unread_again.status.roles_settle_at, obs.status.roles_settle_at);
     // All is as it should be: nothing is under way any more.
     let settled =
         at_rest(UNANSWERED, &Observation { policies: Some(policy(&["roles/editor"])), ..obs.clone() });
@@ -92,4 +93,18 @@ fn a_change_that_may_arrive_late_is_looked_for_once_it_must_have() {
     assert_eq!((settled.status.roles_settle_at, reads(&settled)), (None, false));
     let rest = at_rest(UNANSWERED + 1, &Observation { status: settled.status.clone(), ..obs });
     assert_eq!((rest.next, rest.status), (Next::Wait, settled.status));
+}
+
+#[test]
+fn where_a_policy_has_a_version_nothing_is_written_at_the_end_of_the_wait() {
+    let mut obs = asking(&["roles/viewer"]);
+    obs.status.origin = Some(AccountOrigin::Created);
+    obs.policies = Some(policy(&[]));
+    obs.status = decide(&obs).status;
+    obs.policies = Some(answer(&["roles/viewer"], change(&decide(&obs))));
+    obs.status = decide(&obs).status;
+    assert!(obs.status.roles_settle_at.is_some());
+    obs.policies = Some(policy(&["roles/viewer"]));
+    let rest = plan(&obs, at(UNANSWERED + 1), &Timing::default());
+    assert_eq!((rest.next, rest.status.roles_settle_at), (Next::Wait, obs.status.roles_settle_at));
 }

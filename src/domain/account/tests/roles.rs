@@ -278,6 +278,11 @@ fn what_was_refused_is_not_on_its_way() {
         assert_eq!(deleting(&obs, class), 60 + 10 + 600, "{class:?}");
     }
     assert_eq!(deleting(&obs, Class::Unknown), UNANSWERED + 1, "a timeout is not a no");
+    let mut unsaid = decide(&refused(&obs, Trouble::new(Class::Unknown, "no answer"))).status;
+    unsaid.roles_settle_at = Some(at(UNANSWERED));
+    let waits =
+        decide(&Observation { deleting: true, keys: Some(Vec::new()), status: unsaid, ..obs.clone() });
+    assert_eq!(i64::try_from(waits.requeue.as_secs()).unwrap(), UNANSWERED);
     // Nor does a no that comes after it say that it never arrives.
     let lost = refused(&obs, Trouble::new(Class::Unknown, "no answer"));
     obs.status = decide(&lost).status;

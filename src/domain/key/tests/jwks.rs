@@ -183,4 +183,7 @@ fn what_left_before_its_end_is_not_asked_for_again() {
     obs.confirmed = true;
     let plan = decide(&obs, 50);
     assert!(matches!(step(&plan), Step::DisableKey { .. }), "{plan:?}");
+    // Where the wheel is stopped it does not end, and goes on signing.
+    obs.spec.rotation.get_or_insert_default().suspend = true;
+    assert!(asks_for(&decide(&obs, 50), "k0"));
 }
